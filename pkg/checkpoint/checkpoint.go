@@ -1,0 +1,145 @@
+// Package checkpoint is what one partition remembers: which messages of which publisher have been counted, and the
+// totals that they add up to (design sections 4 and 5b). It is arithmetic and a codec: it knows no clock, no network and
+// no store. A checkpoint is written in the same Commit as the sums that it stands for, so it is the one judge of
+// whether a message has been counted.
+package checkpoint
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/accrue/accrue/pkg/message"
+)
+
+// MaxSize is the packed size, in bytes, beyond which a checkpoint takes no new tags: 900 KiB of the 1 MiB that a
+// Firestore document may have (design section 5b). The rest is room for more publishers.
+const MaxSize = 900 << 10
+
+// Checkpoint is the state of one partition after a Commit. The zero value is a partition that nothing was counted in.
+// It is a value: Next returns another one and leaves its receiver as it was, so that a Commit that failed is forgotten
+// by dropping what Next returned.
+type Checkpoint struct {
+	// Commit grows by one with each Commit, so that each write moves the document's update time, which is the
+	// precondition of the next.
+	Commit uint64
+	// Publishers is what has been counted, by publisher.
+	Publishers map[message.Publisher]Counted
+	// Totals are the partition's tags, sorted by name.
+	Totals []Total
+	// UpdatedAt is when this checkpoint was committed, by the aggregator's clock, to the millisecond.
+	UpdatedAt time.Time
+}
+
+// Counted is the part of a checkpoint that one publisher has.
+type Counted struct {
+	Sequences Intervals
+	// LastSeen is the time of the last Commit that held a message of this publisher, to the second.
+	LastSeen time.Time
+}
+
+// Total is what a partition has counted of one tag. A tag that has lived in several partitions is the sum of them.
+type Total struct {
+	Name       string
+	Total      int64
+	Increments int64
+	// UpdatedAt is the time of the last Commit that changed the tag, to the millisecond.
+	UpdatedAt time.Time
+}
+
+// Delta is what one window adds to one tag.
+type Delta struct {
+	Name       string
+	Value      int64
+	Increments int64
+}
+
+// Message identifies a batch message within its partition.
+type Message struct {
+	Publisher message.Publisher
+	Sequence  uint64
+}
+
+// Contains says whether message m has been counted.
+func (c *Checkpoint) Contains(m Message) bool {
+	counted, ok := c.Publishers[m.Publisher]
+	return ok && counted.Sequences.Contains(m.Sequence)
+}
+
+// Next returns the checkpoint after a Commit at the time now that counts messages, which together add deltas. Deltas
+// are sorted by name, each name once. Publishers last seen before now minus retention leave it: retention is how long
+// Pub/Sub may still deliver a message, plus a margin.
+func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Message, deltas []Delta) Checkpoint {
+	now = now.UTC().Truncate(time.Millisecond)
+	next := Checkpoint{
+		Commit:     c.Commit + 1,
+		Publishers: make(map[message.Publisher]Counted, len(c.Publishers)+1),
+		Totals:     merge(c.Totals, deltas, now),
+		UpdatedAt:  now,
+	}
+	for publisher, counted := range c.Publishers {
+		if !counted.LastSeen.Before(now.Add(-retention)) {
+			next.Publishers[publisher] = counted
+		}
+	}
+	owned := make(map[message.Publisher]bool)
+	for _, m := range messages {
+		counted := next.Publishers[m.Publisher]
+		if !owned[m.Publisher] { // Add changes in place: never what c holds
+			owned[m.Publisher] = true
+			if counted.Sequences == nil { // unknown, or just left: what was counted before is still counted
+				counted.Sequences = c.Publishers[m.Publisher].Sequences
+			}
+			counted.Sequences = slices.Clone(counted.Sequences)
+		}
+		counted.Sequences = counted.Sequences.Add(m.Sequence)
+		counted.LastSeen = now.Truncate(time.Second)
+		next.Publishers[m.Publisher] = counted
+	}
+	return next
+}
+
+// merge adds deltas to totals; both are sorted by name.
+func merge(totals []Total, deltas []Delta, now time.Time) []Total {
+	merged := make([]Total, 0, len(totals)+len(deltas))
+	for _, d := range deltas {
+		i, found := slices.BinarySearchFunc(totals, d.Name, func(t Total, name string) int {
+			return strings.Compare(t.Name, name)
+		})
+		merged = append(merged, totals[:i]...)
+		t := Total{Name: d.Name}
+		if totals = totals[i:]; found {
+			t, totals = totals[0], totals[1:]
+		}
+		t.Total += d.Value
+		t.Increments += d.Increments
+		t.UpdatedAt = now
+		merged = append(merged, t)
+	}
+	return append(merged, totals...)
+}
+
+// Has says whether the checkpoint has counted the tag before.
+func (c *Checkpoint) Has(name string) bool {
+	_, found := slices.BinarySearchFunc(c.Totals, name, func(t Total, name string) int {
+		return strings.Compare(t.Name, name)
+	})
+	return found
+}
+
+// Size is the most that the packed checkpoint can come to, in bytes, however far its present tags are counted.
+// It is compared with MaxSize before a new tag is let in.
+func (c *Checkpoint) Size() int {
+	size := 64 // the document's own fields
+	for _, t := range c.Totals {
+		size += TagSize(t.Name)
+	}
+	for counted := range maps.Values(c.Publishers) {
+		size += publisherSize + intervalSize*len(counted.Sequences)
+	}
+	return size
+}
+
+// TagSize is the most that a tag adds to Size.
+func TagSize(name string) int { return len(name) + tagSize }

@@ -1,0 +1,176 @@
+package checkpoint
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/accrue/accrue/pkg/message"
+)
+
+// Version is the version of the packed form, kept in a field of its own beside it. A reader refuses a version that it
+// does not know, so that an old aggregator stops rather than overwrites what a newer one wrote.
+const Version = 1
+
+// ErrCorrupt is the case of packed bytes that no version of this package wrote.
+var ErrCorrupt = errors.New("corrupt checkpoint")
+
+// What Size counts for each part: the longest that its varints become. A total or a number of increments takes 8 bytes
+// up to 2^56, an age in milliseconds 6 bytes up to 139 years.
+const (
+	tagSize       = 1 + 1 + 8 + 8 + 6
+	publisherSize = 16 + 5 + 3
+	intervalSize  = 2 * 6
+)
+
+// PackPublishers returns the counted messages, packed: for each publisher, in the order of its id, the id, the second
+// it was last seen, and its intervals, each as its distance from the one before and its length. All numbers are
+// varints.
+func (c *Checkpoint) PackPublishers() []byte {
+	b := binary.AppendUvarint(nil, uint64(len(c.Publishers)))
+	ids := slices.SortedFunc(maps.Keys(c.Publishers), func(x, y message.Publisher) int { return bytes.Compare(x[:], y[:]) })
+	for _, id := range ids {
+		counted := c.Publishers[id]
+		b = append(b, id[:]...)
+		b = binary.AppendVarint(b, counted.LastSeen.Unix())
+		b = binary.AppendUvarint(b, uint64(len(counted.Sequences)))
+		var last uint64
+		for _, iv := range counted.Sequences {
+			b = binary.AppendUvarint(b, iv.First-last)
+			b = binary.AppendUvarint(b, iv.Last-iv.First)
+			last = iv.Last
+		}
+	}
+	return b
+}
+
+// PackTotals returns the totals, packed: the time of the checkpoint, then for each tag, in the order of names, how many
+// bytes of its name it shares with the one before, the rest of the name, the total, the number of increments, and how
+// long before the checkpoint it was changed. All numbers are varints, times in milliseconds.
+func (c *Checkpoint) PackTotals() []byte {
+	b := make([]byte, 0, 16+len(c.Totals)*16)
+	b = binary.AppendUvarint(b, uint64(len(c.Totals)))
+	b = binary.AppendVarint(b, c.UpdatedAt.UnixMilli())
+	var previous string
+	for _, t := range c.Totals {
+		shared := 0
+		for shared < min(len(previous), len(t.Name)) && previous[shared] == t.Name[shared] {
+			shared++
+		}
+		b = binary.AppendUvarint(b, uint64(shared))             //nolint:gosec // a length
+		b = binary.AppendUvarint(b, uint64(len(t.Name)-shared)) //nolint:gosec // not negative
+		b = append(b, t.Name[shared:]...)
+		b = binary.AppendVarint(b, t.Total)
+		b = binary.AppendVarint(b, t.Increments)
+		b = binary.AppendVarint(b, c.UpdatedAt.UnixMilli()-t.UpdatedAt.UnixMilli())
+		previous = t.Name
+	}
+	return b
+}
+
+// UnpackPublishers reads what PackPublishers wrote. The error is ErrCorrupt.
+func UnpackPublishers(packed []byte) (map[message.Publisher]Counted, error) {
+	r := reader{rest: packed}
+	n := r.count(len(message.Publisher{}))
+	publishers := make(map[message.Publisher]Counted, n)
+	for range n {
+		var id message.Publisher
+		copy(id[:], r.bytes(uint64(len(id))))
+		counted := Counted{LastSeen: time.Unix(r.varint(), 0).UTC(), Sequences: make(Intervals, r.count(2))}
+		var last uint64
+		for i := range counted.Sequences {
+			first := last + r.uvarint()
+			end := first + r.uvarint()
+			if end < first || first < last || (i > 0 && first < last+2) || first == 0 {
+				r.failed = true
+			}
+			counted.Sequences[i] = Interval{first, end}
+			last = end
+		}
+		publishers[id] = counted
+	}
+	return publishers, r.end("publishers")
+}
+
+// UnpackTotals reads what PackTotals wrote: the totals, sorted by name, and the time of the checkpoint. The error is
+// ErrCorrupt.
+func UnpackTotals(packed []byte) ([]Total, time.Time, error) {
+	r := reader{rest: packed}
+	totals := make([]Total, r.count(5))
+	updated := r.varint()
+	var name []byte
+	for i := range totals {
+		shared := r.uvarint()
+		if shared > uint64(len(name)) {
+			r.failed = true
+			break
+		}
+		name = append(name[:shared], r.bytes(r.uvarint())...)
+		totals[i] = Total{
+			Name: string(name), Total: r.varint(), Increments: r.varint(), UpdatedAt: time.UnixMilli(updated - r.varint()).UTC(),
+		}
+		if i > 0 && totals[i].Name <= totals[i-1].Name {
+			r.failed = true
+			break
+		}
+	}
+	return totals, time.UnixMilli(updated).UTC(), r.end("totals")
+}
+
+// reader takes values off packed bytes. After the first fault it returns zeros, and end reports the fault.
+type reader struct {
+	rest   []byte
+	failed bool
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 || r.failed {
+		r.failed = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.rest)
+	if n <= 0 || r.failed {
+		r.failed = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) bytes(n uint64) []byte {
+	if r.failed || n > uint64(len(r.rest)) {
+		r.failed = true
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+// count reads a number of things that take at least size bytes each: a corrupt count cannot ask for more memory than
+// the bytes that are there.
+func (r *reader) count(size int) int {
+	n := r.uvarint()
+	if n > uint64(len(r.rest)/size) { //nolint:gosec // a length
+		r.failed = true
+		return 0
+	}
+	return int(n) //nolint:gosec // bounded above
+}
+
+func (r *reader) end(part string) error {
+	if r.failed || len(r.rest) > 0 {
+		return fmt.Errorf("%w: %s, %d bytes from the end", ErrCorrupt, part, len(r.rest))
+	}
+	return nil
+}

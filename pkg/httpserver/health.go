@@ -1,0 +1,56 @@
+package httpserver
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/accrue/accrue/pkg/problem"
+)
+
+// The paths of health requests. They do not end in z: Cloud Run's front end swallows some that do.
+const (
+	LivePath  = "/health/live"
+	ReadyPath = "/health/ready"
+)
+
+// checkTimeout bounds how long readiness waits for a dependency.
+const checkTimeout = 2 * time.Second
+
+// Check asks one dependency whether the service can do its work.
+type Check struct {
+	// Name is what the service depends on, for the answer.
+	Name string
+	// Check returns nil when the dependency is well. It returns soon after its context ends.
+	Check func(context.Context) error
+}
+
+// Live answers that the process runs. It never asks a dependency: a restart heals none of them.
+func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}`) }
+
+// Ready answers 200 when every check passes, and otherwise 503 with a problem document that names those that did not.
+func Ready(checks ...Check) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+		defer cancel()
+		var faults []problem.Fault
+		for _, c := range checks {
+			if err := c.Check(ctx); err != nil {
+				faults = append(faults, problem.Fault{Parameter: c.Name, Detail: err.Error()})
+			}
+		}
+		if len(faults) > 0 {
+			d := problem.Unavailable("not ready", time.Second)
+			d.Errors = faults
+			d.Write(w)
+			return
+		}
+		answer(w, `{"status":"ready"}`)
+	}
+}
+
+func answer(w http.ResponseWriter, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write([]byte(body)) // the client is gone: nobody to tell
+}

@@ -1,0 +1,88 @@
+// Package httpserver is the HTTP server that every service runs: it binds first, serves later, stops cleanly, bounds
+// what a client can hold open, and answers health requests.
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+const (
+	// headerTimeout bounds how long a client may take to send its request's header.
+	headerTimeout = 10 * time.Second
+	// readTimeout bounds the whole request: 1 MiB at 300 kbit/s.
+	readTimeout = 30 * time.Second
+	// idleTimeout is longer than the 600 s that Google's front ends keep a connection, so that they close it, not we.
+	idleTimeout = 620 * time.Second
+	// maxHeaderBytes bounds the header, far above what browsers send.
+	maxHeaderBytes = 64 << 10
+)
+
+// Server is bound to its port and not yet serving.
+type Server struct {
+	listener net.Listener
+	server   http.Server
+	log      zerolog.Logger
+	// drain bounds how long a stop waits for requests under way.
+	drain time.Duration
+}
+
+// New binds to port, 0 for a free one, on all interfaces. A stop waits for requests under way for at most drain.
+func New(port int, handler http.Handler, drain time.Duration, log zerolog.Logger) (*Server, error) {
+	listener, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+	if err != nil {
+		return nil, fmt.Errorf("bind to port %d: %w", port, err)
+	}
+	return &Server{
+		listener: listener,
+		server: http.Server{
+			Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+			MaxHeaderBytes: maxHeaderBytes,
+		},
+		log:   log,
+		drain: drain,
+	}, nil
+}
+
+// Port is the port that the server is bound to.
+func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:forcetypeassert // tcp
+
+// Run serves until ctx ends, then takes no new connections and waits for the requests under way, as long as New said.
+// What is still under way after that is cut.
+func (s *Server) Run(ctx context.Context) error {
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
+		defer cancel()
+		err := s.server.Shutdown(drain)
+		if errors.Is(err, context.DeadlineExceeded) {
+			s.log.Warn().Dur("drain_ms", s.drain).Msg("requests were still under way after the drain and were cut")
+			err = s.server.Close()
+		}
+		stopped <- err
+	}()
+	s.log.Info().Int("port", s.Port()).Msg("serving")
+	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	if err := <-stopped; err != nil {
+		return fmt.Errorf("stop serving: %w", err)
+	}
+	return nil
+}
+
+// Close unbinds a server that was never run.
+func (s *Server) Close() error {
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("unbind: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/accrue/accrue/pkg/lifecycle"
+)
+
+func TestRunStopsPartsInReverseOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var stopped []string
+		part := func(name string) lifecycle.Part {
+			return lifecycle.Part{Name: name, Run: func(ctx context.Context) error {
+				<-ctx.Done()
+				stopped = append(stopped, name)
+				return nil
+			}}
+		}
+		done := make(chan error)
+		go func() { done <- lifecycle.Run(ctx, part("store"), part("committer"), part("server")) }()
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run() = %v", err)
+		}
+		if want := []string{"server", "committer", "store"}; !slices.Equal(stopped, want) {
+			t.Errorf("stopped %v, want %v", stopped, want)
+		}
+	})
+}
+
+func TestRunStopsAllWhenOneEnds(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	for name, tc := range map[string]struct{ err, want error }{
+		"with an error": {broken, broken},
+		"by itself":     {nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			waits := lifecycle.Part{Name: "waits", Run: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+			ends := lifecycle.Part{Name: "ends", Run: func(context.Context) error { return tc.err }}
+			err := lifecycle.Run(t.Context(), waits, ends)
+			if err == nil || (tc.want != nil && !errors.Is(err, tc.want)) {
+				t.Errorf("Run() = %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestRunWithoutPartsWaitsForTheContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := lifecycle.Run(ctx); err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+}

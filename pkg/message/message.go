@@ -1,0 +1,129 @@
+// Package message is the batch message: what ingest publishes and the aggregator counts (design sections 1 and 4). The
+// wire format is protobuf, batch.proto in this folder; Decode returns nothing that the aggregator could not apply.
+package message
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/message/messagepb"
+)
+
+// MaxEntries is the most increments and contributions that ingest lists in one message. Each changes one document, so
+// one message alone stays within the default COMMIT_DOCUMENTS. Decode accepts more: it is a matter of speed, not of
+// correctness.
+const MaxEntries = 1000
+
+// ErrInvalid is the case of a message that can never be applied. Delivering it again does not help.
+var ErrInvalid = errors.New("invalid batch message")
+
+// Publisher identifies one life of one ingest process.
+type Publisher [16]byte
+
+// NewPublisher makes a random identity: 128 bits, so that two lives never share one.
+func NewPublisher() Publisher {
+	var p Publisher
+	_, _ = rand.Read(p[:]) // never fails, by its documentation since Go 1.24
+	return p
+}
+
+// String is the identity in hexadecimal, for logs.
+func (p Publisher) String() string { return hex.EncodeToString(p[:]) }
+
+// Batch is one message: everything of one partition that one publish carries.
+type Batch struct {
+	Publisher Publisher
+	Partition uint32
+	// Sequence numbers the messages of (Publisher, Partition) from 1.
+	Sequence uint64
+	// AcceptedAt is when the first entry was accepted, to the microsecond.
+	AcceptedAt    time.Time
+	Increments    []Increment
+	Contributions []Contribution
+}
+
+// Increment adds Value to a tag.
+type Increment struct {
+	Tag   string
+	Value uint8
+}
+
+// Contribution is one contribution of a contributor.
+type Contribution struct {
+	Contributor string
+}
+
+// Entries counts the increments and contributions of b.
+func (b *Batch) Entries() int { return len(b.Increments) + len(b.Contributions) }
+
+// Encode returns b on the wire. It does not validate: its caller built b from accepted increments.
+func (b *Batch) Encode() ([]byte, error) {
+	increments := make([]messagepb.Batch_Increment, len(b.Increments))
+	contributions := make([]messagepb.Batch_Contribution, len(b.Contributions))
+	pb := &messagepb.Batch{
+		Publisher:     b.Publisher[:],
+		Partition:     b.Partition,
+		Sequence:      b.Sequence,
+		AcceptedAt:    b.AcceptedAt.UnixMicro(),
+		Increments:    make([]*messagepb.Batch_Increment, len(b.Increments)),
+		Contributions: make([]*messagepb.Batch_Contribution, len(b.Contributions)),
+	}
+	for i, inc := range b.Increments {
+		increments[i].Tag, increments[i].Value = inc.Tag, uint32(inc.Value)
+		pb.Increments[i] = &increments[i]
+	}
+	for i, c := range b.Contributions {
+		contributions[i].Contributor = c.Contributor
+		pb.Contributions[i] = &contributions[i]
+	}
+	data, err := proto.Marshal(pb)
+	if err != nil {
+		return nil, fmt.Errorf("encode batch message: %w", err)
+	}
+	return data, nil
+}
+
+// Decode reads a message from the wire. The error is ErrInvalid, with the reason, for everything that is not a message
+// whose every entry keeps the rules of package increment.
+func Decode(data []byte) (*Batch, error) {
+	var pb messagepb.Batch
+	if err := proto.Unmarshal(data, &pb); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	b := &Batch{
+		Partition:     pb.GetPartition(),
+		Sequence:      pb.GetSequence(),
+		AcceptedAt:    time.UnixMicro(pb.GetAcceptedAt()).UTC(),
+		Increments:    make([]Increment, len(pb.GetIncrements())),
+		Contributions: make([]Contribution, len(pb.GetContributions())),
+	}
+	if copy(b.Publisher[:], pb.GetPublisher()); len(pb.GetPublisher()) != len(b.Publisher) {
+		return nil, fmt.Errorf("%w: publisher has %d bytes, not %d", ErrInvalid, len(pb.GetPublisher()), len(b.Publisher))
+	}
+	if b.Sequence == 0 || b.Sequence > math.MaxInt64 {
+		return nil, fmt.Errorf("%w: sequence %d", ErrInvalid, b.Sequence)
+	}
+	if b.Entries() == 0 {
+		return nil, fmt.Errorf("%w: no entries", ErrInvalid)
+	}
+	for i, inc := range pb.GetIncrements() {
+		if err := errors.Join(increment.ValidateName(inc.GetTag()), increment.ValidateValue(int64(inc.GetValue()))); err != nil {
+			return nil, fmt.Errorf("%w: increment %d: %w", ErrInvalid, i, err)
+		}
+		b.Increments[i] = Increment{Tag: inc.GetTag(), Value: uint8(inc.GetValue())} //nolint:gosec // validated: 1 to 9
+	}
+	for i, c := range pb.GetContributions() {
+		if err := increment.ValidateContributor(c.GetContributor()); err != nil {
+			return nil, fmt.Errorf("%w: contribution %d: %w", ErrInvalid, i, err)
+		}
+		b.Contributions[i] = Contribution{Contributor: c.GetContributor()}
+	}
+	return b, nil
+}

@@ -1,0 +1,143 @@
+package message_test
+
+import (
+	"encoding/hex"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/message/messagepb"
+)
+
+var update = flag.Bool("update", false, "write the golden file anew: only for a format that no deployment has seen")
+
+func example() *message.Batch {
+	return &message.Batch{
+		Publisher:     message.Publisher{0: 0xac, 15: 0x01},
+		Partition:     3,
+		Sequence:      812,
+		AcceptedAt:    time.UnixMicro(1_790_000_000_123_456).UTC(),
+		Increments:    []message.Increment{{Tag: "foo", Value: 4}, {Tag: "__init__", Value: 9}, {Tag: "foo", Value: 1}},
+		Contributions: []message.Contribution{{Contributor: "ada/👩‍💻"}},
+	}
+}
+
+// The golden file is what a deployed aggregator reads while ingest is already newer: it must never change.
+func TestGoldenFile(t *testing.T) {
+	t.Parallel()
+	data, err := example().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("testdata", "batch.hex")
+	if *update {
+		if err := os.WriteFile(path, []byte(hex.EncodeToString(data)+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := hex.DecodeString(strings.TrimSpace(string(golden)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(data) != string(want) {
+		t.Errorf("Encode() = %x, want %x", data, want)
+	}
+	got, err := message.Decode(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, example()) {
+		t.Errorf("Decode() = %+v, want %+v", got, example())
+	}
+}
+
+func TestDecodeRefusesWhatCannotBeApplied(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*messagepb.Batch){
+		"no publisher":        func(b *messagepb.Batch) { b.Publisher = nil },
+		"a short publisher":   func(b *messagepb.Batch) { b.Publisher = []byte("short") },
+		"a long publisher":    func(b *messagepb.Batch) { b.Publisher = make([]byte, 17) },
+		"no sequence":         func(b *messagepb.Batch) { b.Sequence = 0 },
+		"a huge sequence":     func(b *messagepb.Batch) { b.Sequence = 1 << 63 },
+		"no entries":          func(b *messagepb.Batch) { b.Increments, b.Contributions = nil, nil },
+		"a bad name":          func(b *messagepb.Batch) { b.Increments[0].Tag = "Foo" },
+		"no value":            func(b *messagepb.Batch) { b.Increments[0].Value = 0 },
+		"a value too large":   func(b *messagepb.Batch) { b.Increments[0].Value = 256 + 4 },
+		"a bad contributor":   func(b *messagepb.Batch) { b.Contributions[0].Contributor = "" },
+		"a contributor's \\n": func(b *messagepb.Batch) { b.Contributions[0].Contributor = "a\nb" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data, err := example().Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var pb messagepb.Batch
+			if err := proto.Unmarshal(data, &pb); err != nil {
+				t.Fatal(err)
+			}
+			change(&pb)
+			if data, err = proto.Marshal(&pb); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := message.Decode(data); !errors.Is(err, message.ErrInvalid) {
+				t.Errorf("Decode() = %+v, %v, want ErrInvalid", got, err)
+			}
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	data, err := example().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte("garbage"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b, err := message.Decode(data)
+		if err != nil {
+			if !errors.Is(err, message.ErrInvalid) {
+				t.Errorf("Decode() error = %v, want ErrInvalid", err)
+			}
+			return
+		}
+		again, err := b.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := message.Decode(again); err != nil || !reflect.DeepEqual(b, second) {
+			t.Errorf("Decode(Encode(%+v)) = %+v, %v", b, second, err)
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	batch := example()
+	batch.Increments = nil
+	for range message.MaxEntries {
+		batch.Increments = append(batch.Increments, message.Increment{Tag: "some_word", Value: 1})
+	}
+	data, err := batch.Encode()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if _, err := message.Decode(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

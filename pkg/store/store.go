@@ -1,0 +1,127 @@
+// Package store is the vocabulary of what is kept: documents, their ids, and the Commit that changes them together
+// (design section 6). The adapters are store/firestore and store/memory; both pass the contract suite in
+// store/storetest. Each service declares the interface that it needs of them.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+)
+
+// The collections.
+const (
+	Tags         = "tags"
+	Contributors = "contributors"
+	Partitions   = "partitions"
+	Recognitions = "recognitions"
+)
+
+var (
+	// ErrConflict is the case of a Commit whose checkpoint is not the one that was loaded: somebody else has committed
+	// the partition, or an earlier Commit of our own whose reply was lost. Nothing was changed. Load again.
+	ErrConflict = errors.New("the checkpoint has changed")
+	// ErrRefused is the case of a Commit that the store will never take, however often it is tried. Nothing was
+	// changed.
+	ErrRefused = errors.New("the store refuses the commit")
+	// Any other error of a Commit leaves its outcome unknown: it may be in, or come in yet. Load again.
+)
+
+// Revision is the state of a checkpoint's document that a Commit may replace: the document's update time. The zero
+// value is a document that does not exist.
+type Revision struct{ UpdateTime time.Time }
+
+// State is one partition as it was loaded, and what a Commit needs to replace it.
+type State struct {
+	Checkpoint checkpoint.Checkpoint
+	Revision   Revision
+}
+
+// Commit is the change of one partition: its next checkpoint and the documents that change with it, all or nothing.
+type Commit struct {
+	Partition uint32
+	// Revision is the state that Next was made from. The Commit is ErrConflict if it is no longer the present one.
+	Revision Revision
+	Next     checkpoint.Checkpoint
+	Tags     []checkpoint.Delta
+	// Contributors holds each contributor at most once.
+	Contributors []Contributions
+}
+
+// Documents counts the documents that change beside the checkpoint.
+func (c *Commit) Documents() int { return len(c.Tags) + len(c.Contributors) }
+
+// Contributions is what one window adds to one contributor.
+type Contributions struct {
+	Contributor   string
+	Contributions int64
+}
+
+// PartitionTotals is one partition as query reads it.
+type PartitionTotals struct {
+	Partition uint32
+	Revision  Revision
+	Totals    []checkpoint.Total
+	UpdatedAt time.Time
+}
+
+// Tag is the document of one tag, which Firebase clients and the audit read.
+type Tag struct {
+	Name       string
+	Total      int64
+	Increments int64
+	UpdatedAt  time.Time
+}
+
+// Contributor is the document of one contributor.
+type Contributor struct {
+	ID             string
+	Contributions  int64
+	RecognizedTier int64
+	UpdatedAt      time.Time
+}
+
+// TagID returns the document id of a tag. The prefix keeps lawful names such as __init__ and ___ clear of the ids that
+// Firestore reserves (design section 6).
+func TagID(name string) string { return "t-" + name }
+
+// TagName is the inverse of TagID.
+func TagName(id string) (string, error) {
+	name, ok := strings.CutPrefix(id, "t-")
+	if !ok {
+		return "", fmt.Errorf("document id %q is not of a tag", id)
+	}
+	return name, nil
+}
+
+// ContributorID returns the document id of a contributor. Firestore takes any UTF-8 in an id but "/", "." and ".."
+// alone, and __x__: the prefix settles all but the slash, which is escaped, and so is the sign of the escape. At most
+// 2 + 3*512 bytes of text come to 1,500 or fewer, since only characters of one byte grow.
+func ContributorID(contributor string) string {
+	return "c-" + strings.NewReplacer("%", "%25", "/", "%2F").Replace(contributor)
+}
+
+// ContributorOf is the inverse of ContributorID.
+func ContributorOf(id string) (string, error) {
+	escaped, ok := strings.CutPrefix(id, "c-")
+	if !ok {
+		return "", fmt.Errorf("document id %q is not of a contributor", id)
+	}
+	return strings.NewReplacer("%2F", "/", "%25", "%").Replace(escaped), nil
+}
+
+// PartitionID returns the document id of a partition's checkpoint.
+func PartitionID(partition uint32) string { return strconv.FormatUint(uint64(partition), 10) }
+
+// PartitionOf is the inverse of PartitionID.
+func PartitionOf(id string) (uint32, error) {
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("document id %q is not of a partition: %w", id, err)
+	}
+	return uint32(n), nil
+}
