@@ -8,15 +8,23 @@ import (
 	"time"
 )
 
-// Limits of Pub/Sub that every broker keeps: a message over MaxMessageBytes is refused at once, and one Pull returns at
-// most MaxPull messages (https://cloud.google.com/pubsub/quotas).
+// Limits of Pub/Sub that every broker keeps (https://cloud.google.com/pubsub/quotas).
 const (
-	MaxMessageBytes = 10_000_000
-	MaxPull         = 1000
+	// MaxMessageBytes is the largest Size of a message: what Pub/Sub takes in one request, 10 MB, less some room for the
+	// topic's name and the request's framing.
+	MaxMessageBytes = 10_000_000 - 10_000
+	// MaxPull is the most messages that one Pull returns.
+	MaxPull = 1000
+	// MaxExtension is the longest that one call can extend a lease. A longer one is cut to it.
+	MaxExtension = 600 * time.Second
 )
 
-// ErrMessageSize is the case of a message that no publish can carry.
-var ErrMessageSize = errors.New("message is larger than the broker takes")
+var (
+	// ErrMessageSize is the case of a message that no publish can carry, however often it is tried.
+	ErrMessageSize = errors.New("message is larger than the broker takes")
+	// ErrFull is the case of a broker that holds as much as it may. It takes more once messages are acknowledged.
+	ErrFull = errors.New("the broker is full")
+)
 
 // Message is what is published.
 type Message struct {
@@ -24,8 +32,22 @@ type Message struct {
 	Attributes map[string]string
 }
 
+// attributeFraming is the most that one attribute takes in a request beside its own bytes: the tags and lengths of the
+// map entry, its key and its value.
+const attributeFraming = 16
+
+// Size is what the message takes of a publish request, in bytes, at most.
+func (m *Message) Size() int {
+	size := len(m.Data)
+	for key, value := range m.Attributes {
+		size += len(key) + len(value) + attributeFraming
+	}
+	return size
+}
+
 // Delivery is a message as it was pulled. The same message may be delivered again, with another Receipt, until it is
-// acknowledged, and now and then even after that.
+// acknowledged, and now and then even after that. Its bytes and attributes may be shared with other deliveries: nobody
+// changes them.
 type Delivery struct {
 	Message
 	// ID is the broker's, for logs alone: a publish that was retried underneath is two messages with two ids.
@@ -34,4 +56,13 @@ type Delivery struct {
 	Receipt string
 	// PublishedAt is the broker's time of publishing.
 	PublishedAt time.Time
+}
+
+// SubscriptionInfo is how a subscription was set up.
+type SubscriptionInfo struct {
+	// AckDeadline is how long a lease lasts unless it is extended.
+	AckDeadline time.Duration
+	// Retention is how long after its publishing a message can still be delivered: what was counted must be remembered
+	// for at least as long.
+	Retention time.Duration
 }

@@ -22,6 +22,8 @@ const (
 	MinValue, MaxValue = 1, 9
 	// MaxContributorLength bounds a contributor's id, in characters (not bytes): at most 512 bytes of UTF-8.
 	MaxContributorLength = 128
+	// MaxPartitions bounds PARTITIONS: query reads a document of each, twice a window.
+	MaxPartitions = 4096
 	// MaxBatch is the most increments that one request may carry.
 	MaxBatch = 1000
 )

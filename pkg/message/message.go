@@ -107,6 +107,9 @@ func Decode(data []byte) (*Batch, error) {
 	if copy(b.Publisher[:], pb.GetPublisher()); len(pb.GetPublisher()) != len(b.Publisher) {
 		return nil, fmt.Errorf("%w: publisher has %d bytes, not %d", ErrInvalid, len(pb.GetPublisher()), len(b.Publisher))
 	}
+	if b.Partition >= increment.MaxPartitions {
+		return nil, fmt.Errorf("%w: partition %d", ErrInvalid, b.Partition)
+	}
 	if b.Sequence == 0 || b.Sequence > math.MaxInt64 {
 		return nil, fmt.Errorf("%w: sequence %d", ErrInvalid, b.Sequence)
 	}

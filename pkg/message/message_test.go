@@ -71,6 +71,7 @@ func TestDecodeRefusesWhatCannotBeApplied(t *testing.T) {
 		"a long publisher":    func(b *messagepb.Batch) { b.Publisher = make([]byte, 17) },
 		"no sequence":         func(b *messagepb.Batch) { b.Sequence = 0 },
 		"a huge sequence":     func(b *messagepb.Batch) { b.Sequence = 1 << 63 },
+		"a huge partition":    func(b *messagepb.Batch) { b.Partition = 4096 },
 		"no entries":          func(b *messagepb.Batch) { b.Increments, b.Contributions = nil, nil },
 		"a bad name":          func(b *messagepb.Batch) { b.Increments[0].Tag = "Foo" },
 		"no value":            func(b *messagepb.Batch) { b.Increments[0].Value = 0 },

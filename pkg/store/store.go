@@ -28,6 +28,8 @@ var (
 	// ErrRefused is the case of a Commit that the store will never take, however often it is tried. Nothing was
 	// changed.
 	ErrRefused = errors.New("the store refuses the commit")
+	// ErrNotFound is the case of a document that does not exist.
+	ErrNotFound = errors.New("not found")
 	// Any other error of a Commit leaves its outcome unknown: it may be in, or come in yet. Load again.
 )
 

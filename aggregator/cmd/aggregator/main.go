@@ -1,0 +1,53 @@
+// Command aggregator sums what Pub/Sub delivers and commits it to Firestore. Its settings are environment variables: see
+// aggregator.Config.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/aggregator"
+	"github.com/accrue/accrue/pkg/broker/pubsub"
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/store/firestore"
+)
+
+func main() {
+	var config aggregator.Config
+	os.Exit(lifecycle.Main("aggregator", &config, func(ctx context.Context, log zerolog.Logger) error {
+		return run(ctx, config, log)
+	}))
+}
+
+func run(ctx context.Context, config aggregator.Config, log zerolog.Logger) error {
+	messages, err := pubsub.Connect(ctx, config.Project, config.PubSubEmulatorHost)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer messages.Close() //nolint:errcheck // the process ends
+	documents, err := firestore.Connect(ctx, config.Project, config.Database, config.FirestoreEmulatorHost)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer documents.Close() //nolint:errcheck // the process ends
+
+	if err := messages.EnsureTopic(ctx, config.DeadLetterTopic); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	if err := messages.EnsureSubscription(ctx, config.Subscription, config.Topic, aggregator.AckDeadline); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	source, deadLetters := messages.Subscription(config.Subscription), messages.Topic(config.DeadLetterTopic)
+	service, err := aggregator.New(config, aggregator.Parts{
+		Source: source, Ledger: documents, DeadLetters: deadLetters, Log: log,
+		Checks: []httpserver.Check{{Name: "pubsub", Check: source.Check}, {Name: "firestore", Check: documents.Check}},
+	})
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return service.Run(ctx)
+}

@@ -1,0 +1,71 @@
+package committer
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+// counts is what the committer has done since its start.
+type counts struct {
+	pulled, duplicates, deadLettered    atomic.Int64
+	messages, increments, contributions atomic.Int64
+	byAge, bySize, byDrain, documents   atomic.Int64
+	conflicts, refused, unknown         atomic.Int64
+	pullFailures, commitFailures        atomic.Int64 // since the last success
+}
+
+func (c *counts) committed(batches []*message.Batch, documents int, why trigger) {
+	c.messages.Add(int64(len(batches)))
+	c.documents.Add(int64(documents))
+	for _, b := range batches {
+		c.increments.Add(int64(len(b.Increments)))
+		c.contributions.Add(int64(len(b.Contributions)))
+	}
+	switch why {
+	case byAge:
+		c.byAge.Add(1)
+	case bySize:
+		c.bySize.Add(1)
+	case byDrain:
+		c.byDrain.Add(1)
+	}
+}
+
+// failed counts a call to the store that failed, and says so the first time. A conflict is the protocol at work.
+func (c *counts) failed(log zerolog.Logger, err error) {
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		c.conflicts.Add(1)
+		return
+	case errors.Is(err, store.ErrRefused):
+		c.refused.Add(1)
+	default:
+		c.unknown.Add(1)
+	}
+	if c.commitFailures.Add(1) == 1 {
+		log.Warn().Err(err).Msg("cannot commit; trying again, and saying no more until it works")
+	}
+}
+
+// succeeded says that the store works again, if it had not.
+func (c *counts) succeeded(log zerolog.Logger) {
+	if failures := c.commitFailures.Swap(0); failures > 0 {
+		log.Info().Int64("failures", failures).Msg("committing again")
+	}
+}
+
+// report says what was done, at the end.
+func (c *counts) report(log zerolog.Logger) {
+	log.Info().
+		Int64("pulled", c.pulled.Load()).Int64("duplicates", c.duplicates.Load()).Int64("dead_lettered", c.deadLettered.Load()).
+		Int64("messages", c.messages.Load()).Int64("increments", c.increments.Load()).Int64("contributions", c.contributions.Load()).
+		Int64("commits_by_age", c.byAge.Load()).Int64("commits_by_size", c.bySize.Load()).Int64("commits_by_drain", c.byDrain.Load()).
+		Int64("documents", c.documents.Load()).Int64("conflicts", c.conflicts.Load()).Int64("refused", c.refused.Load()).
+		Int64("unknown", c.unknown.Load()).
+		Msg("drained")
+}

@@ -1,0 +1,300 @@
+package pubsub_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"cloud.google.com/go/pubsub/v2/pstest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/broker/brokertest"
+	"github.com/accrue/accrue/pkg/broker/pubsub"
+	"github.com/accrue/accrue/pkg/emulator/emulatortest"
+)
+
+func TestMain(m *testing.M) { emulatortest.Main(m) }
+
+func TestEmulator(t *testing.T) {
+	t.Parallel()
+	client := connect(t, emulatortest.Project(t), emulatortest.PubSub(t))
+	brokertest.Run(t, brokertest.Broker{New: making(client), AckDeadline: 10 * time.Second})
+}
+
+func TestInProcess(t *testing.T) {
+	t.Parallel()
+	client := connect(t, "test", inProcess(t))
+	brokertest.Run(t, brokertest.Broker{New: making(client), AckDeadline: 2 * time.Second})
+}
+
+// making makes topics and subscriptions with random ids.
+func making(client *pubsub.Client) func(*testing.T, int, time.Duration) (brokertest.Topic, []brokertest.Subscription) {
+	return func(t *testing.T, subscriptions int, ackDeadline time.Duration) (brokertest.Topic, []brokertest.Subscription) {
+		t.Helper()
+		topic := id()
+		if err := client.EnsureTopic(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+		subs := make([]brokertest.Subscription, subscriptions)
+		for i := range subs {
+			sub := id()
+			if err := client.EnsureSubscription(t.Context(), sub, topic, ackDeadline); err != nil {
+				t.Fatal(err)
+			}
+			subs[i] = client.Subscription(sub)
+		}
+		return client.Topic(topic), subs
+	}
+}
+
+func id() string { return "test-" + strings.ToLower(rand.Text()) }
+
+func connect(t *testing.T, project, host string) *pubsub.Client {
+	t.Helper()
+	client, err := pubsub.Connect(t.Context(), project, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
+// inProcess starts Google's own fake of Pub/Sub, on a real connection.
+func inProcess(t *testing.T, options ...pstest.ServerReactorOption) (host string) {
+	t.Helper()
+	server := pstest.NewServer(options...)
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server.Addr
+}
+
+// recordingReactor notes the requests of one kind, and answers some of them itself.
+type recordingReactor struct {
+	mu       sync.Mutex
+	requests []any
+	// answer, if not nil, is the error of the n-th request, from 0.
+	answer func(n int) error
+}
+
+func (r *recordingReactor) React(request any) (bool, any, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests = append(r.requests, request)
+	if r.answer != nil {
+		if err := r.answer(len(r.requests) - 1); err != nil {
+			return true, nil, err
+		}
+	}
+	return false, nil, nil
+}
+
+func (r *recordingReactor) of(function string) pstest.ServerReactorOption {
+	return pstest.ServerReactorOption{FuncName: function, Reactor: r}
+}
+
+func TestPublishSendsAsFewRequestsAsTheLimitsAllow(t *testing.T) {
+	t.Parallel()
+	messages := func(n, size int) []broker.Message {
+		m := make([]broker.Message, n)
+		for i := range m {
+			m[i].Data = make([]byte, size)
+		}
+		return m
+	}
+	for name, tc := range map[string]struct {
+		messages []broker.Message
+		want     []int
+	}{
+		"one":                    {messages(1, 1), []int{1}},
+		"a thousand":             {messages(1000, 10), []int{1000}},
+		"fifteen hundred":        {messages(1500, 10), []int{1000, 500}},
+		"three of 4 MB":          {messages(3, 4_000_000), []int{2, 1}},
+		"two of the largest":     {messages(2, broker.MaxMessageBytes), []int{1, 1}},
+		"a large one in between": {slices.Concat(messages(2, 10), messages(1, broker.MaxMessageBytes), messages(2, 10)), []int{2, 1, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			publishes := &recordingReactor{}
+			client := connect(t, "test", inProcess(t, publishes.of("Publish")))
+			if err := client.EnsureTopic(t.Context(), "increments"); err != nil {
+				t.Fatal(err)
+			}
+			if err := client.Topic("increments").Publish(t.Context(), tc.messages); err != nil {
+				t.Fatal(err)
+			}
+			var got []int
+			for _, request := range publishes.requests {
+				publish := request.(*pubsubpb.PublishRequest)
+				got = append(got, len(publish.GetMessages()))
+				bytes := len(publish.GetTopic())
+				for _, m := range publish.GetMessages() {
+					bytes += len(m.GetData())
+				}
+				if bytes > 10_000_000 {
+					t.Errorf("a request has %d bytes", bytes)
+				}
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("requests of %v messages, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestReceiptsAreSentInSeveralRequestsAndOneThatFailsKeepsBackNoOther(t *testing.T) {
+	t.Parallel()
+	refused := status.Error(codes.PermissionDenied, "refused")
+	for name, tc := range map[string]struct {
+		receipts []string
+		want     []int
+	}{
+		"many": {slices.Repeat([]string{"receipt"}, 2500), []int{1000, 1000, 500}},
+		"long": {slices.Repeat([]string{strings.Repeat("x", 1000)}, 900), []int{507, 393}},
+		"huge": {slices.Repeat([]string{strings.Repeat("x", 600<<10)}, 2), []int{1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			firstFails := func(n int) error {
+				if n == 0 {
+					return refused
+				}
+				return nil
+			}
+			acknowledged, extended := &recordingReactor{answer: firstFails}, &recordingReactor{answer: firstFails}
+			client := connect(t, "test", inProcess(t, acknowledged.of("Acknowledge"), extended.of("ModifyAckDeadline")))
+			_, subs := making(client)(t, 1, time.Minute)
+			if err := subs[0].Acknowledge(t.Context(), tc.receipts); status.Code(err) != codes.PermissionDenied {
+				t.Errorf("Acknowledge() = %v, want %v", err, refused)
+			}
+			if err := subs[0].Extend(t.Context(), tc.receipts, time.Hour); status.Code(err) != codes.PermissionDenied {
+				t.Errorf("Extend() = %v, want %v", err, refused)
+			}
+			var got []int
+			for _, request := range acknowledged.requests {
+				got = append(got, len(request.(*pubsubpb.AcknowledgeRequest).GetAckIds()))
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("acknowledged in requests of %v, want %v", got, tc.want)
+			}
+			got = nil
+			for _, request := range extended.requests {
+				got = append(got, len(request.(*pubsubpb.ModifyAckDeadlineRequest).GetAckIds()))
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("extended in requests of %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestExtendIsInWholeSecondsAndBounded(t *testing.T) {
+	t.Parallel()
+	extended := &recordingReactor{}
+	client := connect(t, "test", inProcess(t, extended.of("ModifyAckDeadline")))
+	_, subs := making(client)(t, 1, time.Minute)
+	for d, want := range map[time.Duration]int32{
+		0: 0, -time.Second: 0, time.Millisecond: 1, 1500 * time.Millisecond: 2, time.Minute: 60, time.Hour: 600,
+	} {
+		if err := subs[0].Extend(t.Context(), []string{"receipt"}, d); err != nil {
+			t.Fatal(err)
+		}
+		last := extended.requests[len(extended.requests)-1].(*pubsubpb.ModifyAckDeadlineRequest)
+		if got := last.GetAckDeadlineSeconds(); got != want {
+			t.Errorf("Extend(%v) sent %d s, want %d", d, got, want)
+		}
+	}
+}
+
+func TestEnsureMakesWhatIsMissingAlsoWhenManyStartAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, host := range map[string]func(*testing.T) string{
+		"in process": func(t *testing.T) string { t.Helper(); return inProcess(t) },
+		"emulator":   func(t *testing.T) string { t.Helper(); return emulatortest.PubSub(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := connect(t, emulatortest.Project(t), host(t))
+			var starting sync.WaitGroup
+			for range 8 {
+				starting.Go(func() {
+					err := client.EnsureTopic(t.Context(), "increments")
+					if err == nil {
+						err = client.EnsureSubscription(t.Context(), "increments-aggregator", "increments", time.Minute)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			starting.Wait()
+			info, err := client.Subscription("increments-aggregator").Describe(t.Context())
+			if want := (broker.SubscriptionInfo{AckDeadline: time.Minute, Retention: 7 * 24 * time.Hour}); err != nil || info != want {
+				t.Errorf("Describe() = %+v, %v, want %+v", info, err, want)
+			}
+		})
+	}
+}
+
+func TestDescribeTakesTheLongerRetention(t *testing.T) {
+	t.Parallel()
+	// What a subscription looks like is the server's to say.
+	_ = t
+}
+
+func TestWhatIsMissingIsAnError(t *testing.T) {
+	t.Parallel()
+	client := connect(t, "test", inProcess(t))
+	topic, sub := client.Topic("missing"), client.Subscription("missing")
+	for name, call := range map[string]func(context.Context) error{
+		"Publish":             func(ctx context.Context) error { return topic.Publish(ctx, []broker.Message{{Data: []byte("x")}}) },
+		"topic Check":         topic.Check,
+		"Pull":                func(ctx context.Context) error { _, err := sub.Pull(ctx, 1); return err },
+		"subscription Check":  sub.Check,
+		"Describe":            func(ctx context.Context) error { _, err := sub.Describe(ctx); return err },
+		"subscribe to no one": func(ctx context.Context) error { return client.EnsureSubscription(ctx, "sub", "missing", time.Minute) },
+	} {
+		if err := call(t.Context()); status.Code(err) != codes.NotFound {
+			t.Errorf("%s = %v, want %v", name, err, codes.NotFound)
+		}
+	}
+}
+
+func TestConnectNeedsAProject(t *testing.T) {
+	t.Parallel()
+	if _, err := pubsub.Connect(t.Context(), "", "127.0.0.1:1"); err == nil {
+		t.Error("Connect() without a project = nil")
+	}
+}
+
+// A server that does not answer must not hold a caller longer than its context says.
+func TestADeadServerCostsNoMoreThanTheContext(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	client := connect(t, "test", silent.Addr().String())
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	err = client.Topic("increments").Publish(ctx, []broker.Message{{Data: []byte("x")}})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Publish() = %v, want %v", err, context.DeadlineExceeded)
+	}
+}

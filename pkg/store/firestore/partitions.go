@@ -1,0 +1,183 @@
+package firestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+// The fields of the documents (design section 6).
+const (
+	fieldVersion       = "version"
+	fieldCommit        = "commit"
+	fieldPublishers    = "publishers"
+	fieldTotals        = "totals"
+	fieldUpdatedAt     = "updated_at"
+	fieldTotal         = "total"
+	fieldIncrements    = "increments"
+	fieldContributions = "contributions"
+	fieldTier          = "recognized_tier"
+)
+
+// Load returns the partition's checkpoint and revision, both zero for a partition that was never committed. A
+// checkpoint of a later version than this program's is an error: it must not be overwritten.
+func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error) {
+	doc, err := c.get(ctx, store.Partitions, store.PartitionID(partition))
+	if errors.Is(err, store.ErrNotFound) {
+		return store.State{}, nil
+	}
+	if err != nil {
+		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
+	}
+	state := store.State{Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()}}
+	fields := doc.GetFields()
+	if err := checkVersion(fields); err != nil {
+		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
+	}
+	state.Checkpoint.Commit = uint64(fields[fieldCommit].GetIntegerValue()) //nolint:gosec // was one
+	state.Checkpoint.Publishers, err = checkpoint.UnpackPublishers(fields[fieldPublishers].GetBytesValue())
+	if err != nil {
+		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
+	}
+	state.Checkpoint.Totals, state.Checkpoint.UpdatedAt, err = checkpoint.UnpackTotals(fields[fieldTotals].GetBytesValue())
+	if err != nil {
+		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
+	}
+	return state, nil
+}
+
+func checkVersion(fields map[string]*firestorepb.Value) error {
+	if got := fields[fieldVersion].GetIntegerValue(); got != checkpoint.Version {
+		return fmt.Errorf("%w: version %d, this program knows %d", checkpoint.ErrCorrupt, got, checkpoint.Version)
+	}
+	return nil
+}
+
+// Commit applies commit by one Firestore Commit: the checkpoint with its precondition, and an increment transform for
+// each tag and contributor. All is done or nothing is. The errors are store.ErrConflict, store.ErrRefused, and others,
+// after which the outcome is unknown: the client underneath has retried some of them, so that a Commit of our own that
+// went through may well appear as a conflict.
+func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revision, error) {
+	writes := make([]*firestorepb.Write, 0, 1+commit.Documents())
+	writes = append(writes, c.checkpointWrite(&commit))
+	updated := timestamp(commit.Next.UpdatedAt)
+	for _, d := range commit.Tags {
+		writes = append(writes, c.increase(store.Tags, store.TagID(d.Name), updated,
+			transform{fieldTotal, d.Value}, transform{fieldIncrements, d.Increments}))
+	}
+	for _, d := range commit.Contributors {
+		writes = append(writes, c.increase(store.Contributors, store.ContributorID(d.Contributor), updated,
+			// Adding nothing creates the field as 0, which recognition's query needs, and changes no other value.
+			transform{fieldContributions, d.Contributions}, transform{fieldTier, 0}))
+	}
+	response, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
+	if err != nil {
+		// The document is gone although we hold its update time: as much a conflict as one that has changed.
+		if status.Code(err) == codes.NotFound && commit.Revision != (store.Revision{}) {
+			return store.Revision{}, fmt.Errorf("commit partition %d: %w: %w", commit.Partition, store.ErrConflict, err)
+		}
+		return store.Revision{}, fmt.Errorf("partition %d: %w", commit.Partition, classify("commit", err))
+	}
+	if results := response.GetWriteResults(); len(results) > 0 && results[0].GetUpdateTime() != nil {
+		return store.Revision{UpdateTime: results[0].GetUpdateTime().AsTime()}, nil
+	}
+	return store.Revision{}, fmt.Errorf("commit partition %d: the answer lacks the update time", commit.Partition)
+}
+
+func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
+	next := &commit.Next
+	precondition := &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: false}}
+	if commit.Revision != (store.Revision{}) {
+		precondition.ConditionType = &firestorepb.Precondition_UpdateTime{UpdateTime: timestamppb.New(commit.Revision.UpdateTime)}
+	}
+	return &firestorepb.Write{
+		CurrentDocument: precondition,
+		Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
+			Name: c.name(store.Partitions, store.PartitionID(commit.Partition)),
+			Fields: map[string]*firestorepb.Value{
+				fieldVersion:    integer(checkpoint.Version),
+				fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
+				fieldPublishers: {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackPublishers()}},
+				fieldTotals:     {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackTotals()}},
+				fieldUpdatedAt:  timestamp(next.UpdatedAt),
+			},
+		}},
+	}
+}
+
+type transform struct {
+	field string
+	add   int64
+}
+
+// increase is the write that adds to fields of a document, making either as needed, and sets its time.
+func (c *Client) increase(collection, id string, updated *firestorepb.Value, transforms ...transform) *firestorepb.Write {
+	write := &firestorepb.Write{
+		Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
+			Name: c.name(collection, id), Fields: map[string]*firestorepb.Value{fieldUpdatedAt: updated},
+		}},
+		UpdateMask: &firestorepb.DocumentMask{FieldPaths: []string{fieldUpdatedAt}},
+	}
+	for _, t := range transforms {
+		write.UpdateTransforms = append(write.UpdateTransforms, &firestorepb.DocumentTransform_FieldTransform{
+			FieldPath:     t.field,
+			TransformType: &firestorepb.DocumentTransform_FieldTransform_Increment{Increment: integer(t.add)},
+		})
+	}
+	return write
+}
+
+// Totals returns every partition's totals, whatever partitions there are, and the time of this read.
+func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
+	var all []store.PartitionTotals
+	last, err := c.query(ctx, &firestorepb.StructuredQuery{
+		From:   []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: store.Partitions}},
+		Select: selectFields(fieldVersion, fieldTotals),
+	}, func(doc *firestorepb.Document) error {
+		partition, err := store.PartitionOf(id(doc))
+		if err != nil {
+			return err
+		}
+		if err := checkVersion(doc.GetFields()); err != nil {
+			return fmt.Errorf("partition %d: %w", partition, err)
+		}
+		totals, updated, err := checkpoint.UnpackTotals(doc.GetFields()[fieldTotals].GetBytesValue())
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", partition, err)
+		}
+		all = append(all, store.PartitionTotals{
+			Partition: partition, Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()},
+			Totals: totals, UpdatedAt: updated,
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("read totals: %w", err)
+	}
+	return all, last.GetReadTime().AsTime(), nil
+}
+
+func selectFields(names ...string) *firestorepb.StructuredQuery_Projection {
+	projection := &firestorepb.StructuredQuery_Projection{}
+	for _, name := range names {
+		projection.Fields = append(projection.Fields, &firestorepb.StructuredQuery_FieldReference{FieldPath: name})
+	}
+	return projection
+}
+
+func integer(v int64) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_IntegerValue{IntegerValue: v}}
+}
+
+func timestamp(t time.Time) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(t)}}
+}

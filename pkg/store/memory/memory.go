@@ -1,0 +1,125 @@
+// Package memory is the store within one process, for `make run` and for tests. It keeps what Firestore keeps, with the
+// same preconditions and errors, and loses it with the process.
+package memory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/accrue/accrue/pkg/store"
+)
+
+// Store holds all documents. Its methods may be called at the same time.
+type Store struct {
+	mu           sync.Mutex
+	partitions   map[uint32]store.State
+	tags         map[string]store.Tag
+	contributors map[string]store.Contributor
+	updated      time.Time
+}
+
+// New makes an empty store.
+func New() *Store {
+	return &Store{
+		partitions:   make(map[uint32]store.State),
+		tags:         make(map[string]store.Tag),
+		contributors: make(map[string]store.Contributor),
+	}
+}
+
+// Load returns the partition's checkpoint and revision, both zero for a partition that was never committed.
+func (s *Store) Load(ctx context.Context, partition uint32) (store.State, error) {
+	if err := ctx.Err(); err != nil {
+		return store.State{}, fmt.Errorf("load checkpoint: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.partitions[partition], nil
+}
+
+// Commit applies c, all or nothing, and returns the revision that the next Commit of the partition needs.
+func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Revision{}, fmt.Errorf("commit: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.partitions[c.Partition].Revision != c.Revision {
+		return store.Revision{}, fmt.Errorf("commit: %w", store.ErrConflict)
+	}
+	for _, d := range c.Tags {
+		tag := s.tags[d.Name]
+		tag.Name = d.Name
+		tag.Total += d.Value
+		tag.Increments += d.Increments
+		tag.UpdatedAt = c.Next.UpdatedAt
+		s.tags[d.Name] = tag
+	}
+	for _, d := range c.Contributors {
+		contributor := s.contributors[d.Contributor]
+		contributor.ID = d.Contributor
+		contributor.Contributions += d.Contributions
+		contributor.UpdatedAt = c.Next.UpdatedAt
+		s.contributors[d.Contributor] = contributor
+	}
+	revision := store.Revision{UpdateTime: s.tick()}
+	s.partitions[c.Partition] = store.State{Checkpoint: c.Next, Revision: revision}
+	return revision, nil
+}
+
+// tick returns a time that is later than any before, to the microsecond, as Firestore's update times are.
+func (s *Store) tick() time.Time {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	if !now.After(s.updated) {
+		now = s.updated.Add(time.Microsecond)
+	}
+	s.updated = now
+	return now
+}
+
+// Totals returns every partition's totals, and the time of this read.
+func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, time.Time{}, fmt.Errorf("read totals: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]store.PartitionTotals, 0, len(s.partitions))
+	for partition, state := range s.partitions {
+		all = append(all, store.PartitionTotals{
+			Partition: partition, Revision: state.Revision,
+			Totals: state.Checkpoint.Totals, UpdatedAt: state.Checkpoint.UpdatedAt,
+		})
+	}
+	return all, time.Now().UTC(), nil
+}
+
+// Tags returns every tag's document, sorted by name.
+func (s *Store) Tags(context.Context) ([]store.Tag, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]store.Tag, 0, len(s.tags))
+	for _, tag := range s.tags {
+		all = append(all, tag)
+	}
+	slices.SortFunc(all, func(a, b store.Tag) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// Contributor returns one contributor's document, or store.ErrNotFound.
+func (s *Store) Contributor(_ context.Context, id string) (store.Contributor, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	contributor, ok := s.contributors[id]
+	if !ok {
+		return store.Contributor{}, fmt.Errorf("contributor: %w", store.ErrNotFound)
+	}
+	return contributor, nil
+}
+
+// Check reports that the store answers: always.
+func (s *Store) Check(context.Context) error { return nil }

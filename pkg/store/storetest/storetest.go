@@ -1,0 +1,267 @@
+// Package storetest is the contract that every store keeps, as tests: what a Commit changes, what it refuses, and that it
+// does neither by half.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+// Store is everything that a store offers to the services together.
+type Store interface {
+	Load(ctx context.Context, partition uint32) (store.State, error)
+	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
+	Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error)
+	Tags(ctx context.Context) ([]store.Tag, error)
+	Contributor(ctx context.Context, id string) (store.Contributor, error)
+	Check(ctx context.Context) error
+}
+
+const retention = 8 * 24 * time.Hour
+
+var at = time.Date(2026, 11, 23, 6, 0, 0, int(123*time.Millisecond), time.UTC)
+
+// Run tests the stores that newStore makes, an empty one for each test.
+func Run(t *testing.T, newStore func(t *testing.T) Store) {
+	t.Helper()
+	for name, test := range map[string]func(*testing.T, Store){
+		"answers": answers,
+		"a partition without commits loads as zero":            loadsZero,
+		"a commit is loaded and read as it was made":           roundTrip,
+		"commits add up, in one partition and over several":    addsUp,
+		"a commit on an old revision changes nothing":          refusesOldRevision,
+		"a second first commit changes nothing":                refusesSecondCreation,
+		"a commit without changes moves the revision":          movesRevision,
+		"a commit whose context has ended changes nothing":     refusesEndedContext,
+		"of twenty committers on one partition none is lost":   race,
+		"names that look reserved are kept apart":              reservedNames,
+		"contributors are kept apart and survive a round trip": contributors,
+		"an unknown contributor is not found":                  unknownContributor,
+		"a thousand documents in one commit":                   thousandDocuments,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newStore(t))
+		})
+	}
+}
+
+func answers(t *testing.T, s Store) {
+	if err := s.Check(t.Context()); err != nil {
+		t.Errorf("Check() = %v", err)
+	}
+	totals, asOf, err := s.Totals(t.Context())
+	if err != nil || len(totals) != 0 || time.Since(asOf).Abs() > time.Minute {
+		t.Errorf("Totals() of an empty store = %v, %v, %v", totals, asOf, err)
+	}
+}
+
+func loadsZero(t *testing.T, s Store) {
+	state, err := s.Load(t.Context(), 7)
+	if err != nil || !reflect.DeepEqual(state, store.State{}) {
+		t.Errorf("Load() = %v, %v, want zero", state, err)
+	}
+}
+
+func roundTrip(t *testing.T, s Store) {
+	commit := commitOf(store.State{}, 7, 1, "ballz", 9, "foo", 4)
+	commit.Contributors = []store.Contributions{{Contributor: "ada", Contributions: 2}}
+	revision := mustCommit(t, s, commit)
+
+	state, err := s.Load(t.Context(), 7)
+	if err != nil || state.Revision != revision || !reflect.DeepEqual(state.Checkpoint, commit.Next) {
+		t.Errorf("Load() = %+v, %v\nwant %+v at %v", state, err, commit.Next, revision)
+	}
+	totals, _, err := s.Totals(t.Context())
+	want := []store.PartitionTotals{{Partition: 7, Revision: revision, Totals: commit.Next.Totals, UpdatedAt: at}}
+	if err != nil || !reflect.DeepEqual(totals, want) {
+		t.Errorf("Totals() = %+v, %v\nwant %+v", totals, err, want)
+	}
+	wantTags(t, s, store.Tag{Name: "ballz", Total: 9, Increments: 1, UpdatedAt: at}, store.Tag{Name: "foo", Total: 4, Increments: 1, UpdatedAt: at})
+	wantContributor(t, s, store.Contributor{ID: "ada", Contributions: 2, UpdatedAt: at})
+}
+
+func addsUp(t *testing.T, s Store) {
+	first := commitOf(store.State{}, 1, 1, "foo", 4)
+	first.Revision = mustCommit(t, s, first)
+	mustCommit(t, s, commitOf(store.State{Checkpoint: first.Next, Revision: first.Revision}, 1, 2, "foo", 5, "zoo", 1))
+	// A changed number of partitions puts the same tag into another one: the documents sum both.
+	mustCommit(t, s, commitOf(store.State{}, 2, 1, "foo", 3))
+	wantTags(t, s, store.Tag{Name: "foo", Total: 12, Increments: 3, UpdatedAt: at}, store.Tag{Name: "zoo", Total: 1, Increments: 1, UpdatedAt: at})
+}
+
+func refusesOldRevision(t *testing.T, s Store) {
+	first := commitOf(store.State{}, 1, 1, "foo", 4)
+	old := store.State{Checkpoint: first.Next, Revision: mustCommit(t, s, first)}
+	mustCommit(t, s, commitOf(old, 1, 2, "foo", 1))
+	wantConflict(t, s, commitOf(old, 1, 3, "foo", 9, "new", 9))
+	wantTags(t, s, store.Tag{Name: "foo", Total: 5, Increments: 2, UpdatedAt: at})
+}
+
+func refusesSecondCreation(t *testing.T, s Store) {
+	mustCommit(t, s, commitOf(store.State{}, 1, 1, "foo", 4))
+	wantConflict(t, s, commitOf(store.State{}, 1, 2, "foo", 9))
+	wantTags(t, s, store.Tag{Name: "foo", Total: 4, Increments: 1, UpdatedAt: at})
+}
+
+func movesRevision(t *testing.T, s Store) {
+	var state store.State
+	for range 3 {
+		next := store.Commit{Partition: 1, Revision: state.Revision, Next: state.Checkpoint.Next(at, retention, nil, nil)}
+		revision := mustCommit(t, s, next)
+		if revision == state.Revision {
+			t.Fatal("the revision stayed, so a committer that lost the race would not notice")
+		}
+		state = store.State{Checkpoint: next.Next, Revision: revision}
+	}
+}
+
+func refusesEndedContext(t *testing.T, s Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Commit(ctx, commitOf(store.State{}, 1, 1, "foo", 4)); !errors.Is(err, context.Canceled) {
+		t.Errorf("Commit() = %v, want context.Canceled", err)
+	}
+	if _, err := s.Load(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("Load() = %v, want context.Canceled", err)
+	}
+	if _, _, err := s.Totals(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Totals() = %v, want context.Canceled", err)
+	}
+	wantTags(t, s)
+}
+
+func race(t *testing.T, s Store) {
+	const committers, each = 20, 3
+	start := make(chan struct{})
+	var group sync.WaitGroup
+	for committer := range committers {
+		group.Go(func() {
+			<-start
+			for n := range each {
+				sequence := uint64(committer*each + n + 1) //nolint:gosec // small
+				for commitRacing(t, s, sequence) {
+					time.Sleep(rand.N(20 * time.Millisecond)) //nolint:gosec // jitter: twenty clients in step would starve one another
+				}
+			}
+		})
+	}
+	close(start)
+	group.Wait()
+	const n = committers * each
+	wantTags(t, s, store.Tag{Name: "foo", Total: n, Increments: n, UpdatedAt: at})
+	state, err := s.Load(t.Context(), 1)
+	if err != nil || state.Checkpoint.Commit != n || state.Checkpoint.Totals[0].Total != n {
+		t.Errorf("Load() = %+v, %v, want %d commits", state, err, n)
+	}
+}
+
+// commitRacing commits message sequence unless the checkpoint has it, and says whether that must be tried again.
+func commitRacing(t *testing.T, s Store, sequence uint64) bool {
+	state, err := s.Load(t.Context(), 1)
+	if err != nil {
+		return t.Context().Err() == nil
+	}
+	if state.Checkpoint.Contains(checkpoint.Message{Publisher: message.Publisher{1}, Sequence: sequence}) {
+		return false
+	}
+	_, err = s.Commit(t.Context(), commitOf(state, 1, sequence, "foo", 1))
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		t.Errorf("Commit() = %v, want a conflict at most", err)
+	}
+	return err != nil && t.Context().Err() == nil
+}
+
+func reservedNames(t *testing.T, s Store) {
+	mustCommit(t, s, commitOf(store.State{}, 1, 1, "___", 1, "_____", 2, "__init__", 3))
+	wantTags(t, s, store.Tag{Name: "___", Total: 1, Increments: 1, UpdatedAt: at},
+		store.Tag{Name: "_____", Total: 2, Increments: 1, UpdatedAt: at}, store.Tag{Name: "__init__", Total: 3, Increments: 1, UpdatedAt: at})
+}
+
+func contributors(t *testing.T, s Store) {
+	ids := []string{
+		"ada", "Ada", "ADA", ".", "..", "/", "a/b", "a%2Fb", "a%252Fb", "__x__", "__", "c-ada", "👩‍💻", "é", "e\u0301",
+		strings.Repeat("𝒳", 128), strings.Repeat("/", 128), strings.Repeat("%", 128), " ", "a:3", "*", "~",
+	}
+	commit := commitOf(store.State{}, 1, 1)
+	for i, id := range ids {
+		commit.Contributors = append(commit.Contributors, store.Contributions{Contributor: id, Contributions: int64(i + 1)})
+	}
+	mustCommit(t, s, commit)
+	for i, id := range ids {
+		wantContributor(t, s, store.Contributor{ID: id, Contributions: int64(i + 1), UpdatedAt: at})
+	}
+}
+
+func unknownContributor(t *testing.T, s Store) {
+	if got, err := s.Contributor(t.Context(), "nobody"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Contributor() = %v, %v, want ErrNotFound", got, err)
+	}
+}
+
+func thousandDocuments(t *testing.T, s Store) {
+	var tags []any
+	for i := range 1000 {
+		tags = append(tags, strings.Map(func(r rune) rune { return r - '0' + 'a' }, fmt.Sprintf("%04d", i)), 1)
+	}
+	mustCommit(t, s, commitOf(store.State{}, 1, 1, tags...))
+	if all, err := s.Tags(t.Context()); err != nil || len(all) != 1000 {
+		t.Errorf("Tags() = %d tags, %v, want 1000", len(all), err)
+	}
+}
+
+// commitOf makes the commit that counts message sequence with the given names and values, sorted by name, on state.
+func commitOf(state store.State, partition uint32, sequence uint64, namesAndValues ...any) store.Commit {
+	var tags []checkpoint.Delta
+	for pair := range slices.Chunk(namesAndValues, 2) {
+		tags = append(tags, checkpoint.Delta{Name: pair[0].(string), Value: int64(pair[1].(int)), Increments: 1}) //nolint:forcetypeassert // ours
+	}
+	messages := []checkpoint.Message{{Publisher: message.Publisher{1}, Sequence: sequence}}
+	return store.Commit{
+		Partition: partition, Revision: state.Revision, Tags: tags,
+		Next: state.Checkpoint.Next(at, retention, messages, tags),
+	}
+}
+
+func mustCommit(t *testing.T, s Store, commit store.Commit) store.Revision {
+	t.Helper()
+	revision, err := s.Commit(t.Context(), commit)
+	if err != nil {
+		t.Fatalf("Commit() = %v", err)
+	}
+	return revision
+}
+
+func wantConflict(t *testing.T, s Store, commit store.Commit) {
+	t.Helper()
+	if _, err := s.Commit(t.Context(), commit); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("Commit() = %v, want ErrConflict", err)
+	}
+}
+
+func wantTags(t *testing.T, s Store, want ...store.Tag) {
+	t.Helper()
+	got, err := s.Tags(t.Context())
+	if err != nil || len(got) != len(want) || (len(want) > 0 && !reflect.DeepEqual(got, want)) {
+		t.Errorf("Tags() = %v, %v, want %v", got, err, want)
+	}
+}
+
+func wantContributor(t *testing.T, s Store, want store.Contributor) {
+	t.Helper()
+	if got, err := s.Contributor(t.Context(), want.ID); err != nil || got != want {
+		t.Errorf("Contributor(%q) = %+v, %v, want %+v", want.ID, got, err, want)
+	}
+}
