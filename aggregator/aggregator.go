@@ -94,8 +94,8 @@ type Service struct {
 const (
 	// drain bounds the last flush. With the pulls' moment before it and the server's stop after it, a stop takes less
 	// than 8 s, of the 10 s that Cloud Run gives.
-	drain       = 6 * time.Second
-	serverDrain = time.Second
+	drain       = 5 * time.Second
+	serverDrain = 500 * time.Millisecond
 	// assumedRetention is the longest that a subscription can keep messages
 	// (https://cloud.google.com/pubsub/docs/subscription-properties): taken if the subscription cannot be asked.
 	assumedRetention = 31 * 24 * time.Hour

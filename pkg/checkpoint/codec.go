@@ -61,7 +61,7 @@ func (c *Checkpoint) PackTotals() []byte {
 		for shared < min(len(previous), len(t.Name)) && previous[shared] == t.Name[shared] {
 			shared++
 		}
-		b = binary.AppendUvarint(b, uint64(shared))             //nolint:gosec // a length
+		b = binary.AppendUvarint(b, uint64(shared))
 		b = binary.AppendUvarint(b, uint64(len(t.Name)-shared)) //nolint:gosec // not negative
 		b = append(b, t.Name[shared:]...)
 		b = binary.AppendVarint(b, t.Total)

@@ -99,7 +99,7 @@ func TestStartRefusesAPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer listener.Close() //nolint:errcheck // the test is over
 	port := listener.Addr().(*net.TCPAddr).Port
 	_, err = emulator.StartPubSub(t.Context(), emulator.Options{Port: port})
 	if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, emulator.ErrNotFound) {
@@ -120,7 +120,7 @@ service cloud.firestore { match /databases/{database}/documents { match /tags/{t
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // the test is over
 	for document, want := range map[string]codes.Code{"tags/t-foo": codes.NotFound, "partitions/0": codes.PermissionDenied} {
 		name := "projects/" + emulatortest.Project(t) + "/databases/(default)/documents/" + document
 		_, err := firestorepb.NewFirestoreClient(conn).GetDocument(t.Context(), &firestorepb.GetDocumentRequest{Name: name})

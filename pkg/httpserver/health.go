@@ -3,6 +3,7 @@ package httpserver
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/accrue/accrue/pkg/problem"
@@ -28,18 +29,12 @@ type Check struct {
 // Live answers that the process runs. It never asks a dependency: a restart heals none of them.
 func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}`) }
 
-// Ready answers 200 when every check passes, and otherwise 503 with a problem document that names those that did not.
+// Ready answers 200 when every check passes, and otherwise 503 with a problem document that names those that did not. All
+// requests of a second share one outcome: anybody may ask, and each question to a dependency may cost money.
 func Ready(checks ...Check) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
-		defer cancel()
-		var faults []problem.Fault
-		for _, c := range checks {
-			if err := c.Check(ctx); err != nil {
-				faults = append(faults, problem.Fault{Parameter: c.Name, Detail: err.Error()})
-			}
-		}
-		if len(faults) > 0 {
+	r := readiness{checks: checks}
+	return func(w http.ResponseWriter, request *http.Request) {
+		if faults := r.ask(request.Context()); len(faults) > 0 {
 			d := problem.Unavailable("not ready", time.Second)
 			d.Errors = faults
 			d.Write(w)
@@ -47,6 +42,37 @@ func Ready(checks ...Check) http.HandlerFunc {
 		}
 		answer(w, `{"status":"ready"}`)
 	}
+}
+
+// checkEvery is how long an outcome of the checks is good for.
+const checkEvery = time.Second
+
+type readiness struct {
+	checks []Check
+
+	mu      sync.Mutex
+	askedAt time.Time
+	faults  []problem.Fault
+}
+
+// ask returns what is wrong now, or was less than checkEvery ago. While one request asks, the others wait for its answer.
+func (r *readiness) ask(ctx context.Context) []problem.Fault {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.askedAt.IsZero() && time.Since(r.askedAt) < checkEvery {
+		return r.faults
+	}
+	// Not cut short by the client that happens to ask: others share the answer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
+	defer cancel()
+	var faults []problem.Fault
+	for _, c := range r.checks {
+		if err := c.Check(ctx); err != nil {
+			faults = append(faults, problem.Fault{Parameter: c.Name, Detail: err.Error()})
+		}
+	}
+	r.askedAt, r.faults = time.Now(), faults
+	return faults
 }
 
 func answer(w http.ResponseWriter, body string) {

@@ -19,6 +19,9 @@ const (
 	headerTimeout = 10 * time.Second
 	// readTimeout bounds the whole request: 1 MiB at 300 kbit/s.
 	readTimeout = 30 * time.Second
+	// writeTimeout bounds the whole answer, so that a client that does not read holds nothing for ever: 1 MiB at
+	// 150 kbit/s. A stream lifts it, write by write, through http.ResponseController.
+	writeTimeout = 60 * time.Second
 	// idleTimeout is longer than the 600 s that Google's front ends keep a connection, so that they close it, not we.
 	idleTimeout = 620 * time.Second
 	// maxHeaderBytes bounds the header, far above what browsers send.
@@ -36,15 +39,15 @@ type Server struct {
 
 // New binds to port, 0 for a free one, on all interfaces. A stop waits for requests under way for at most drain.
 func New(port int, handler http.Handler, drain time.Duration, log zerolog.Logger) (*Server, error) {
-	listener, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", ":"+strconv.Itoa(port))
 	if err != nil {
 		return nil, fmt.Errorf("bind to port %d: %w", port, err)
 	}
 	return &Server{
 		listener: listener,
 		server: http.Server{
-			Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
-			MaxHeaderBytes: maxHeaderBytes,
+			Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		},
 		log:   log,
 		drain: drain,

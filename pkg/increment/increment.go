@@ -14,12 +14,16 @@ import (
 
 // The bounds of an increment; the API documents and the tests read them from here.
 const (
-	// MinNameLength and MaxNameLength bound a tag's name, in bytes, which are characters here.
-	MinNameLength, MaxNameLength = 3, 15
+	// MinNameLength is the fewest bytes, which are characters here, that a tag's name has.
+	MinNameLength = 3
+	// MaxNameLength is the most bytes that a tag's name has.
+	MaxNameLength = 15
 	// NamePattern is the regular expression that a tag's name matches as a whole.
 	NamePattern = `^[a-z_]{3,15}$`
-	// MinValue and MaxValue bound the value of one increment.
-	MinValue, MaxValue = 1, 9
+	// MinValue is the least value of one increment.
+	MinValue = 1
+	// MaxValue is the greatest value of one increment.
+	MaxValue = 9
 	// MaxContributorLength bounds a contributor's id, in characters (not bytes): at most 512 bytes of UTF-8.
 	MaxContributorLength = 128
 	// MaxPartitions bounds PARTITIONS: query reads a document of each, twice a window.

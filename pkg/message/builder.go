@@ -59,7 +59,7 @@ func (b *Builder) Encode(publisher Publisher, partition uint32, sequence uint64,
 	d = protowire.AppendBytes(d, publisher[:])
 	d = appendNumber(d, partitionField, uint64(partition))
 	d = appendNumber(d, sequenceField, sequence)
-	d = appendNumber(d, acceptedAtField, uint64(acceptedAt.UnixMicro())) //nolint:gosec // two's complement, as int64 is encoded
+	d = appendNumber(d, acceptedAtField, uint64(acceptedAt.UnixMicro()))
 	d = append(d, b.increments...)
 	return append(d, b.contributions...)
 }

@@ -14,7 +14,7 @@ const ContentType = "application/problem+json"
 
 // Document is a problem document. Its type is "about:blank" (RFC 9457, section 4.2.1): the status says what kind of problem
 // it is, and Errors say where.
-type Document struct {
+type Document struct { //nolint:errname // RFC 9457 calls it a problem document
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`

@@ -35,8 +35,10 @@ func run(ctx context.Context, config aggregator.Config, log zerolog.Logger) erro
 	}
 	defer documents.Close() //nolint:errcheck // the process ends
 
-	if err := messages.EnsureTopic(ctx, config.DeadLetterTopic); err != nil {
-		return fmt.Errorf("prepare: %w", err)
+	for _, topic := range []string{config.Topic, config.DeadLetterTopic} {
+		if err := messages.EnsureTopic(ctx, topic); err != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
 	}
 	if err := messages.EnsureSubscription(ctx, config.Subscription, config.Topic, aggregator.AckDeadline); err != nil {
 		return fmt.Errorf("prepare: %w", err)

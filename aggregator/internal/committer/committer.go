@@ -62,8 +62,9 @@ type Settings struct {
 const (
 	// pulls is how many Pull calls are under way at once: enough that one decodes while another waits.
 	pulls = 4
-	// pullMoment is how long, after the stop, a Pull that is under way may still bring messages.
-	pullMoment = 500 * time.Millisecond
+	// pullMoment is how long, after the stop, a Pull that is under way may still bring messages: longer than one waits
+	// for a first message (broker/pubsub), so that it ends by itself.
+	pullMoment = 2200 * time.Millisecond
 	// commitTimeout bounds one call to the store; its outcome is unknown after that.
 	commitTimeout = 10 * time.Second
 	// callTimeout bounds one call to the broker.

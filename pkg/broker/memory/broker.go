@@ -100,7 +100,7 @@ type Subscription struct {
 	ackDeadline time.Duration
 
 	// The rest is guarded by topic.mu.
-	waiting   []broker.Delivery // without receipts, oldest first
+	waiting   []broker.Delivery // oldest first; their receipts mean nothing
 	leased    map[string]*lease // by receipt
 	ends      leases            // the same leases, the first to end at the top
 	heldBytes int
@@ -197,7 +197,6 @@ func (s *Subscription) take(now time.Time, limit int) ([]broker.Delivery, <-chan
 // release makes a leased message available again.
 func (s *Subscription) release(l *lease) {
 	s.remove(l)
-	l.delivery.Receipt = ""
 	s.waiting = append(s.waiting, l.delivery)
 }
 

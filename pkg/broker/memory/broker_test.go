@@ -70,10 +70,15 @@ func TestHoldsWhatIsNotAcknowledgedAndNothingElse(t *testing.T) {
 					}
 				},
 				"pull": func(t *rapid.T) {
-					limit := rapid.IntRange(1, 4).Draw(t, "limit")
+					limit, available := rapid.IntRange(1, 4).Draw(t, "limit"), 0
+					for data := range open {
+						if !leased(data) {
+							available++
+						}
+					}
 					pulled, err := sub.Pull(ctx, limit)
-					if err != nil || len(pulled) > limit {
-						t.Fatalf("Pull(%d) returned %d: %v", limit, len(pulled), err)
+					if err != nil || len(pulled) > limit || len(pulled) < min(limit, available) {
+						t.Fatalf("Pull(%d) returned %d of %d: %v", limit, len(pulled), available, err)
 					}
 					for _, d := range pulled {
 						if data := string(d.Data); !open[data] || leased(data) {
@@ -241,6 +246,28 @@ func TestPullWaitsForAMessageThatIsOnItsWay(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestExtendIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		topic := memory.NewTopic()
+		sub := topic.Subscribe(time.Minute)
+		if err := topic.Publish(t.Context(), []broker.Message{{Data: []byte("extended")}}); err != nil {
+			t.Fatal(err)
+		}
+		pulled, err := sub.Pull(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sub.Extend(t.Context(), []string{pulled[0].Receipt}, 24*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(broker.MaxExtension)
+		if pulled, err = sub.Pull(t.Context(), 1); err != nil || len(pulled) != 1 {
+			t.Errorf("Pull() after %v returned %d: %v", broker.MaxExtension, len(pulled), err)
+		}
+	})
 }
 
 func TestNobodySubscribed(t *testing.T) {

@@ -13,8 +13,12 @@ import (
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"cloud.google.com/go/pubsub/v2/pstest"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/brokertest"
@@ -75,13 +79,30 @@ func connect(t *testing.T, project, host string) *pubsub.Client {
 // inProcess starts Google's own fake of Pub/Sub, on a real connection.
 func inProcess(t *testing.T, options ...pstest.ServerReactorOption) (host string) {
 	t.Helper()
-	server := pstest.NewServer(options...)
+	_, host = inProcessServer(t, options...)
+	return host
+}
+
+func inProcessServer(t *testing.T, options ...pstest.ServerReactorOption) (fake *pstest.Server, host string) {
+	t.Helper()
+	fake = pstest.NewServer(options...)
+	// The fake's own server takes no more than 4 MB: this one in front of it takes what Pub/Sub takes.
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(10_000_000))
+	pubsubpb.RegisterPublisherServer(server, &fake.GServer)
+	pubsubpb.RegisterSubscriberServer(server, &fake.GServer)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
+		server.Stop()
+		if err := errors.Join(<-served, fake.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	return server.Addr
+	return fake, listener.Addr().String()
 }
 
 // recordingReactor notes the requests of one kind, and answers some of them itself.
@@ -155,6 +176,20 @@ func TestPublishSendsAsFewRequestsAsTheLimitsAllow(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Size is what keeps a request within Pub/Sub's limit: it must not fall short.
+func TestSizeIsNoLessThanOnTheWire(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.String()
+		m := broker.Message{Data: rapid.SliceOf(rapid.Byte()).Draw(t, "data"), Attributes: rapid.MapOf(text, text).Draw(t, "attributes")}
+		request := &pubsubpb.PublishRequest{Messages: []*pubsubpb.PubsubMessage{{Data: m.Data, Attributes: m.Attributes}}}
+		const framing = 16
+		if got, wire := m.Size()+framing, proto.Size(request); got < wire {
+			t.Errorf("Size() + %d = %d, on the wire %d", framing, got, wire)
+		}
+	})
 }
 
 func TestReceiptsAreSentInSeveralRequestsAndOneThatFailsKeepsBackNoOther(t *testing.T) {
@@ -253,8 +288,29 @@ func TestEnsureMakesWhatIsMissingAlsoWhenManyStartAtOnce(t *testing.T) {
 
 func TestDescribeTakesTheLongerRetention(t *testing.T) {
 	t.Parallel()
-	// What a subscription looks like is the server's to say.
-	_ = t
+	for name, tc := range map[string]struct{ topic, want time.Duration }{
+		"the subscription's": {time.Hour, 7 * 24 * time.Hour},
+		"the topic's":        {31 * 24 * time.Hour, 31 * 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake, host := inProcessServer(t)
+			_, err := fake.GServer.CreateTopic(t.Context(), &pubsubpb.Topic{
+				Name: "projects/test/topics/increments", MessageRetentionDuration: durationpb.New(tc.topic),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := connect(t, "test", host)
+			if err := client.EnsureSubscription(t.Context(), "sub", "increments", time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			info, err := client.Subscription("sub").Describe(t.Context())
+			if err != nil || info.Retention != tc.want {
+				t.Errorf("Describe() = %+v, %v, want a retention of %v", info, err, tc.want)
+			}
+		})
+	}
 }
 
 func TestWhatIsMissingIsAnError(t *testing.T) {
@@ -275,6 +331,18 @@ func TestWhatIsMissingIsAnError(t *testing.T) {
 	}
 }
 
+// Pub/Sub may tell a Pull that found nothing that its time is over. That is nothing to report.
+func TestAPullWhoseTimeIsOverFoundNothing(t *testing.T) {
+	t.Parallel()
+	over := status.Error(codes.DeadlineExceeded, "over")
+	pulls := &recordingReactor{answer: func(int) error { return over }}
+	client := connect(t, "test", inProcess(t, pulls.of("Pull")))
+	_, subs := making(client)(t, 1, time.Minute)
+	if pulled, err := subs[0].Pull(t.Context(), 1); err != nil || len(pulled) != 0 {
+		t.Errorf("Pull() returned %d messages: %v", len(pulled), err)
+	}
+}
+
 func TestConnectNeedsAProject(t *testing.T) {
 	t.Parallel()
 	if _, err := pubsub.Connect(t.Context(), "", "127.0.0.1:1"); err == nil {
@@ -289,7 +357,7 @@ func TestADeadServerCostsNoMoreThanTheContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	defer silent.Close() //nolint:errcheck // the test is over
 	client := connect(t, "test", silent.Addr().String())
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

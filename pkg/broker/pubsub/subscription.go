@@ -21,9 +21,10 @@ const (
 	// receiptFraming is the most that a receipt takes beside its own bytes.
 	receiptFraming = 8
 
-	// pullWait bounds how long a Pull waits for a first message. Pub/Sub answers an empty Pull by itself, as a rule
-	// earlier.
-	pullWait = 30 * time.Second
+	// pullWait bounds how long a Pull waits for a first message; Pub/Sub answers a little before that. It is short enough
+	// for a caller that stops to let its Pulls end by themselves: one that is cancelled can take messages with it, which
+	// then come again only when their lease ends. The emulator gives messages even to a caller that is long gone.
+	pullWait = 2 * time.Second
 
 	// What holds for a subscription that does not say: Pub/Sub's defaults.
 	defaultAckDeadline = 10 * time.Second
@@ -36,9 +37,9 @@ type Subscription struct {
 	name   string
 }
 
-// Pull leases up to limit messages, at most broker.MaxPull, often fewer than there are. It waits for a first one, as
-// long as Pub/Sub likes but half a minute at most, and returns none when none comes. When ctx ends while it is under
-// way, messages that were on their way are lost to this caller and come again when their lease ends.
+// Pull leases up to limit messages, at most broker.MaxPull, often fewer than there are. It waits for a first one, 2 s at
+// most, and returns none when none comes. When ctx ends while it is under way, messages that were on their way are lost
+// to this caller and come again when their lease ends.
 func (s *Subscription) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	call, cancel := context.WithTimeout(ctx, pullWait)
 	defer cancel()

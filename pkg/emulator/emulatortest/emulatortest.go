@@ -75,31 +75,31 @@ func (s stopsEmulators) Run() int {
 
 // PubSub returns the host, "127.0.0.1:port", of a Pub/Sub emulator. Under -short, and on a machine without the emulator,
 // the test is skipped; never if CI is true: there a missing emulator fails the test.
-func PubSub(t testing.TB) string {
-	t.Helper()
-	return owned.pubSub.get(t)
+func PubSub(tb testing.TB) string {
+	tb.Helper()
+	return owned.pubSub.get(tb)
 }
 
 // Firestore returns the host of a Firestore emulator, as PubSub.
-func Firestore(t testing.TB) string {
-	t.Helper()
-	return owned.firestore.get(t)
+func Firestore(tb testing.TB) string {
+	tb.Helper()
+	return owned.firestore.get(tb)
 }
 
 // Project returns the id of a project that no other test uses.
-func Project(t testing.TB) string {
-	t.Helper()
+func Project(tb testing.TB) string {
+	tb.Helper()
 	return "test-" + strings.ToLower(rand.Text()[:20])
 }
 
-func (s *shared) get(t testing.TB) string {
-	t.Helper()
+func (s *shared) get(tb testing.TB) string {
+	tb.Helper()
 	ci, _ := strconv.ParseBool(os.Getenv("CI")) // anything else is no
 	if testing.Short() && !ci {
-		t.Skipf("left out by -short: it needs the %s emulator", s.name)
+		tb.Skipf("left out by -short: it needs the %s emulator", s.name)
 	}
 	if !owned.main {
-		t.Fatal("TestMain must call emulatortest.Main, which stops the emulator")
+		tb.Fatal("TestMain must call emulatortest.Main, which stops the emulator")
 	}
 	s.once.Do(func() {
 		if s.host = os.Getenv(s.variable); s.host != "" {
@@ -113,9 +113,9 @@ func (s *shared) get(t testing.TB) string {
 	switch {
 	case s.err == nil:
 	case errors.Is(s.err, emulator.ErrNotFound) && !ci:
-		t.Skipf("left out: it needs the %s emulator of the Cloud SDK and Java, or %s (%v)", s.name, s.variable, s.err)
+		tb.Skipf("left out: it needs the %s emulator of the Cloud SDK and Java, or %s (%v)", s.name, s.variable, s.err)
 	default:
-		t.Fatal(s.err)
+		tb.Fatal(s.err)
 	}
 	return s.host
 }

@@ -151,9 +151,9 @@ func race(t *testing.T, s Store) {
 		group.Go(func() {
 			<-start
 			for n := range each {
-				sequence := uint64(committer*each + n + 1) //nolint:gosec // small
+				sequence := uint64(committer*each + n + 1)
 				for commitRacing(t, s, sequence) {
-					time.Sleep(rand.N(20 * time.Millisecond)) //nolint:gosec // jitter: twenty clients in step would starve one another
+					time.Sleep(rand.N(20 * time.Millisecond))
 				}
 			}
 		})
@@ -226,7 +226,7 @@ func thousandDocuments(t *testing.T, s Store) {
 func commitOf(state store.State, partition uint32, sequence uint64, namesAndValues ...any) store.Commit {
 	var tags []checkpoint.Delta
 	for pair := range slices.Chunk(namesAndValues, 2) {
-		tags = append(tags, checkpoint.Delta{Name: pair[0].(string), Value: int64(pair[1].(int)), Increments: 1}) //nolint:forcetypeassert // ours
+		tags = append(tags, checkpoint.Delta{Name: pair[0].(string), Value: int64(pair[1].(int)), Increments: 1})
 	}
 	messages := []checkpoint.Message{{Publisher: message.Publisher{1}, Sequence: sequence}}
 	return store.Commit{

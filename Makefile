@@ -1,0 +1,61 @@
+# The two commands that a newcomer needs are `make run` and `make test`; `make help` lists all.
+SHELL := /bin/bash -o pipefail
+MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod))
+
+# Tools that are built from source, at fixed versions, so that Go alone is needed.
+GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BUF := go run github.com/bufbuild/buf/cmd/buf@v1.75.0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: ## runs the whole of Accrue in one process, on a broker and a store in memory; needs Go alone
+	@go run ./tools/local
+
+.PHONY: test
+test: ## tests everything: what needs the emulators too, where they are found (never skipped if CI=true)
+	@go run ./tools/emulators -check || true
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -race -shuffle=on $(if $(CI),-count=1) ./...) || exit 1; done
+
+.PHONY: test-short
+test-short: ## tests what needs no emulators, in a few seconds
+	@for m in $(filter-out e2e,$(MODULES)); do (cd $$m && go test -short ./...) || exit 1; done
+
+.PHONY: bench
+bench: ## runs the benchmarks of the parts
+	@for m in $(MODULES); do (cd $$m && go test -run '^$$' -bench . -benchmem ./...) || exit 1; done
+
+.PHONY: emulators
+emulators: ## starts the Cloud SDK's Pub/Sub and Firestore emulators until Ctrl-C
+	@go run ./tools/emulators
+
+.PHONY: build
+build: ## builds the three services and the tools into bin/, as the Dockerfile does
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./ingest/cmd/ingest ./aggregator/cmd/aggregator ./query/cmd/query ./tools/...
+
+.PHONY: run-emulators
+run-emulators: build ## runs the three real binaries as three processes against `make emulators`
+	@deployments/run-emulators
+
+.PHONY: words
+words: build ## counts every word of Go's own sources through processes and emulators, and compares with sort | uniq -c
+	@deployments/words "$$(go env GOROOT)/src"
+
+.PHONY: generate
+generate: ## writes generated code anew
+	$(BUF) generate
+
+.PHONY: lint
+lint: ## checks format, vet, the lint rules and the arrows between packages
+	@unformatted=$$(gofmt -l $(MODULES)); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	$(BUF) lint
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && $(GOLANGCI) run) || exit 1; done
+
+.PHONY: tidy
+tidy: ## checks that every go.mod is tidy and that each module builds by itself
+	@for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy -diff && GOWORK=off go build ./...) || exit 1; done

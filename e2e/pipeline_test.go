@@ -1,0 +1,139 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTheExampleOfTheREADME(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	ingest, query := s.start(t, "ingest"), s.start(t, "query")
+	s.start(t, "aggregator")
+	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":4}`)
+	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":9}`)
+	mustPost(t, ingest.url+"/increments/batch", `{"increments":[`+strings.Repeat(`{"name":"ballz","value":9},`, 8)+`{"name":"ballz","value":4}]}`)
+	awaitStats(t, query, map[string]int64{"foo": 13, "ballz": 76}, 10*time.Second)
+	if body, err := get(query.url + "/stats"); err != nil || body != `{"ballz":76,"foo":13}` {
+		t.Errorf("/stats = %s, %v", body, err)
+	}
+	s.audit(t)
+}
+
+func TestStatsAreRevalidated(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	ingest, query := s.start(t, "ingest"), s.start(t, "query")
+	s.start(t, "aggregator")
+	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":4}`)
+	awaitStats(t, query, map[string]int64{"foo": 4}, 10*time.Second)
+
+	request, err := http.NewRequest(http.MethodGet, query.url+"/stats", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asOf, err := time.Parse(time.RFC3339, first.header.Get("X-As-Of"))
+	if err != nil || time.Since(asOf) > 5*time.Second {
+		t.Errorf("X-As-Of = %q, %v", first.header.Get("X-As-Of"), err)
+	}
+	request.Header.Set("If-None-Match", first.header.Get("Etag"))
+	if second, err := do(request); err != nil || second.status != http.StatusNotModified || second.body != "" {
+		t.Errorf("the same again: %d %q, %v, want 304", second.status, second.body, err)
+	}
+	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":1}`)
+	await(t, "a changed answer", 10*time.Second, func() error {
+		if third, err := do(request); err != nil || third.status != http.StatusOK || third.body != `{"foo":5}` {
+			return fmt.Errorf("%d %q %w", third.status, third.body, err)
+		}
+		return nil
+	})
+}
+
+func TestBadInputChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	ingest, query := s.start(t, "ingest"), s.start(t, "query")
+	s.start(t, "aggregator")
+	for name, tc := range map[string]struct {
+		path, body, contentType string
+		status                  int
+		pointer                 string
+	}{
+		"a string for a value":  {"/increments", `{"name":"foo","value":"4"}`, "", 400, "#/value"},
+		"a fraction":            {"/increments", `{"name":"foo","value":4.5}`, "", 400, "#/value"},
+		"true":                  {"/increments", `{"name":"foo","value":true}`, "", 400, "#/value"},
+		"null":                  {"/increments", `{"name":"foo","value":null}`, "", 400, "#/value"},
+		"no JSON":               {"/increments", `name=foo`, "", 400, "#"},
+		"trailing data":         {"/increments", `{"name":"foo","value":4} x`, "", 400, "#"},
+		"an unknown field":      {"/increments", `{"name":"foo","value":4,"x":1}`, "", 400, "#/x"},
+		"a field twice":         {"/increments", `{"name":"foo","value":4,"value":4}`, "", 400, "#/value"},
+		"zero":                  {"/increments", `{"name":"foo","value":0}`, "", 422, "#/value"},
+		"ten":                   {"/increments", `{"name":"foo","value":10}`, "", 422, "#/value"},
+		"a short name":          {"/increments", `{"name":"fo","value":4}`, "", 422, "#/name"},
+		"a name with a newline": {"/increments", `{"name":"foo\n","value":4}`, "", 422, "#/name"},
+		"a missing value":       {"/increments", `{"name":"foo"}`, "", 422, "#/value"},
+		"an empty contributor":  {"/increments", `{"name":"foo","value":4,"contributor":""}`, "", 422, "#/contributor"},
+		"an empty batch":        {"/increments/batch", `{"increments":[]}`, "", 422, "#/increments"},
+		"one bad item of three": {
+			"/increments/batch", `{"increments":[{"name":"foo","value":4},{"name":"foo","value":4},{"name":"foo","value":44}]}`,
+			"", 422, "#/increments/2/value",
+		},
+		"1,001 items":        {"/increments/batch", `{"increments":[` + strings.Repeat(`{"name":"foo","value":4},`, 1000) + `{"name":"foo","value":4}]}`, "", 422, "#/increments"},
+		"more than 1 MiB":    {"/increments/batch", `{"increments":[` + strings.Repeat(" ", 1<<20) + `]}`, "", 413, ""},
+		"a form":             {"/increments", `{"name":"foo","value":4}`, "application/x-www-form-urlencoded", 415, ""},
+		"an unknown path":    {"/nothing", `{}`, "", 404, ""},
+		"a path with a tail": {"/increments/", `{"name":"foo","value":4}`, "", 404, ""},
+	} {
+		request, err := http.NewRequest(http.MethodPost, ingest.url+tc.path, strings.NewReader(tc.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if request.Header.Set("Content-Type", "application/json"); tc.contentType != "" {
+			request.Header.Set("Content-Type", tc.contentType)
+		}
+		r, err := do(request)
+		if err != nil || r.status != tc.status || r.header.Get("Content-Type") != "application/problem+json" ||
+			(tc.pointer != "" && !strings.Contains(r.body, `"pointer":"`+tc.pointer+`"`)) {
+			t.Errorf("%s: %d %s %v, want a problem of %d at %q", name, r.status, r.body, err, tc.status, tc.pointer)
+		}
+	}
+	request, err := http.NewRequest(http.MethodPut, ingest.url+"/increments", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := do(request); err != nil || r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "POST" {
+		t.Errorf("PUT /increments: %d, Allow %q, %v", r.status, r.header.Get("Allow"), err)
+	}
+	// What was refused was never sent on: a later increment is all that is counted.
+	mustPost(t, ingest.url+"/increments", `{"name":"bar","value":1}`)
+	awaitStats(t, query, map[string]int64{"bar": 1}, 10*time.Second)
+}
+
+func TestEachServiceRestartsWithoutLoss(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	ingest, aggregator, query := s.start(t, "ingest"), s.start(t, "aggregator"), s.start(t, "query")
+	want := map[string]int64{}
+	for _, restart := range []func(){
+		func() { ingest.stop(); ingest = s.start(t, "ingest") },
+		func() { aggregator.stop(); aggregator = s.start(t, "aggregator") },
+		func() { query.stop(); query = s.start(t, "query") },
+		func() { aggregator.stop() },
+	} {
+		for i := range 20 {
+			mustPost(t, ingest.url+"/increments", fmt.Sprintf(`{"name":"tag_%c","value":%d}`, 'a'+i, 1+i%9))
+			want[fmt.Sprintf("tag_%c", 'a'+i)] += int64(1 + i%9)
+		}
+		restart()
+	}
+	aggregator = s.start(t, "aggregator") // finds what was posted while there was none
+	awaitStats(t, query, want, 20*time.Second)
+	s.audit(t)
+}

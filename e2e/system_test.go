@@ -1,0 +1,346 @@
+// Package e2e tests the running system from outside: the three binaries as processes, on the Cloud SDK's emulators,
+// driven over HTTP and by signals.
+package e2e_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/accrue/accrue/pkg/emulator/emulatortest"
+	"github.com/accrue/accrue/pkg/store/firestore"
+)
+
+// binaries is the folder of the programs under test, built once.
+var binaries string
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "accrue-e2e-")
+	if err == nil {
+		binaries = folder
+		err = build()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build the programs:", err)
+		os.Exit(1)
+	}
+	emulatortest.Main(m,
+		// Connections that are kept for the next request.
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		goleak.Cleanup(func(code int) {
+			if err := os.RemoveAll(binaries); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+			os.Exit(code)
+		}))
+}
+
+// build makes the programs as deployments/Dockerfile does.
+func build() error {
+	for _, program := range []string{"ingest/cmd/ingest", "aggregator/cmd/aggregator", "query/cmd/query"} {
+		cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(binaries, filepath.Base(program)), "./"+program)
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", program, err, output)
+		}
+	}
+	return nil
+}
+
+// system is a project of its own on the emulators, and the settings of the services in it.
+type system struct {
+	project, pubSub, firestore string
+	// variables are set for every process, beside those that name the above.
+	variables map[string]string
+}
+
+func newSystem(t *testing.T) *system {
+	t.Helper()
+	return &system{
+		project: emulatortest.Project(t), pubSub: emulatortest.PubSub(t), firestore: emulatortest.Firestore(t),
+		variables: map[string]string{},
+	}
+}
+
+// process is one service that runs.
+type process struct {
+	t       *testing.T
+	name    string
+	cmd     *exec.Cmd
+	url     string
+	done    chan struct{} // closed when it has ended and its log is read
+	waitErr error
+
+	mu  sync.Mutex
+	log []string
+}
+
+// start runs a service and waits until it serves. It is killed at the end of the test if it still runs then.
+func (s *system) start(t *testing.T, service string) *process {
+	t.Helper()
+	p := &process{t: t, name: service, done: make(chan struct{})}
+	p.cmd = exec.Command(filepath.Join(binaries, service))
+	variables := map[string]string{
+		"GOOGLE_CLOUD_PROJECT": s.project, "PUBSUB_EMULATOR_HOST": s.pubSub, "FIRESTORE_EMULATOR_HOST": s.firestore, "PORT": "0",
+	}
+	maps.Copy(variables, s.variables)
+	for name, value := range variables {
+		p.cmd.Env = append(p.cmd.Env, name+"="+value)
+	}
+	output, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ports := make(chan int, 1)
+	go p.read(output, ports)
+	t.Cleanup(p.end)
+	select {
+	case port := <-ports:
+		p.url = fmt.Sprintf("http://127.0.0.1:%d", port)
+	case <-p.done:
+		t.Fatalf("%s ended at its start: %v\n%s", service, p.waitErr, p.logged())
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s does not serve\n%s", service, p.logged())
+	}
+	await(t, service+" ready", 30*time.Second, func() error {
+		_, err := get(p.url + "/health/ready")
+		return err
+	})
+	return p
+}
+
+// read keeps the log, and sends the port once it is told.
+func (p *process) read(output io.Reader, ports chan<- int) {
+	defer close(p.done)
+	lines := bufio.NewScanner(output)
+	for lines.Scan() {
+		p.mu.Lock()
+		p.log = append(p.log, lines.Text())
+		p.mu.Unlock()
+		var line struct {
+			Message string `json:"message"`
+			Port    int    `json:"port"`
+		}
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Message == "serving" {
+			ports <- line.Port
+		}
+	}
+	p.waitErr = p.cmd.Wait()
+}
+
+func (p *process) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.log, "\n")
+}
+
+// end kills the process if it runs, checks its log, and shows it if the test failed.
+func (p *process) end() {
+	select {
+	case <-p.done:
+	default:
+		p.kill()
+	}
+	for _, line := range slices.Collect(strings.Lines(p.logged())) {
+		if !json.Valid([]byte(line)) {
+			p.t.Errorf("%s logged a line that is no JSON: %s", p.name, line)
+		}
+	}
+	if p.t.Failed() {
+		p.t.Logf("log of %s:\n%s", p.name, p.logged())
+	}
+}
+
+// kill ends the process by SIGKILL.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended by itself
+	<-p.done
+}
+
+// stop ends the process by SIGTERM and checks that it does so well: with exit code 0 and within 8 s.
+func (p *process) stop() {
+	p.t.Helper()
+	started := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Errorf("stop %s: %v", p.name, err)
+	}
+	select {
+	case <-p.done:
+		if p.waitErr != nil {
+			p.t.Errorf("%s stopped with %v", p.name, p.waitErr)
+		}
+		if took := time.Since(started); took > 8*time.Second {
+			p.t.Errorf("%s took %v to stop, Cloud Run gives 10 s", p.name, took)
+		}
+	case <-time.After(20 * time.Second):
+		p.kill()
+		p.t.Errorf("%s did not stop", p.name)
+	}
+}
+
+// client serves all requests of the tests.
+var client = &http.Client{
+	Timeout:   20 * time.Second,
+	Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+}
+
+// response is an answer, read whole.
+type response struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func do(request *http.Request) (response, error) {
+	r, err := client.Do(request)
+	if err != nil {
+		return response{}, err
+	}
+	defer r.Body.Close() //nolint:errcheck // read
+	body, err := io.ReadAll(r.Body)
+	return response{r.StatusCode, r.Header, string(body)}, err
+}
+
+// get returns the body of a 200.
+func get(url string) (string, error) {
+	request, err := http.NewRequest(http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	r, err := do(request)
+	if err == nil && r.status != http.StatusOK {
+		err = fmt.Errorf("GET %s: %d %s", url, r.status, r.body)
+	}
+	return r.body, err
+}
+
+func post(url, body string) (response, error) {
+	request, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return response{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return do(request)
+}
+
+func mustPost(t *testing.T, url, body string) {
+	t.Helper()
+	if r, err := post(url, body); err != nil || r.status != http.StatusAccepted {
+		t.Fatalf("POST %s %s: %d %s %v", url, body, r.status, r.body, err)
+	}
+}
+
+func stats(query *process) (map[string]int64, error) {
+	body, err := get(query.url + "/stats")
+	if err != nil {
+		return nil, err
+	}
+	var totals map[string]int64
+	return totals, json.Unmarshal([]byte(body), &totals)
+}
+
+// await tries until condition returns nil, and fails the test with its last error when the time is up.
+func await(t *testing.T, what string, limit time.Duration, condition func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %v: %v", what, limit, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// awaitStats waits until /stats is exactly want.
+func awaitStats(t *testing.T, query *process, want map[string]int64, limit time.Duration) {
+	t.Helper()
+	await(t, "exact totals", limit, func() error {
+		got, err := stats(query)
+		if err != nil {
+			return err
+		}
+		return difference(got, want)
+	})
+}
+
+func difference(got, want map[string]int64) error {
+	var differing []string
+	var excess int64
+	for name := range maps.Keys(union(got, want)) {
+		if got[name] != want[name] {
+			differing = append(differing, fmt.Sprintf("%s is %d, want %d", name, got[name], want[name]))
+			excess += got[name] - want[name]
+		}
+	}
+	if differing == nil {
+		return nil
+	}
+	slices.Sort(differing)
+	return fmt.Errorf("%d of %d tags differ, by %+d in all: %s", //nolint:err113 // for people
+		len(differing), len(want), excess, strings.Join(differing[:min(len(differing), 5)], "; "))
+}
+
+func union(a, b map[string]int64) map[string]int64 {
+	both := maps.Clone(a)
+	if both == nil {
+		both = map[string]int64{}
+	}
+	maps.Copy(both, b)
+	return both
+}
+
+// audit compares the tags' documents with the totals of the checkpoints: both are written by every Commit, each in its
+// own way, and must agree.
+func (s *system) audit(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	documents, err := firestore.Connect(ctx, s.project, "(default)", emulatortest.Firestore(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer documents.Close() //nolint:errcheck // read only
+	tags, errTags := documents.Tags(ctx)
+	partitions, _, errPartitions := documents.Totals(ctx)
+	if err := errors.Join(errTags, errPartitions); err != nil {
+		t.Fatal(err)
+	}
+	totals, increments := map[string]int64{}, map[string]int64{}
+	for _, partition := range partitions {
+		for _, total := range partition.Totals {
+			totals[total.Name] += total.Total
+			increments[total.Name] += total.Increments
+		}
+	}
+	documentTotals, documentIncrements := map[string]int64{}, map[string]int64{}
+	for _, tag := range tags {
+		documentTotals[tag.Name], documentIncrements[tag.Name] = tag.Total, tag.Increments
+	}
+	if err := errors.Join(difference(documentTotals, totals), difference(documentIncrements, increments)); err != nil {
+		t.Errorf("the tags' documents disagree with the checkpoints: %v", err)
+	}
+}

@@ -1,0 +1,43 @@
+// Command ingest takes increments and contributions over HTTP and publishes them to Pub/Sub. Its settings are environment
+// variables: see ingest.Config.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/ingest"
+	"github.com/accrue/accrue/pkg/broker/pubsub"
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/lifecycle"
+)
+
+func main() {
+	var config ingest.Config
+	os.Exit(lifecycle.Main("ingest", &config, func(ctx context.Context, log zerolog.Logger) error {
+		return run(ctx, config, log)
+	}))
+}
+
+func run(ctx context.Context, config ingest.Config, log zerolog.Logger) error {
+	messages, err := pubsub.Connect(ctx, config.Project, config.PubSubEmulatorHost)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer messages.Close() //nolint:errcheck // the process ends
+
+	if err := messages.EnsureTopic(ctx, config.Topic); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	topic := messages.Topic(config.Topic)
+	service, err := ingest.New(config, ingest.Parts{
+		Publisher: topic, Checks: []httpserver.Check{{Name: "pubsub", Check: topic.Check}}, Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return service.Run(ctx)
+}

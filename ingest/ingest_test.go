@@ -1,0 +1,313 @@
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/accrue/accrue/ingest"
+	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/broker/memory"
+	"github.com/accrue/accrue/pkg/environment"
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/message"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// settings are the defaults, on a free port.
+func settings(t *testing.T) ingest.Config {
+	t.Helper()
+	var c ingest.Config
+	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "test", "PORT": "0"}, &c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// running is a service that runs until the test ends, or until stop.
+type running struct {
+	url    string
+	client *http.Client
+	// stop ends the service and waits for it.
+	stop func()
+	// cancel tells it to end.
+	cancel context.CancelFunc
+}
+
+func run(tb testing.TB, config ingest.Config, parts ingest.Parts) *running {
+	tb.Helper()
+	parts.Log = zerolog.Nop()
+	service, err := ingest.New(config, parts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(tb.Context())
+	done := make(chan error, 1)
+	go func() { done <- service.Run(ctx) }()
+	transport := &http.Transport{}
+	r := &running{url: fmt.Sprintf("http://127.0.0.1:%d", service.Port()), client: &http.Client{Transport: transport}, cancel: cancel}
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Errorf("Run() = %v", err)
+		}
+		transport.CloseIdleConnections()
+	})
+	tb.Cleanup(r.stop)
+	return r
+}
+
+// post returns the status and body of the answer. It may be called from any goroutine.
+func (r *running) post(t *testing.T, path, body string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Error(err)
+		return 0, ""
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return r.do(t, request)
+}
+
+func (r *running) do(t *testing.T, request *http.Request) (int, string) {
+	t.Helper()
+	response, err := r.client.Do(request)
+	if err != nil {
+		t.Error(err)
+		return 0, ""
+	}
+	defer response.Body.Close() //nolint:errcheck // read to the end below
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return response.StatusCode, string(answer)
+}
+
+const foo = `{"name":"foo","value":4}`
+
+func TestWhatIsPostedIsPublished(t *testing.T) {
+	t.Parallel()
+	topic := memory.NewTopic()
+	subscription := topic.Subscribe(time.Minute)
+	service := run(t, settings(t), ingest.Parts{Publisher: topic})
+	for _, tc := range []struct{ path, body, want string }{
+		{"/increments", foo, `{"accepted":1}`},
+		{"/increments", `{"name":"foo","value":9,"contributor":"ada"}`, `{"accepted":1}`},
+		{"/increments/batch", `{"increments":[` + foo + `,{"name":"ballz","value":1}]}`, `{"accepted":2}`},
+		{"/contributions", `{"contributor":"ada"}`, `{"accepted":1}`},
+		{"/contributions/batch", `{"contributions":[{"contributor":"ada"},{"contributor":"Ada"}]}`, `{"accepted":2}`},
+	} {
+		if status, body := service.post(t, tc.path, tc.body); status != http.StatusAccepted || body != tc.want {
+			t.Errorf("POST %s = %d %s, want 202 %s", tc.path, status, body, tc.want)
+		}
+	}
+	if status, _ := service.post(t, "/increments", `{"name":"foo","value":10}`); status != http.StatusUnprocessableEntity {
+		t.Errorf("POST of a 10 = %d, want 422", status)
+	}
+	service.stop()
+	sums, contributions := pull(t, subscription)
+	if want := map[string]int{"foo": 17, "ballz": 1}; !reflect.DeepEqual(sums, want) {
+		t.Errorf("sums = %v, want %v", sums, want)
+	}
+	if want := map[string]int{"ada": 3, "Ada": 1}; !reflect.DeepEqual(contributions, want) {
+		t.Errorf("contributions = %v, want %v", contributions, want)
+	}
+}
+
+// pull sums what is in a subscription.
+func pull(t *testing.T, subscription *memory.Subscription) (sums, contributions map[string]int) {
+	t.Helper()
+	deliveries, err := subscription.Pull(t.Context(), broker.MaxPull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums, contributions = make(map[string]int), make(map[string]int)
+	for _, d := range deliveries {
+		b, err := message.Decode(d.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range b.Increments {
+			sums[i.Tag] += int(i.Value)
+		}
+		for _, c := range b.Contributions {
+			contributions[c.Contributor]++
+		}
+	}
+	return sums, contributions
+}
+
+// heldPublisher publishes when it is released, and says when it has begun.
+type heldPublisher struct {
+	begun, release chan struct{}
+	published      atomic.Bool
+}
+
+func (p *heldPublisher) Publish(ctx context.Context, _ []broker.Message) error {
+	p.begun <- struct{}{}
+	select {
+	case <-p.release:
+		p.published.Store(true)
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// The stop comes while the publish is under way: the request is answered all the same, with what became of it.
+func TestStopAnswersTheRequestsUnderWay(t *testing.T) {
+	t.Parallel()
+	p := &heldPublisher{begun: make(chan struct{}), release: make(chan struct{})}
+	service := run(t, settings(t), ingest.Parts{Publisher: p})
+	answered := make(chan int)
+	go func() {
+		status, _ := service.post(t, "/increments", foo)
+		if !p.published.Load() {
+			t.Error("answered before it was published")
+		}
+		answered <- status
+	}()
+	<-p.begun
+	service.cancel()
+	close(p.release)
+	if status := <-answered; status != http.StatusAccepted {
+		t.Errorf("status = %d, want 202", status)
+	}
+	service.stop()
+}
+
+// failingPublisher takes nothing.
+type failingPublisher struct{}
+
+func (failingPublisher) Publish(context.Context, []broker.Message) error { return errors.New("away") }
+
+func TestAFailedPublishIsAnswered(t *testing.T) {
+	t.Parallel()
+	service := run(t, settings(t), ingest.Parts{Publisher: failingPublisher{}})
+	if status, body := service.post(t, "/increments", foo); status != http.StatusServiceUnavailable || strings.Contains(body, "away") {
+		t.Errorf("%d %s, want a 503 that does not tell why", status, body)
+	}
+}
+
+func TestReadinessAsksTheDependencies(t *testing.T) {
+	t.Parallel()
+	for title, tc := range map[string]struct {
+		err  error
+		want int
+	}{
+		"well": {nil, http.StatusOK},
+		"ill":  {errors.New("away"), http.StatusServiceUnavailable},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			check := httpserver.Check{Name: "pubsub", Check: func(context.Context) error { return tc.err }}
+			service := run(t, settings(t), ingest.Parts{Publisher: failingPublisher{}, Checks: []httpserver.Check{check}})
+			for path, want := range map[string]int{httpserver.ReadyPath: tc.want, httpserver.LivePath: http.StatusOK} {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, service.url+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if status, _ := service.do(t, request); status != want {
+					t.Errorf("%s = %d, want %d", path, status, want)
+				}
+			}
+		})
+	}
+}
+
+func TestNewNeedsItsPort(t *testing.T) {
+	t.Parallel()
+	config := settings(t)
+	first := run(t, config, ingest.Parts{Publisher: failingPublisher{}})
+	if _, err := fmt.Sscanf(first.url, "http://127.0.0.1:%d", &config.Port); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ingest.New(config, ingest.Parts{Publisher: failingPublisher{}, Log: zerolog.Nop()}); err == nil {
+		t.Error("New() = nil for a port that is taken")
+	}
+}
+
+func TestBaselineRefusesWhatAServiceDoes(t *testing.T) {
+	t.Parallel()
+	handler := ingest.Baseline(zerolog.Nop())
+	for body, want := range map[string]int{foo: http.StatusAccepted, `{"name":"foo","value":10}`: http.StatusUnprocessableEntity} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/increments", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		if handler.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s: %d, want %d", body, w.Code, want)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	var got ingest.Config
+	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "test"}, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := ingest.Config{
+		Project: "test", Port: 8080, LogLevel: "info", Topic: "increments", Partitions: 16, PendingBytes: 64 << 20,
+	}
+	if got != want {
+		t.Errorf("defaults = %+v, want %+v", got, want)
+	}
+}
+
+func TestEveryFaultOfTheSettingsIsReported(t *testing.T) {
+	t.Parallel()
+	for name, values := range map[string][]string{
+		"GOOGLE_CLOUD_PROJECT": {""},
+		"PUBSUB_EMULATOR_HOST": {"localhost"},
+		"PORT":                 {"-1", "65536"},
+		"LOG_LEVEL":            {"loud"},
+		"PARTITIONS":           {"0", "-1", "4097", "many"},
+		"PENDING_BYTES":        {"0", "-1", "1048575"},
+	} {
+		for _, value := range values {
+			variables := map[string]string{"GOOGLE_CLOUD_PROJECT": "test"}
+			variables[name] = value
+			var c ingest.Config
+			err := environment.Load(variables, &c)
+			field := strings.ReplaceAll(name, "_", "") // a value that does not parse is reported by its field
+			if err == nil || !strings.Contains(strings.ToUpper(strings.ReplaceAll(err.Error(), "_", "")), field) {
+				t.Errorf("%s=%q: %v, want an error that names it", name, value, err)
+			}
+		}
+	}
+	bad := ingest.Config{PubSubEmulatorHost: "localhost", Port: -1, LogLevel: "loud"}
+	err := bad.Validate()
+	if err == nil {
+		t.Fatal("Validate() = nil")
+	}
+	if got := strings.Count(err.Error(), "\n") + 1; got != reflect.TypeFor[ingest.Config]().NumField() {
+		t.Errorf("Validate() reports %d faults, want one of each field:\n%v", got, err)
+	}
+}
+
+func TestNoVariableIsReadTwice(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for field := range reflect.TypeFor[ingest.Config]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
+		if name == "" || slices.Contains(names, name) {
+			t.Errorf("field %s: variable %q is missing or read twice", field.Name, name)
+		}
+		names = append(names, name)
+	}
+}

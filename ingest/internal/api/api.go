@@ -1,0 +1,119 @@
+// Package api is ingest's HTTP face: it decodes strictly, refuses with problem documents that point to each fault, and
+// answers 202 once what it was sent is durable (design section 7).
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/pkg/httpserver"
+)
+
+// The paths of what can be posted.
+const (
+	incrementsPath    = "/increments"
+	contributionsPath = "/contributions"
+	batchPath         = "/batch" // below either
+)
+
+// Counter takes what a request counts.
+type Counter interface {
+	// Add returns nil when all entries are durable. It copies them. Its errors are those of package batching and the
+	// context's.
+	Add(ctx context.Context, entries []batching.Entry) error
+}
+
+// New returns the handler of all routes. Checks are what readiness asks.
+func New(counter Counter, checks []httpserver.Check, log zerolog.Logger) http.Handler {
+	gin.SetMode(gin.ReleaseMode) // it would print each route otherwise
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.RedirectTrailingSlash = false // a 307 to a path that was not asked for is no help to a program
+	a := &api{counter: counter, log: log}
+	engine.Use(a.recover)
+	engine.NoRoute(func(c *gin.Context) { a.refuse(c, errNotFound) })
+	engine.NoMethod(func(c *gin.Context) { a.refuse(c, errMethod) }) // Gin has set Allow by then
+
+	increments, contributions := incrementItems(), contributionItems()
+	engine.POST(incrementsPath, a.count(increments.one))
+	engine.POST(incrementsPath+batchPath, a.count(increments.batch))
+	engine.POST(contributionsPath, a.count(contributions.one))
+	engine.POST(contributionsPath+batchPath, a.count(contributions.batch))
+	live, ready := gin.WrapF(httpserver.Live), gin.WrapF(httpserver.Ready(checks...))
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		engine.Handle(method, httpserver.LivePath, live)
+		engine.Handle(method, httpserver.ReadyPath, ready)
+	}
+	return engine
+}
+
+type api struct {
+	counter Counter
+	log     zerolog.Logger
+}
+
+// count returns the handler of one form of body: decode it, add what it holds, and answer.
+func (a *api) count(form form) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		entries, err := decode(c.Request, form)
+		n := len(entries)
+		if err == nil {
+			// Nothing here refers to entries any more: while the publish is under way they can be collected.
+			err = a.counter.Add(c.Request.Context(), entries)
+		}
+		if err != nil {
+			a.refuse(c, err)
+			return
+		}
+		body := append(make([]byte, 0, 32), `{"accepted":`...)
+		body = append(strconv.AppendInt(body, int64(n), 10), '}')
+		c.Writer.Header().Set("Content-Type", "application/json")
+		c.Writer.WriteHeader(http.StatusAccepted)
+		_, _ = c.Writer.Write(body) // the client is gone: nobody to tell
+	}
+}
+
+// refuse answers with the problem that err is. Only what nobody expected is logged.
+func (a *api) refuse(c *gin.Context, err error) {
+	document := problemOf(err)
+	if document.Status == http.StatusInternalServerError {
+		a.log.Error().Err(err).Str("path", c.FullPath()).Msg("request failed")
+	}
+	document.Write(c.Writer)
+}
+
+// recover answers 500 for a handler that panics, and the process goes on.
+func (a *api) recover(c *gin.Context) {
+	defer func() {
+		switch cause := recover(); cause {
+		case nil:
+		case http.ErrAbortHandler: // net/http's own way to cut a connection
+			panic(cause)
+		default:
+			// Error Reporting groups by the stack in the message.
+			a.log.Error().Str("path", c.FullPath()).Msgf("panic: %v\n\n%s", cause, debug.Stack())
+			c.Abort()
+			if !c.Writer.Written() {
+				a.refuse(c, errPanic)
+			}
+		}
+	}()
+	c.Next()
+}
+
+// The faults of requests whose body was not looked at.
+var (
+	errNotFound  = errors.New("no such path")
+	errMethod    = errors.New("no such method here")
+	errMediaType = errors.New("not JSON by its header")
+	errTooLarge  = errors.New("body too large")
+	errBody      = errors.New("body broke off")
+	errPanic     = errors.New("panic")
+)

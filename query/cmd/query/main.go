@@ -1,0 +1,39 @@
+// Command query serves the totals that the checkpoints in Firestore hold. Its settings are environment variables: see
+// query.Config.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/store/firestore"
+	"github.com/accrue/accrue/query"
+)
+
+func main() {
+	var config query.Config
+	os.Exit(lifecycle.Main("query", &config, func(ctx context.Context, log zerolog.Logger) error {
+		return run(ctx, config, log)
+	}))
+}
+
+func run(ctx context.Context, config query.Config, log zerolog.Logger) error {
+	documents, err := firestore.Connect(ctx, config.Project, config.Database, config.FirestoreEmulatorHost)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer documents.Close() //nolint:errcheck // the process ends
+
+	service, err := query.New(config, query.Parts{
+		Checkpoints: documents, Checks: []httpserver.Check{{Name: "firestore", Check: documents.Check}}, Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return service.Run(ctx)
+}

@@ -1,0 +1,88 @@
+// Package api is query's HTTP interface. Errors are problem documents, all of them; answers come from the view, never
+// from the store.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+
+	"github.com/gin-gonic/gin"
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/query/internal/view"
+)
+
+// Views is what the API needs of the view.
+type Views interface {
+	// View returns the latest view, of version 0 before there is one. Versions do not go back. It may wait a moment for a
+	// fresher view, and returns soon after its context ends.
+	View(context.Context) *view.View
+}
+
+// New makes the handler of all of query's requests. Readiness asks the checks; nothing else does.
+func New(views Views, checks []httpserver.Check, log zerolog.Logger) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false
+	router.Use(recovery(log))
+	router.NoRoute(func(c *gin.Context) {
+		problem.New(http.StatusNotFound, "there is nothing at this path").Write(c.Writer)
+	})
+	router.NoMethod(func(c *gin.Context) { // the header Allow is set
+		problem.New(http.StatusMethodNotAllowed, "this path has no such method").Write(c.Writer)
+	})
+
+	read := []string{http.MethodGet, http.MethodHead}
+	router.Match(read, httpserver.LivePath, gin.WrapF(httpserver.Live))
+	router.Match(read, httpserver.ReadyPath, gin.WrapF(httpserver.Ready(checks...)))
+	router.Match(read, "/stats", (&stats{views: views}).answer)
+	return router
+}
+
+// recovery answers 500 for a handler that panics, and logs its stack in the form that Error Reporting groups by.
+func recovery(log zerolog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		defer func() {
+			fault := recover()
+			if fault == nil {
+				return
+			}
+			if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(fault)
+			}
+			log.Error().Str("path", c.FullPath()).Msg(fmt.Sprintf("panic: %v\n\n%s", fault, debug.Stack()))
+			if c.Writer.Written() {
+				panic(http.ErrAbortHandler) // cut the connection: half an answer must not look whole
+			}
+			clear(c.Writer.Header()) // of the answer that was being made
+			problem.New(http.StatusInternalServerError, "the answer could not be made").Write(c.Writer)
+			c.Abort()
+		}()
+		c.Next()
+	}
+}
+
+// refuseParameters returns a problem that names every parameter of a request to a resource that has none, or nil.
+func refuseParameters(r *http.Request) *problem.Document {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	parameters, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return problem.New(http.StatusBadRequest, "the query is malformed: "+err.Error())
+	}
+	d := problem.New(http.StatusBadRequest, "this resource has no parameters")
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		d.Errors = append(d.Errors, problem.Fault{Parameter: name, Detail: "is not known"})
+	}
+	return d
+}

@@ -1,0 +1,22 @@
+package api
+
+import (
+	"testing"
+	"time"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/query/internal/view"
+)
+
+// Requests that found the same version unrendered come to render one after the other: the first one's work is for all.
+func TestRenderTakesWhatAnotherRequestHasRendered(t *testing.T) {
+	t.Parallel()
+	earlier := new(view.View).Next(nil, time.Now())
+	later := earlier.Next([]store.PartitionTotals{{Totals: []checkpoint.Total{{Name: "foo", Total: 4}}}}, time.Now())
+	var s stats
+	first := s.render(later)
+	if s.render(later) != first || s.render(earlier) != first {
+		t.Error("rendered again what was rendered, or what is past")
+	}
+}

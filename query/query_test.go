@@ -1,0 +1,257 @@
+package query_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/environment"
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/store/memory"
+	"github.com/accrue/accrue/query"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConfigDefaults(t *testing.T) {
+	t.Parallel()
+	var got query.Config
+	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := query.Config{Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Refresh: 500 * time.Millisecond}
+	if got != want {
+		t.Errorf("config = %+v, want %+v", got, want)
+	}
+}
+
+func TestValidateNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		config query.Config
+		want   []string
+	}{
+		"valid":           {query.Config{Project: "p", Database: "d", Refresh: time.Second}, nil},
+		"an emulator":     {query.Config{Project: "p", Database: "d", Refresh: time.Second, FirestoreEmulatorHost: "localhost:8081"}, nil},
+		"nothing set":     {query.Config{}, []string{"GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "REFRESH"}},
+		"all of it wrong": {query.Config{FirestoreEmulatorHost: "localhost", Port: 65536, LogLevel: "loud", Refresh: time.Hour}, []string{"GOOGLE_CLOUD_PROJECT", "FIRESTORE_EMULATOR_HOST", "FIRESTORE_DATABASE", "PORT", "LOG_LEVEL", "REFRESH"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			if err := tc.config.Validate(); err != nil {
+				for line := range strings.Lines(err.Error()) {
+					variable, _, _ := strings.Cut(line, " ")
+					got = append(got, variable)
+				}
+			}
+			if !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("faults of %q, want of %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestNoVariableFillsTwoSettings(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]string)
+	for field := range reflect.TypeFor[query.Config]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
+		if other, ok := seen[name]; ok || name == "" {
+			t.Errorf("%s and %s are both filled from %q", field.Name, other, name)
+		}
+		seen[name] = field.Name
+	}
+}
+
+// failingStore is a store that fails while it is down and, while it hangs, answers nobody.
+type failingStore struct {
+	*memory.Store
+	down, hangs atomic.Bool
+}
+
+var errDown = errors.New("the store is down")
+
+func (s *failingStore) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
+	if err := s.Check(ctx); err != nil {
+		return nil, time.Time{}, err
+	}
+	return s.Store.Totals(ctx) //nolint:wrapcheck // the very store
+}
+
+func (s *failingStore) Check(ctx context.Context) error {
+	if s.hangs.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if s.down.Load() {
+		return errDown
+	}
+	return nil
+}
+
+// count commits one more increment of value to a tag in a partition.
+func (s *failingStore) count(t *testing.T, partition uint32, name string, value int64) {
+	t.Helper()
+	state, err := s.Load(t.Context(), partition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deltas := []checkpoint.Delta{{Name: name, Value: value, Increments: 1}}
+	_, err = s.Commit(t.Context(), store.Commit{
+		Partition: partition, Revision: state.Revision, Tags: deltas,
+		Next: state.Checkpoint.Next(time.Now(), time.Hour, nil, deltas),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start runs a query on s until the test ends, and returns its address.
+func start(t *testing.T, s *failingStore) string {
+	t.Helper()
+	service, err := query.New(query.Config{Refresh: 20 * time.Millisecond}, query.Parts{
+		Checkpoints: s, Checks: []httpserver.Check{{Name: "firestore", Check: s.Check}}, Log: zerolog.Nop(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- service.Run(ctx) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		stopped := time.Now()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run() = %v", err)
+		}
+		if took := time.Since(stopped); took > 8*time.Second {
+			t.Errorf("the stop took %v", took)
+		}
+	})
+	return "http://localhost:" + strconv.Itoa(service.Port())
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func get(t *testing.T, url string) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return answer{response.StatusCode, response.Header, string(body)}
+}
+
+// await asks until the answer is wanted.
+func await(t *testing.T, url string, wanted func(answer) bool) answer {
+	t.Helper()
+	const patience = 10 * time.Second
+	for began := time.Now(); ; {
+		got := get(t, url)
+		if wanted(got) {
+			return got
+		}
+		if time.Since(began) > patience {
+			t.Fatalf("%s is still %d %s", url, got.status, got.body)
+		}
+	}
+}
+
+func status(want int) func(answer) bool { return func(a answer) bool { return a.status == want } }
+
+func body(want string) func(answer) bool { return func(a answer) bool { return a.body == want } }
+
+func TestServiceServesWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	s := &failingStore{Store: memory.New()}
+	url := start(t, s)
+	await(t, url+"/stats", body("{}"))
+	s.count(t, 15, "foo", 4)
+	s.count(t, 12, "ballz", 9)
+	await(t, url+"/stats", body(`{"ballz":9,"foo":4}`))
+	s.count(t, 15, "foo", 9)
+	s.count(t, 3, "foo", 1) // counted when there were other partitions
+	await(t, url+"/stats", body(`{"ballz":9,"foo":14}`))
+	if got := get(t, url+httpserver.ReadyPath); got.status != http.StatusOK {
+		t.Errorf("ready: %d %s", got.status, got.body)
+	}
+}
+
+func TestServiceServesTheLastViewWhileTheStoreIsDown(t *testing.T) {
+	t.Parallel()
+	s := &failingStore{Store: memory.New()}
+	s.count(t, 0, "foo", 4)
+	url := start(t, s)
+	await(t, url+httpserver.ReadyPath, status(http.StatusOK))
+
+	s.down.Store(true)
+	notReady := await(t, url+httpserver.ReadyPath, func(a answer) bool { return strings.Contains(a.body, "old") })
+	if notReady.status != http.StatusServiceUnavailable || !strings.Contains(notReady.body, errDown.Error()) {
+		t.Errorf("ready: %d %s, want 503 with the error", notReady.status, notReady.body)
+	}
+	first := get(t, url+"/stats")
+	asOf, err := time.Parse(time.RFC3339, first.header.Get("X-As-Of"))
+	if first.status != http.StatusOK || first.body != `{"foo":4}` || err != nil || time.Since(asOf) < 80*time.Millisecond {
+		t.Errorf("stats: %d %s as of %v, want the last view and its age", first.status, first.body, asOf)
+	}
+	if got := get(t, url+httpserver.LivePath); got.status != http.StatusOK {
+		t.Errorf("live: %d", got.status)
+	}
+
+	s.down.Store(false)
+	s.count(t, 0, "foo", 1)
+	await(t, url+"/stats", body(`{"foo":5}`))
+	await(t, url+httpserver.ReadyPath, status(http.StatusOK))
+}
+
+func TestServiceThatHasReadNothingIsLiveAndNotReady(t *testing.T) {
+	t.Parallel()
+	s := &failingStore{Store: memory.New()}
+	s.hangs.Store(true)
+	url := start(t, s)
+	await(t, url+httpserver.LivePath, status(http.StatusOK))
+	if got := get(t, url+"/stats"); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") != "1" {
+		t.Errorf("stats: %d, Retry-After %q, want 503 and 1", got.status, got.header.Get("Retry-After"))
+	}
+	if got := get(t, url+httpserver.ReadyPath); got.status != http.StatusServiceUnavailable {
+		t.Errorf("ready: %d, want 503", got.status)
+	}
+}
+
+func TestNewReportsATakenPort(t *testing.T) {
+	t.Parallel()
+	url := start(t, &failingStore{Store: memory.New()})
+	port, err := strconv.Atoi(url[strings.LastIndexByte(url, ':')+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := query.New(query.Config{Port: port, Refresh: time.Second}, query.Parts{Checkpoints: memory.New()}); err == nil {
+		t.Error("New() = nil on a port that is taken")
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/accrue/accrue/aggregator"
+	"github.com/accrue/accrue/pkg/broker"
+	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	"github.com/accrue/accrue/pkg/broker/pubsub"
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/store/firestore"
+	storememory "github.com/accrue/accrue/pkg/store/memory"
+)
+
+// topic is where messages are published.
+type topic interface {
+	Publish(ctx context.Context, messages []broker.Message) error
+}
+
+// documents is where partitions are kept and read.
+type documents interface {
+	Load(ctx context.Context, partition uint32) (store.State, error)
+	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
+	Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error)
+}
+
+// connections are the broker and the store, in memory or emulated.
+type connections struct {
+	description             string
+	increments, deadLetters topic
+	source                  aggregator.Source
+	store                   documents
+	brokerChecks            []httpserver.Check
+	storeChecks             []httpserver.Check
+	closers                 []func() error
+}
+
+// connect takes what the settings name, and memory for what they do not.
+func connect(ctx context.Context, c configs) (*connections, error) {
+	var all connections
+	messages, err := all.connectBroker(ctx, c)
+	if err != nil {
+		return nil, errors.Join(err, all.close())
+	}
+	kept, err := all.connectStore(ctx, c)
+	if err != nil {
+		return nil, errors.Join(err, all.close())
+	}
+	all.description = "messages in " + messages + ", totals in " + kept
+	return &all, nil
+}
+
+func (all *connections) connectBroker(ctx context.Context, c configs) (description string, err error) {
+	host := c.aggregator.PubSubEmulatorHost
+	if host == "" {
+		increments := brokermemory.NewTopic()
+		all.increments, all.deadLetters = increments, brokermemory.NewTopic()
+		all.source = increments.Subscribe(aggregator.AckDeadline)
+		return "memory", nil
+	}
+	client, err := pubsub.Connect(ctx, c.aggregator.Project, host)
+	if err != nil {
+		return "", fmt.Errorf("connect: %w", err)
+	}
+	all.closers = append(all.closers, client.Close)
+	for _, topic := range []string{c.aggregator.Topic, c.aggregator.DeadLetterTopic} {
+		if err := client.EnsureTopic(ctx, topic); err != nil {
+			return "", fmt.Errorf("prepare: %w", err)
+		}
+	}
+	if err := client.EnsureSubscription(ctx, c.aggregator.Subscription, c.aggregator.Topic, aggregator.AckDeadline); err != nil {
+		return "", fmt.Errorf("prepare: %w", err)
+	}
+	source := client.Subscription(c.aggregator.Subscription)
+	all.increments, all.deadLetters = client.Topic(c.aggregator.Topic), client.Topic(c.aggregator.DeadLetterTopic)
+	all.source = source
+	all.brokerChecks = []httpserver.Check{{Name: "pubsub", Check: source.Check}}
+	return "the Pub/Sub emulator at " + host, nil
+}
+
+func (all *connections) connectStore(ctx context.Context, c configs) (description string, err error) {
+	host := c.aggregator.FirestoreEmulatorHost
+	if host == "" {
+		all.store = storememory.New()
+		return "memory", nil
+	}
+	client, err := firestore.Connect(ctx, c.aggregator.Project, c.aggregator.Database, host)
+	if err != nil {
+		return "", fmt.Errorf("connect: %w", err)
+	}
+	all.closers = append(all.closers, client.Close)
+	all.store = client
+	all.storeChecks = []httpserver.Check{{Name: "firestore", Check: client.Check}}
+	return "the Firestore emulator at " + host, nil
+}
+
+// close ends the connections.
+func (all *connections) close() error {
+	faults := make([]error, 0, len(all.closers))
+	for _, closer := range all.closers {
+		faults = append(faults, closer())
+	}
+	return errors.Join(faults...)
+}

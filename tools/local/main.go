@@ -1,0 +1,135 @@
+// Command local runs the whole of Accrue in one process that needs Go alone: ingest, aggregator and query on a broker and
+// a store in memory. With PUBSUB_EMULATOR_HOST or FIRESTORE_EMULATOR_HOST set it uses that emulator in their place. What
+// is counted in memory is gone with the process.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/aggregator"
+	"github.com/accrue/accrue/ingest"
+	"github.com/accrue/accrue/pkg/environment"
+	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/query"
+)
+
+func main() {
+	err := run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "local:", err)
+		os.Exit(1)
+	}
+}
+
+// project is the name of the project where nobody gave one: an emulator takes any.
+const project = "accrue-local"
+
+func run(arguments, environ []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("local", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	ingestPort := flags.Int("ingest", 8080, "port of ingest; 0 takes a free one")
+	queryPort := flags.Int("query", 8081, "port of query; 0 takes a free one")
+	aggregatorPort := flags.Int("aggregator", 8082, "port of the aggregator's health; 0 takes a free one")
+	if err := flags.Parse(arguments); err != nil {
+		return fmt.Errorf("flags: %w", err)
+	}
+
+	variables := environment.Of(environ)
+	delete(variables, "PORT") // one port cannot serve three
+	if variables["GOOGLE_CLOUD_PROJECT"] == "" {
+		variables["GOOGLE_CLOUD_PROJECT"] = project
+	}
+	var configs configs
+	if err := configs.load(variables); err != nil {
+		return err
+	}
+	configs.ingest.Port, configs.query.Port, configs.aggregator.Port = *ingestPort, *queryPort, *aggregatorPort
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+
+	connections, err := connect(ctx, configs)
+	if err != nil {
+		return err
+	}
+	defer connections.close() //nolint:errcheck // the process ends
+	logger := func(service, level string) zerolog.Logger { return logging.New(stderr, service, level) }
+	return serve(ctx, configs, connections, logger, stdout)
+}
+
+// configs are the settings of the three services, read from the same environment.
+type configs struct {
+	ingest     ingest.Config
+	aggregator aggregator.Config
+	query      query.Config
+}
+
+func (c *configs) load(variables map[string]string) error {
+	return errors.Join(
+		environment.Load(variables, &c.ingest),
+		environment.Load(variables, &c.aggregator),
+		environment.Load(variables, &c.query),
+	)
+}
+
+// serve makes the three services, says how to use them, and runs them until ctx ends: first ingest stops, then the
+// aggregator, then query, so that everything that was answered 202 is counted.
+func serve(
+	ctx context.Context, configs configs, parts *connections, logger func(service, level string) zerolog.Logger, stdout io.Writer,
+) error {
+	reading, err := query.New(configs.query, query.Parts{
+		Checkpoints: parts.store, Checks: parts.storeChecks, Log: logger("query", configs.query.LogLevel),
+	})
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	counting, err := aggregator.New(configs.aggregator, aggregator.Parts{
+		Source: parts.source, Ledger: parts.store, DeadLetters: parts.deadLetters,
+		Checks: append(parts.brokerChecks, parts.storeChecks...), Log: logger("aggregator", configs.aggregator.LogLevel),
+	})
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	taking, err := ingest.New(configs.ingest, ingest.Parts{
+		Publisher: parts.increments, Checks: parts.brokerChecks, Log: logger("ingest", configs.ingest.LogLevel),
+	})
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	fmt.Fprintf(stdout, `Accrue is running: %s.
+
+  post    http://localhost:%d/increments
+  read    http://localhost:%d/stats
+  health  http://localhost:%d/health/ready
+
+Try it:
+
+  curl -i -H 'Content-Type: application/json' -d '{"name":"foo","value":4}' http://localhost:%d/increments
+  curl -s http://localhost:%d/stats
+
+Ctrl-C stops it.
+
+`, parts.description, taking.Port(), reading.Port(), counting.Port(), taking.Port(), reading.Port())
+	started := time.Now()
+	err = lifecycle.Run(ctx,
+		lifecycle.Part{Name: "query", Run: reading.Run},
+		lifecycle.Part{Name: "aggregator", Run: counting.Run},
+		lifecycle.Part{Name: "ingest", Run: taking.Run},
+	)
+	fmt.Fprintf(stdout, "Stopped after %s.\n", time.Since(started).Round(time.Second))
+	return err
+}
