@@ -62,6 +62,9 @@ type Settings struct {
 const (
 	// pulls is how many Pull calls are under way at once: enough that one decodes while another waits.
 	pulls = 4
+	// pullsPerWindow is how often each of them pulls while it finds few messages. What arrives waits for the window's end
+	// anyhow, and each call has its price, in the cloud and on a small machine: docs/measured.md.
+	pullsPerWindow = 20
 	// pullMoment is how long, after the stop, a Pull that is under way may still bring messages: longer than one waits
 	// for a first message (broker/pubsub), so that it ends by itself.
 	pullMoment = 2200 * time.Millisecond

@@ -34,6 +34,9 @@ func (c *Committer) pull(ctx, pulling context.Context, start func(*partition)) {
 		}
 		pause.Reset()
 		c.accept(ctx, deliveries, time.Now(), start)
+		if len(deliveries) < broker.MaxPull/2 {
+			sleep(ctx, c.settings.Window/pullsPerWindow)
+		}
 	}
 }
 

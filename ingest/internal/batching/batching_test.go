@@ -299,6 +299,32 @@ func play(t *testing.T, clients [][]step, script []answer, spread, limit int) (f
 	return faults
 }
 
+// An instant publisher is called every 2 ms and no sooner; after a pause it is called at once.
+func TestPublishesAreSpaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var begun []time.Duration
+		start := time.Now()
+		p := &recordingPublisher{react: func(context.Context, int) (bool, error) {
+			begun = append(begun, time.Since(start))
+			return true, nil
+		}}
+		b, stop := running(t, p, partitions, batching.MaxAdd)
+		for n := range 4 {
+			if n == 3 {
+				time.Sleep(time.Minute - time.Since(start))
+			}
+			if err := b.Add(t.Context(), one(name(n))); err != nil {
+				t.Errorf("Add() = %v", err)
+			}
+		}
+		stop()
+		if want := []time.Duration{0, 2 * time.Millisecond, 4 * time.Millisecond, time.Minute}; !slices.Equal(begun, want) {
+			t.Errorf("publishes began at %v, want %v", begun, want)
+		}
+	})
+}
+
 func TestWhatIsAddedDuringAPublishIsTheNextOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -319,6 +345,7 @@ func TestWhatIsAddedDuringAPublishIsTheNextOne(t *testing.T) {
 		add(0, 1) // is published at once, alone
 		add(1, 100)
 		add(100, 300)
+		time.Sleep(time.Second) // so that what follows is not held back by the spacing of publishes
 		release <- struct{}{}
 		synctest.Wait()
 		add(300, 301)

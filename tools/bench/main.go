@@ -1,0 +1,149 @@
+// Command bench measures the whole system on this machine: emulators, the three services as processes, and the load all
+// share its cores. What is compared is measured in turns within one run, and reported as medians and ratios: docs/measured.md
+// says what was found, and this command is how.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the shape of the run.
+type settings struct {
+	binaries    string
+	rounds      int
+	each        time.Duration
+	connections int
+	batch       int
+	probes      int
+}
+
+func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) error {
+	var s settings
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&s.binaries, "bin", "bin", "folder of the programs that `make build` makes")
+	flags.IntVar(&s.rounds, "rounds", 5, "how often each of the compared is measured")
+	flags.DurationVar(&s.each, "each", 4*time.Second, "how long each measurement takes")
+	flags.IntVar(&s.connections, "connections", 128, "how many connections post")
+	flags.IntVar(&s.batch, "batch", 500, "increments in a batch")
+	flags.IntVar(&s.probes, "probes", 200, "how many times freshness is measured")
+	if err := flags.Parse(arguments); err != nil {
+		return fmt.Errorf("flags: %w", err)
+	}
+	system, err := start(ctx, s.binaries)
+	if err != nil {
+		return err
+	}
+	defer system.stop()
+	return errors.Join(measure(ctx, s, system, stdout), system.stop())
+}
+
+func measure(ctx context.Context, s settings, system *system, stdout io.Writer) error {
+	singles, batches := singleBodies(), batchBodies(s.batch)
+	fmt.Fprintln(stdout, "warming up: the emulators' first writes are ten times slower")
+	for range 2 {
+		for _, target := range []target{
+			{system.ingest.url + "/increments", singles, 1},
+			{system.ingest.url + "/increments/batch", batches, s.batch},
+			{system.baseline.url + "/increments", singles, 1},
+		} {
+			if _, err := post(ctx, target, s.connections, s.each); err != nil {
+				return err
+			}
+		}
+	}
+
+	var baseline, service, batch []result
+	for round := range s.rounds {
+		for _, turn := range []struct {
+			results *[]result
+			target  target
+		}{
+			{&baseline, target{system.baseline.url + "/increments", singles, 1}},
+			{&service, target{system.ingest.url + "/increments", singles, 1}},
+			{&batch, target{system.ingest.url + "/increments/batch", batches, s.batch}},
+		} {
+			r, err := post(ctx, turn.target, s.connections, s.each)
+			if err != nil {
+				return err
+			}
+			*turn.results = append(*turn.results, r)
+			if err := settle(ctx); err != nil { // what a turn left behind is not the next one's burden
+				return err
+			}
+		}
+		fmt.Fprintf(stdout, "round %d of %d: baseline %.0f/s, ingest %.0f/s, batches %.0f increments/s\n", round+1, s.rounds,
+			baseline[round].rate, service[round].rate, batch[round].rate)
+	}
+	ratios := make([]float64, s.rounds)
+	for i := range ratios {
+		ratios[i] = service[i].rate / baseline[i].rate
+	}
+	fresh, err := freshness(ctx, system, s.probes)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "\n| what | median | of %d rounds |\n|---|---|---|\n", s.rounds)
+	row := func(what, format string, values []float64) {
+		fmt.Fprintf(stdout, "| %s | "+format+" | "+format+" to "+format+" |\n", what, median(values), slices.Min(values), slices.Max(values))
+	}
+	pick := func(results []result, value func(result) float64) []float64 {
+		values := make([]float64, len(results))
+		for i, r := range results {
+			values[i] = value(r)
+		}
+		return values
+	}
+	rate := func(r result) float64 { return r.rate }
+	p99 := func(r result) float64 { return r.p99.Seconds() * 1000 }
+	row("baseline: decode, validate, answer 202; posts/s", "%.0f", pick(baseline, rate))
+	row("ingest: single increments/s", "%.0f", pick(service, rate))
+	row("ingest / baseline", "%.2f", ratios)
+	row("single post, p99 in ms", "%.1f", pick(service, p99))
+	row(fmt.Sprintf("ingest: increments/s in batches of %d", s.batch), "%.0f", pick(batch, rate))
+	fmt.Fprintf(stdout, "| freshness, 202 to visible in /stats, p50 and p99 in ms (%d probes at 2,000 posts/s) | %.0f | %.0f |\n",
+		len(fresh), percentile(fresh, 50).Seconds()*1000, percentile(fresh, 99).Seconds()*1000)
+
+	if err := system.stop(); err != nil {
+		return err
+	}
+	c := system.counted
+	writes := c.Documents + c.CommitsByAge + c.CommitsBySize + c.CommitsByDrain
+	fmt.Fprintf(stdout, "| increments per Firestore write (%d increments, %d writes) | %.0f | |\n", c.Increments, writes,
+		float64(c.Increments)/float64(max(writes, 1)))
+	return nil
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+func percentile(values []time.Duration, p int) time.Duration {
+	sorted := slices.Sorted(slices.Values(values))
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
+}
