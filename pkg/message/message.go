@@ -21,6 +21,9 @@ import (
 // correctness.
 const MaxEntries = 1000
 
+// ReasonAttribute is the attribute of a dead letter that says why the aggregator could not apply it.
+const ReasonAttribute = "reason"
+
 // ErrInvalid is the case of a message that can never be applied. Delivering it again does not help.
 var ErrInvalid = errors.New("invalid batch message")
 

@@ -36,7 +36,7 @@ func freshness(ctx context.Context, s *system, probes int) ([]time.Duration, err
 	var probing sync.WaitGroup
 	for prober := range probers {
 		probing.Go(func() {
-			name := "probe_" + string(rune('a'+prober))
+			name := "probe_" + tag(prober)[len("bench_"):]
 			before := board.total(name)
 			for n := range probes / probers {
 				time.Sleep(time.Duration((prober*137+n*211)%1000) * time.Millisecond) // at every phase of the window

@@ -39,7 +39,7 @@ func batchBodies(n int) [][]byte {
 	for i := range bodies {
 		items := make([]string, n)
 		for j := range items {
-			items[j] = fmt.Sprintf(`{"name":%q,"value":%d}`, tag(rand.N(tags)), 1+rand.N(9))
+			items[j] = fmt.Sprintf(`{"name":%q,"value":%d}`, tag(rand.N(tags)), 1+rand.N(9)) //nolint:gosec // a load
 		}
 		bodies[i] = []byte(`{"increments":[` + strings.Join(items, ",") + `]}`)
 	}
@@ -66,7 +66,7 @@ func post(ctx context.Context, to target, connections int, length time.Duration)
 	started := time.Now()
 	end := started.Add(length)
 	latencies := make([][]time.Duration, connections)
-	faults := make([]error, connections)
+	faults := make([]error, connections, connections+1)
 	var group sync.WaitGroup
 	for i := range connections {
 		group.Go(func() {

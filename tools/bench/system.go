@@ -118,7 +118,7 @@ type process struct {
 var errNotServing = errors.New("does not serve")
 
 func launch(path string, arguments, environment []string) (*process, error) {
-	p := &process{cmd: exec.Command(path, arguments...), ended: make(chan struct{})} //nolint:gosec // the caller's own programs
+	p := &process{cmd: exec.Command(path, arguments...), ended: make(chan struct{})} //nolint:gosec,noctx // stop ends it; the caller's own programs
 	p.cmd.Env = append(os.Environ(), environment...)
 	output, err := p.cmd.StderrPipe()
 	if err != nil {

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// settleLimit bounds the wait for totals that do not come to rest.
+const settleLimit = 30 * time.Second
+
+// run takes the totals, posts until ctx or the source ends, watches what becomes visible, and compares. The report is
+// complete even if the totals are not exact; an error means that there is no telling.
+func run(ctx context.Context, c *config, s services, show progress) (*report, error) {
+	posted := newLedger()
+	from, closing, err := newSource(c, posted)
+	if err != nil {
+		return nil, err
+	}
+	defer closing.Close() //nolint:errcheck // a file that was only read
+	stats, err := newStatsReader(s.query, c.query)
+	if err != nil {
+		return nil, err
+	}
+	before, err := stats.settle(ctx, c.settle, settleLimit)
+	if err != nil {
+		return nil, err
+	}
+
+	posting, stop := context.WithCancel(ctx)
+	defer stop()
+	if c.duration > 0 {
+		posting, stop = context.WithTimeout(posting, c.duration)
+		defer stop()
+	}
+	l := &load{
+		config: c, ingest: s.ingest, source: from, ledger: posted,
+		freshness: newFreshness(posted, func(tag string) int64 { return before[tag] }),
+	}
+	w := &watch{config: c, stats: stats, before: before, ledger: posted, freshness: l.freshness}
+	start := time.Now()
+	ended := make(chan error, 1)
+	go func() { ended <- l.post(posting, show) }()
+	// What was posted is compared also after the end of ctx.
+	seen, err := w.until(context.WithoutCancel(ctx), ended)
+	if err != nil {
+		return nil, err
+	}
+	return newReport(l, seen, start), nil
+}
+
+// newSource returns what the command line says to post, and what to close in the end.
+func newSource(c *config, l *ledger) (source, io.Closer, error) {
+	var from source
+	var closing io.Closer = io.NopCloser(nil)
+	if c.words {
+		files, err := find(c.files)
+		if err != nil {
+			return nil, nil, err
+		}
+		of := newWordSource(l, files)
+		from, closing = of, of
+	} else {
+		from = newRandomSource(l, c.tags, c.seed)
+	}
+	if c.count > 0 {
+		from = &limited{source: from, count: c.count}
+	}
+	return from, closing, nil
+}
+
+// services are the ways to the system that is tested.
+type services struct {
+	// ingest opens a connection for posts to a path. The function that it returns closes it.
+	ingest func(path string) (server, func())
+	// query carries the reads of totals.
+	query http.RoundTripper
+}
+
+// connect returns the ways over the network.
+func connect(c *config) services {
+	return services{
+		ingest: func(path string) (server, func()) {
+			opened := newConnection(c.ingest, path)
+			return opened, opened.close
+		},
+		query: &http.Transport{
+			ResponseHeaderTimeout: responseTimeout,
+			DisableCompression:    true, // the system on the same machine should count, not compress
+			ForceAttemptHTTP2:     true, // where there is TLS
+		},
+	}
+}
+
+// load posts, and keeps what the posting comes to.
+type load struct {
+	config    *config
+	ingest    func(path string) (server, func())
+	source    source
+	ledger    *ledger
+	freshness *freshness
+
+	counts  counts
+	probes  counts
+	latency histogram
+	// ended is when the last answer came.
+	ended time.Time
+	// cut is set when posting ended before the source did.
+	cut bool
+}
+
+// post posts until ctx or the source ends, and returns when every request has its answer. Its error is of the source, or
+// errRefused.
+func (l *load) post(ctx context.Context, show progress) error {
+	const single, several = "increments", "increments/batch"
+	path := several
+	if l.config.batch == 1 {
+		path = single
+	}
+	posters := make([]*poster, l.config.connections)
+	for i := range posters {
+		opened, closing := l.ingest(path)
+		defer closing()
+		posters[i] = &poster{server: opened, counts: &l.counts}
+	}
+	opened, closing := l.ingest(single)
+	defer closing()
+	prober := &poster{server: opened, counts: &l.probes}
+
+	beside, stop := context.WithCancel(ctx)
+	defer stop()
+	var watching errgroup.Group
+	watching.Go(func() error {
+		show.follow(beside, l)
+		return nil
+	})
+	if l.config.probe > 0 {
+		watching.Go(func() error { return l.freshness.probe(beside, prober, l.config.probe) })
+	}
+	pace := &pacer{start: time.Now(), rate: l.config.rate}
+	posting, together := errgroup.WithContext(ctx)
+	for _, p := range posters {
+		posting.Go(func() error { return l.postAll(together, p, pace) })
+	}
+	err := posting.Wait()
+	l.ended, l.cut = time.Now(), ctx.Err() != nil
+	stop()
+	err = errors.Join(err, watching.Wait())
+	for _, p := range posters {
+		l.latency.add(&p.latency)
+	}
+	return err
+}
+
+// postAll posts one batch after the other over one connection.
+func (l *load) postAll(ctx context.Context, p *poster, pace *pacer) error {
+	var b batch
+	for ctx.Err() == nil {
+		switch err := b.fill(l.source, l.config.batch, l.config.contributors); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		due := pace.wait(ctx, len(b.entries))
+		if ctx.Err() != nil {
+			break
+		}
+		if err := p.post(ctx, &b, due); err != nil {
+			return err
+		}
+	}
+	return nil //nolint:nilerr // the end of the run is no fault
+}
+
+// watch looks at the totals during the posting, for freshness, and after it, to compare.
+type watch struct {
+	config    *config
+	stats     *statsReader
+	before    map[string]int64
+	ledger    *ledger
+	freshness *freshness
+}
+
+// seen is what became visible.
+type seen struct {
+	differences []difference
+	// exactAt is when the totals were exact and stayed so; zero if they are not.
+	exactAt time.Time
+	// failed is the error of the posting.
+	failed error
+}
+
+// until returns when posting has ended and the totals have been exact for a while, or can no longer become so, or have
+// not changed for long. The error is that of totals that nobody can read.
+func (w *watch) until(ctx context.Context, ended <-chan error) (*seen, error) {
+	ticker := time.NewTicker(w.config.poll)
+	defer ticker.Stop()
+	s := &seen{}
+	var posted, compared bool
+	var moved time.Time // when the totals have last changed since the end of the posting, or that end
+	for {
+		select {
+		case s.failed = <-ended:
+			ended, posted, moved = nil, true, time.Now()
+		case <-ticker.C:
+		}
+		changed, err := w.stats.read(ctx)
+		now := time.Now()
+		if err != nil {
+			if posted && now.Sub(moved) > w.config.wait {
+				return nil, err
+			}
+			continue
+		}
+		w.freshness.look(w.stats, now)
+		if !posted {
+			continue
+		}
+		if changed || !compared {
+			totals, err := w.stats.totals()
+			if err != nil {
+				return nil, err
+			}
+			s.differences, compared = w.ledger.compare(w.before, totals), true
+			switch {
+			case len(s.differences) > 0:
+				s.exactAt = time.Time{}
+			case s.exactAt.IsZero():
+				s.exactAt = now
+			}
+			if changed {
+				moved = now
+			}
+		}
+		exact := !s.exactAt.IsZero()
+		switch {
+		case exact && now.Sub(s.exactAt) >= w.config.hold:
+			return s, nil
+		case !exact && (now.Sub(moved) > w.config.wait || slices.ContainsFunc(s.differences, difference.over)):
+			return s, nil
+		}
+	}
+}

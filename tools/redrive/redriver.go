@@ -1,0 +1,220 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/message"
+)
+
+const (
+	// callTimeout bounds one call to the broker.
+	callTimeout = 10 * time.Second
+	// idlePulls is how many pulls in a row bring nothing new before the subscription counts as empty: a pull may return
+	// nothing although there is something.
+	idlePulls = 3
+	// maxReasons bounds the reasons that are told apart.
+	maxReasons = 50
+)
+
+// source is where dead letters are.
+type source interface {
+	Pull(ctx context.Context, limit int) ([]broker.Delivery, error)
+	Acknowledge(ctx context.Context, receipts []string) error
+	Extend(ctx context.Context, receipts []string, d time.Duration) error
+}
+
+// topic is where they go.
+type topic interface {
+	Publish(ctx context.Context, messages []broker.Message) error
+}
+
+type options struct {
+	// reason, if not empty, is what the reason of a dead letter must contain.
+	reason string
+	// limit bounds how many dead letters are looked at.
+	limit int
+	// maxAge is the age beyond which a dead letter is left.
+	maxAge time.Duration
+	dryRun bool
+}
+
+// redriver moves messages from the dead letters to the increments.
+type redriver struct {
+	from     source
+	to       topic
+	options  options
+	progress io.Writer
+}
+
+// identity is what a batch message is known by.
+type identity struct {
+	publisher message.Publisher
+	partition uint32
+	sequence  uint64
+}
+
+// found is what a run comes to.
+type found struct {
+	// Redriven were published and acknowledged; in a dry run, they would have been.
+	redriven int
+	// The rest was left: it cannot be decoded, it is too old, its reason was not asked for, or it came back after it was
+	// redriven.
+	invalid, old, others, returned int
+	// reasons counts all of them by the reason that they carry.
+	reasons map[string]int
+}
+
+// run redrives until there is nothing new, the limit is reached, or ctx ends. What it leaves it releases in the end, so
+// that it can be pulled at once. It returns what it found also with an error.
+func (r *redriver) run(ctx context.Context) (f *found, err error) {
+	f = &found{reasons: make(map[string]int)}
+	// What is left is held until the end, by its broker id: released at once, it would come again at once.
+	left := make(map[string]string)
+	redriven := make(map[identity]bool)
+	defer func() {
+		err = errors.Join(err, r.release(ctx, slices.Collect(maps.Values(left))))
+	}()
+	for idle := 0; idle < idlePulls && f.all() < r.options.limit && ctx.Err() == nil; {
+		deliveries, err := r.from.Pull(ctx, min(broker.MaxPull, r.options.limit-f.all()))
+		if err != nil {
+			if ctx.Err() != nil {
+				return f, nil // Ctrl-C is no fault
+			}
+			return f, fmt.Errorf("pull dead letters: %w", err)
+		}
+		var messages []broker.Message
+		var receipts []string
+		fresh := false
+		for _, d := range deliveries {
+			_, again := left[d.ID]
+			if again { // its lease has ended meanwhile
+				left[d.ID] = d.Receipt
+				continue
+			}
+			fresh = true
+			id, ok := r.sort(f, d, redriven)
+			if !ok || r.options.dryRun {
+				left[d.ID] = d.Receipt
+				continue
+			}
+			redriven[id] = true
+			messages = append(messages, withoutReason(d.Message))
+			receipts = append(receipts, d.Receipt)
+		}
+		if idle++; fresh {
+			idle = 0
+		}
+		if err := r.move(ctx, messages, receipts); err != nil {
+			f.redriven -= len(messages)
+			return f, err
+		}
+		if fresh {
+			fmt.Fprintf(r.progress, "%d dead letters, %d of them redriven\n", f.all(), f.redriven)
+		}
+	}
+	return f, nil
+}
+
+// sort enters a dead letter in f, and says whether it is to be redriven.
+func (r *redriver) sort(f *found, d broker.Delivery, redriven map[identity]bool) (identity, bool) {
+	reason := cmp.Or(d.Attributes[message.ReasonAttribute], "(no reason)")
+	if _, known := f.reasons[reason]; !known && len(f.reasons) >= maxReasons {
+		reason = "(other reasons)"
+	}
+	f.reasons[reason]++
+	b, err := message.Decode(d.Data)
+	if err != nil {
+		f.invalid++
+		return identity{}, false
+	}
+	id := identity{b.Publisher, b.Partition, b.Sequence}
+	switch {
+	case time.Since(d.PublishedAt) > r.options.maxAge:
+		f.old++
+		return id, false
+	case !strings.Contains(d.Attributes[message.ReasonAttribute], r.options.reason):
+		f.others++
+		return id, false
+	case redriven[id]:
+		f.returned++
+		return id, false
+	}
+	f.redriven++
+	return id, true
+}
+
+// withoutReason is a dead letter as it was before it became one.
+func withoutReason(m broker.Message) broker.Message {
+	attributes := maps.Clone(m.Attributes)
+	delete(attributes, message.ReasonAttribute)
+	return broker.Message{Data: m.Data, Attributes: attributes}
+}
+
+// move publishes messages and then acknowledges them, in this order: a crash in between leaves them in both places, and
+// they are counted once. It finishes what it has begun also if ctx ends.
+func (r *redriver) move(ctx context.Context, messages []broker.Message, receipts []string) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	if err := r.to.Publish(ctx, messages); err != nil {
+		return errors.Join(fmt.Errorf("publish %d dead letters (they stay, and some may be published): %w", len(messages), err),
+			r.release(ctx, receipts))
+	}
+	if err := r.from.Acknowledge(ctx, receipts); err != nil {
+		return fmt.Errorf("acknowledge %d dead letters (they are published, and some stay too): %w", len(receipts), err)
+	}
+	return nil
+}
+
+// release lets messages be delivered again at once.
+func (r *redriver) release(ctx context.Context, receipts []string) error {
+	if len(receipts) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	if err := r.from.Extend(ctx, receipts, 0); err != nil {
+		return fmt.Errorf("release %d dead letters (they come again when their lease ends): %w", len(receipts), err)
+	}
+	return nil
+}
+
+// all is how many dead letters were looked at.
+func (f *found) all() int { return f.redriven + f.invalid + f.old + f.others + f.returned }
+
+// print says what was found, the most frequent reasons first.
+func (f *found) print(w io.Writer, dryRun bool) {
+	verb := "redriven"
+	if dryRun {
+		verb = "to be redriven (this was a dry run)"
+	}
+	fmt.Fprintf(w, "%d dead letters: %d %s", f.all(), f.redriven, verb)
+	for _, left := range []struct {
+		n    int
+		what string
+	}{
+		{f.invalid, "cannot be decoded and stay"}, {f.old, "are too old and stay"}, {f.others, "have another reason and stay"}, {f.returned, "came back and stay"},
+	} {
+		if left.n > 0 {
+			fmt.Fprintf(w, ", %d %s", left.n, left.what)
+		}
+	}
+	fmt.Fprintln(w)
+	reasons := slices.SortedFunc(maps.Keys(f.reasons), func(a, b string) int {
+		return cmp.Or(f.reasons[b]-f.reasons[a], strings.Compare(a, b))
+	})
+	for _, reason := range reasons {
+		fmt.Fprintf(w, "%8d  %s\n", f.reasons[reason], reason)
+	}
+}

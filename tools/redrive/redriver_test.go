@@ -1,0 +1,361 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/broker/memory"
+	"github.com/accrue/accrue/pkg/message"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const ackDeadline = time.Minute
+
+// letters are dead letters and the increments that they are redriven to.
+type letters struct {
+	t            *testing.T
+	dead         *memory.Topic
+	waiting      *memory.Subscription
+	increments   *memory.Topic
+	redriven     *memory.Subscription
+	publisher    message.Publisher
+	lastSequence uint64
+}
+
+func newLetters(t *testing.T) *letters {
+	t.Helper()
+	l := &letters{t: t, dead: memory.NewTopic(), increments: memory.NewTopic(), publisher: message.NewPublisher()}
+	l.waiting, l.redriven = l.dead.Subscribe(ackDeadline), l.increments.Subscribe(ackDeadline)
+	return l
+}
+
+// batch is a message that can be decoded, the next of its publisher.
+func (l *letters) batch() []byte {
+	l.t.Helper()
+	l.lastSequence++
+	b := message.Batch{Publisher: l.publisher, Sequence: l.lastSequence, Increments: []message.Increment{{Tag: "foo", Value: 1}}}
+	data, err := b.Encode()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return data
+}
+
+// add dead-letters a message for a reason.
+func (l *letters) add(data []byte, reason string) {
+	l.t.Helper()
+	m := broker.Message{Data: data, Attributes: map[string]string{message.ReasonAttribute: reason, "trace": "kept"}}
+	if err := l.dead.Publish(l.t.Context(), []broker.Message{m}); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// redriver redrives l, with all that it leaves to be found at once.
+func (l *letters) redriver(o options) *redriver {
+	if o.limit == 0 {
+		o.limit = 1000
+	}
+	if o.maxAge == 0 {
+		o.maxAge = 7 * 24 * time.Hour
+	}
+	return &redriver{from: l.waiting, to: l.increments, options: o, progress: io.Discard}
+}
+
+// pulled is what a subscription delivers now.
+func pulled(t *testing.T, s *memory.Subscription) []broker.Delivery {
+	t.Helper()
+	deliveries, err := s.Pull(t.Context(), broker.MaxPull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return deliveries
+}
+
+func TestRedrive(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		options options
+		want    found
+	}{
+		"all":          {options{}, found{redriven: 5, invalid: 2, old: 1}},
+		"for a reason": {options{reason: "full"}, found{redriven: 3, invalid: 2, old: 1, others: 2}},
+		"a dry run":    {options{dryRun: true}, found{redriven: 5, invalid: 2, old: 1}},
+		"some":         {options{limit: 4}, found{redriven: 3, old: 1}},
+		"old ones too": {options{maxAge: 1000 * time.Hour}, found{redriven: 6, invalid: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newLetters(t)
+				l.add(l.batch(), "full")
+				time.Sleep(8 * 24 * time.Hour)
+				for range 3 {
+					l.add(l.batch(), "the checkpoint is full")
+				}
+				l.add(l.batch(), "refused")
+				l.add(l.batch(), "refused")
+				l.add([]byte("nonsense"), "invalid batch message: nonsense")
+				l.add(nil, "invalid batch message: empty")
+				const all = 8
+
+				start := time.Now()
+				got, err := l.redriver(tc.options).run(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); tc.options.limit > 0 && took > 0 {
+					t.Errorf("waited for %v although the limit was reached", took)
+				}
+				if got.redriven != tc.want.redriven || got.invalid != tc.want.invalid || got.old != tc.want.old || got.others != tc.want.others || got.returned != 0 {
+					t.Errorf("found %+v, want %+v", got, tc.want)
+				}
+				want := tc.want.redriven
+				if tc.options.dryRun {
+					want = 0
+				}
+				out := pulled(t, l.redriven)
+				if len(out) != want {
+					t.Errorf("%d messages were published, want %d", len(out), want)
+				}
+				for _, d := range out {
+					if _, dead := d.Attributes[message.ReasonAttribute]; dead || d.Attributes["trace"] != "kept" {
+						t.Errorf("published with the attributes %v", d.Attributes)
+					}
+					if _, err := message.Decode(d.Data); err != nil {
+						t.Error(err)
+					}
+				}
+				// What was left can be pulled at once.
+				if left := pulled(t, l.waiting); len(left) != all-want {
+					t.Errorf("%d dead letters can be pulled, want %d", len(left), all-want)
+				}
+			})
+		})
+	}
+}
+
+// returningTopic dead-letters again what is published, as an aggregator whose checkpoint is still full does.
+type returningTopic struct{ letters *letters }
+
+func (r returningTopic) Publish(_ context.Context, messages []broker.Message) error {
+	for _, m := range messages {
+		r.letters.add(m.Data, "still full")
+	}
+	return nil
+}
+
+func TestWhatComesBackIsLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLetters(t)
+		for range 10 {
+			l.add(l.batch(), "full")
+		}
+		r := l.redriver(options{})
+		r.to = returningTopic{l}
+		got, err := r.run(t.Context())
+		if err != nil || got.redriven != 10 || got.returned != 10 {
+			t.Errorf("found %+v, %v, want 10 redriven and 10 that came back", got, err)
+		}
+		if left := pulled(t, l.waiting); len(left) != 10 {
+			t.Errorf("%d dead letters are left, want 10", len(left))
+		}
+	})
+}
+
+// failing fails at one call, and otherwise does what the broker does.
+type failing struct {
+	*memory.Subscription
+	to                         topic
+	pull, publish, acknowledge error
+	release                    error
+}
+
+func (f *failing) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
+	if f.pull != nil {
+		return nil, f.pull
+	}
+	return f.Subscription.Pull(ctx, limit)
+}
+
+func (f *failing) Acknowledge(ctx context.Context, receipts []string) error {
+	if f.acknowledge != nil {
+		return f.acknowledge
+	}
+	return f.Subscription.Acknowledge(ctx, receipts)
+}
+
+func (f *failing) Extend(ctx context.Context, receipts []string, d time.Duration) error {
+	if f.release != nil {
+		return f.release
+	}
+	return f.Subscription.Extend(ctx, receipts, d)
+}
+
+func (f *failing) Publish(ctx context.Context, messages []broker.Message) error {
+	if f.publish != nil {
+		return f.publish
+	}
+	return f.to.Publish(ctx, messages)
+}
+
+func TestAFailureLosesNothing(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	for name, tc := range map[string]struct {
+		fail      func(*failing)
+		published int
+		left      int
+		redriven  int
+	}{
+		"to pull":        {func(f *failing) { f.pull = broken }, 0, 4, 0},
+		"to publish":     {func(f *failing) { f.publish = broken }, 0, 4, 0},
+		"to acknowledge": {func(f *failing) { f.acknowledge = broken }, 3, 4, 0},
+		"to release":     {func(f *failing) { f.release = broken }, 3, 1, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newLetters(t)
+				for range 3 {
+					l.add(l.batch(), "full")
+				}
+				l.add([]byte("nonsense"), "invalid")
+				f := &failing{Subscription: l.waiting, to: l.increments}
+				tc.fail(f)
+				r := l.redriver(options{})
+				r.from, r.to = f, f
+				got, err := r.run(t.Context())
+				if !errors.Is(err, broken) || got.redriven != tc.redriven {
+					t.Errorf("run() = %+v, %v, want %d redriven and %v", got, err, tc.redriven, broken)
+				}
+				if tc.redriven == 0 && tc.published == 0 {
+					// What was not published is released at once.
+					if left := len(pulled(t, l.waiting)); left != tc.left {
+						t.Errorf("%d left at once, want %d", left, tc.left)
+					}
+				}
+				time.Sleep(ackDeadline)
+				if out, left := len(pulled(t, l.redriven)), len(pulled(t, l.waiting)); out != tc.published || left != tc.left {
+					t.Errorf("%d published and %d left, want %d and %d", out, left, tc.published, tc.left)
+				}
+			})
+		})
+	}
+}
+
+// interruptingTopic ends a context with the first publish.
+type interruptingTopic struct {
+	topic
+	interrupt context.CancelFunc
+}
+
+func (i interruptingTopic) Publish(ctx context.Context, messages []broker.Message) error {
+	i.interrupt()
+	return i.topic.Publish(ctx, messages)
+}
+
+func TestAnInterruptFinishesWhatIsAtHand(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLetters(t)
+		for range 3 {
+			l.add(l.batch(), "full")
+		}
+		l.add([]byte("nonsense"), "invalid")
+		ctx, interrupt := context.WithCancel(t.Context())
+		r := l.redriver(options{})
+		r.to = interruptingTopic{l.increments, interrupt}
+		got, err := r.run(ctx)
+		if err != nil || got.redriven != 3 {
+			t.Errorf("run() = %+v, %v, want 3 redriven", got, err)
+		}
+		if out, left := len(pulled(t, l.redriven)), len(pulled(t, l.waiting)); out != 3 || left != 1 {
+			t.Errorf("%d published and %d left, want 3 and 1", out, left)
+		}
+	})
+}
+
+func TestAnInterruptedPullIsNoFault(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, interrupt)
+		if got, err := newLetters(t).redriver(options{}).run(ctx); err != nil || got.all() != 0 {
+			t.Errorf("run() = %+v, %v", got, err)
+		}
+	})
+}
+
+// A dry run over many messages can take longer than a lease: then they come again, and are no news.
+func TestADryRunCountsADeadLetterOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLetters(t)
+		for range 10 {
+			l.add(l.batch(), "full")
+		}
+		r := l.redriver(options{dryRun: true})
+		r.from = slowSource{l.waiting}
+		got, err := r.run(t.Context())
+		if err != nil || got.redriven != 10 {
+			t.Errorf("run() = %+v, %v, want 10", got, err)
+		}
+		if left := pulled(t, l.waiting); len(left) != 10 {
+			t.Errorf("%d dead letters can be pulled, want 10", len(left))
+		}
+	})
+}
+
+// slowSource takes as long as half a lease for two messages.
+type slowSource struct{ *memory.Subscription }
+
+func (s slowSource) Pull(ctx context.Context, _ int) ([]broker.Delivery, error) {
+	time.Sleep(ackDeadline / 2)
+	return s.Subscription.Pull(ctx, 2)
+}
+
+func TestPrintShowsTheMostFrequentReasonsFirstAndIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLetters(t)
+		for i := range 100 {
+			l.add(l.batch(), fmt.Sprintf("reason %d", i))
+		}
+		l.add(l.batch(), "reason 7")
+		got, err := l.redriver(options{}).run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		got.print(&out, false)
+		lines := slices.Collect(strings.Lines(out.String()))
+		if len(lines) != 1+maxReasons+1 || lines[0] != "101 dead letters: 101 redriven\n" ||
+			lines[1] != "      50  (other reasons)\n" || lines[2] != "       2  reason 7\n" {
+			t.Errorf("printed %d lines:\n%s", len(lines), out.String())
+		}
+	})
+}
+
+func TestCommandRefusesAWrongCommandLine(t *testing.T) {
+	t.Parallel()
+	for arguments, want := range map[string]int{"": 2, "-nothing": 2, "-project p extra": 2, "-project p -limit 0": 2, "-help": 0} {
+		var said bytes.Buffer
+		none := func(string) string { return "" }
+		if got := command(t.Context(), strings.Fields(arguments), none, io.Discard, &said); got != want || said.Len() == 0 {
+			t.Errorf("command(%s) = %d and says %q, want %d", arguments, got, said.String(), want)
+		}
+	}
+}
