@@ -18,7 +18,9 @@ run: ## runs the whole of Accrue in one process, on a broker and a store in memo
 
 .PHONY: test
 test: ## tests everything: what needs the emulators too, where they are found (never skipped if CI=true)
-	@go run ./tools/emulators -check || true
+	@sdk=$$(gcloud info --format='value(installation.sdk_root)' 2>/dev/null); \
+	if ! ls "$$sdk"/platform/{pubsub,cloud-firestore}-emulator >/dev/null 2>&1 || ! command -v java >/dev/null; then \
+		echo "The Cloud SDK's emulators, or Java, are not here: the end-to-end tests and the tests of the Pub/Sub and Firestore adapters are left out."; fi
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -race -shuffle=on $(if $(CI),-count=1) ./...) || exit 1; done
 
 .PHONY: test-short
@@ -43,8 +45,19 @@ run-emulators: build ## runs the three real binaries as three processes against 
 	@deployments/run-emulators
 
 .PHONY: words
-words: build ## counts every word of Go's own sources through processes and emulators, and compares with sort | uniq -c
-	@deployments/words "$$(go env GOROOT)/src"
+words: ## counts every word of Go's own sources, 7 million, and compares with sort | uniq -c
+	@cd e2e && WORDS="$$(go env GOROOT)/src" go test -count=1 -timeout 30m -v -run TestEveryWordOfGoIsCounted .
+
+.PHONY: fuzz
+FUZZTIME ?= 30s
+fuzz: ## fuzzes every decoder and rule, FUZZTIME each
+	@for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' $(MODULES)); do \
+		for f in $$(grep -ohE '^func Fuzz[A-Za-z]+' $$file | sed 's/func //'); do \
+			echo "== $$file $$f"; (cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) .) || exit 1; done; done
+
+.PHONY: measure
+measure: build ## measures the whole system on this machine: docs/measured.md says what was found
+	@bin/bench
 
 .PHONY: generate
 generate: ## writes generated code anew
@@ -55,6 +68,13 @@ lint: ## checks format, vet, the lint rules and the arrows between packages
 	@unformatted=$$(gofmt -l $(MODULES)); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	$(BUF) lint
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && $(GOLANGCI) run) || exit 1; done
+
+.PHONY: terraform-check
+terraform-check: ## formats, validates and tests terraform/ with plain Terraform
+	terraform -chdir=terraform fmt -check -recursive
+	terraform -chdir=terraform init -backend=false -input=false
+	terraform -chdir=terraform validate
+	terraform -chdir=terraform test
 
 .PHONY: tidy
 tidy: ## checks that every go.mod is tidy and that each module builds by itself

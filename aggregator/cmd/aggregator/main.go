@@ -43,6 +43,10 @@ func run(ctx context.Context, config aggregator.Config, log zerolog.Logger) erro
 	if err := messages.EnsureSubscription(ctx, config.Subscription, config.Topic, aggregator.AckDeadline); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
+	// At an emulator, a topic without a subscription would lose the dead letters.
+	if err := messages.EnsureSubscription(ctx, config.DeadLetterTopic+"-redrive", config.DeadLetterTopic, aggregator.AckDeadline); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
 	source, deadLetters := messages.Subscription(config.Subscription), messages.Topic(config.DeadLetterTopic)
 	service, err := aggregator.New(config, aggregator.Parts{
 		Source: source, Ledger: documents, DeadLetters: deadLetters, Log: log,

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 )
 
@@ -187,7 +188,7 @@ func (c *Committer) reject(ctx context.Context, rejected []rejection) {
 		for name, value := range r.message.Attributes {
 			attributes[name] = value
 		}
-		attributes[ReasonAttribute] = reasonText(r.reason)
+		attributes[message.ReasonAttribute] = reasonText(r.reason)
 		messages[i] = broker.Message{Data: r.message.Data, Attributes: attributes}
 		receipts = append(receipts, r.receipts...)
 	}
@@ -201,9 +202,6 @@ func (c *Committer) reject(ctx context.Context, rejected []rejection) {
 	c.log.Error().Err(rejected[0].reason).Int("messages", len(messages)).Msg("dead-lettered; the reason is the first one's")
 	c.acknowledge(ctx, receipts)
 }
-
-// ReasonAttribute is the attribute of a dead letter that says why it could not be applied.
-const ReasonAttribute = "reason"
 
 // reasonText is a reason cut to what Pub/Sub takes in an attribute: 1,024 bytes of UTF-8.
 func reasonText(reason error) string {

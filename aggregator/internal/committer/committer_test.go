@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/accrue/accrue/aggregator/internal/committer"
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/message"
@@ -245,7 +244,7 @@ func TestWhatCannotBeDecodedIsDeadLettered(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		stop()
 		letters := deadLetters(t, r)
-		if len(letters) != 1 || string(letters[0].Data) != "garbage" || !strings.Contains(letters[0].Attributes[committer.ReasonAttribute], "invalid") {
+		if len(letters) != 1 || string(letters[0].Data) != "garbage" || !strings.Contains(letters[0].Attributes[message.ReasonAttribute], "invalid") {
 			t.Errorf("dead letters = %v", letters)
 		}
 		if got := r.subscription.Held(); got != 0 {
@@ -316,7 +315,7 @@ func TestAFullCheckpointTakesKnownTagsAndDeadLettersNewOnes(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		stop()
 		letters := deadLetters(t, r)
-		if len(letters) != 1 || !strings.Contains(letters[0].Attributes[committer.ReasonAttribute], "full") {
+		if len(letters) != 1 || !strings.Contains(letters[0].Attributes[message.ReasonAttribute], "full") {
 			t.Fatalf("dead letters = %v, want 1 that says full", letters)
 		}
 		r.verify(t)

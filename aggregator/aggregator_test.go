@@ -1,0 +1,138 @@
+package aggregator_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/accrue/accrue/aggregator"
+	"github.com/accrue/accrue/pkg/broker"
+	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	"github.com/accrue/accrue/pkg/environment"
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/message"
+	storememory "github.com/accrue/accrue/pkg/store/memory"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConfigHasDefaults(t *testing.T) {
+	t.Parallel()
+	var c aggregator.Config
+	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}, &c); err != nil {
+		t.Fatal(err)
+	}
+	want := aggregator.Config{
+		Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Topic: "increments",
+		Subscription: "increments-aggregator", DeadLetterTopic: "increments-dead-letter",
+		Window: time.Second, CommitDocuments: 1000, BufferBytes: 128 << 20,
+	}
+	if c != want {
+		t.Errorf("config = %+v, want %+v", c, want)
+	}
+}
+
+func TestConfigReportsEveryFaultAtOnce(t *testing.T) {
+	t.Parallel()
+	wrong := map[string]string{
+		"GOOGLE_CLOUD_PROJECT": "p", "PORT": "70000", "WINDOW": "1ms", "COMMIT_DOCUMENTS": "0", "BUFFER_BYTES": "1", "LOG_LEVEL": "loud",
+	}
+	err := environment.Load(wrong, new(aggregator.Config))
+	for name := range wrong {
+		if name != "GOOGLE_CLOUD_PROJECT" && (err == nil || !strings.Contains(err.Error(), name)) {
+			t.Errorf("Load() = %v, does not name %s", err, name)
+		}
+	}
+}
+
+// silentSubscription cannot say how it was set up, as one whose settings the service may not read.
+type silentSubscription struct{ *brokermemory.Subscription }
+
+func (silentSubscription) Describe(context.Context) (broker.SubscriptionInfo, error) {
+	return broker.SubscriptionInfo{}, errors.New("permission denied")
+}
+
+// tellingSource tells when a Pull has brought something.
+type tellingSource struct {
+	aggregator.Source
+	tell func()
+}
+
+func (s tellingSource) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
+	deliveries, err := s.Source.Pull(ctx, limit)
+	if len(deliveries) > 0 {
+		s.tell()
+	}
+	return deliveries, err
+}
+
+func TestServiceCountsAnswersHealthAndStops(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(*brokermemory.Subscription) aggregator.Source{
+		"a subscription that says how it was set up": func(s *brokermemory.Subscription) aggregator.Source { return s },
+		"one that does not":                          func(s *brokermemory.Subscription) aggregator.Source { return silentSubscription{s} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			topic, store := brokermemory.NewTopic(), storememory.New()
+			pulled := make(chan struct{})
+			subscription := tellingSource{wrap(topic.Subscribe(aggregator.AckDeadline)), sync.OnceFunc(func() { close(pulled) })}
+			service, err := aggregator.New(
+				aggregator.Config{Window: 20 * time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20},
+				aggregator.Parts{
+					Source: subscription, Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: zerolog.Nop(),
+					Checks: []httpserver.Check{{Name: "store", Check: store.Check}},
+				})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- service.Run(ctx) }()
+			for _, path := range []string{"/health/live", "/health/ready"} {
+				if status := get(t, fmt.Sprintf("http://127.0.0.1:%d%s", service.Port(), path)); status != http.StatusOK {
+					t.Errorf("GET %s = %d", path, status)
+				}
+			}
+			b := message.Batch{Publisher: message.NewPublisher(), Sequence: 1, Increments: []message.Increment{{Tag: "foo", Value: 4}}}
+			data, err := b.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := topic.Publish(t.Context(), []broker.Message{{Data: data}}); err != nil {
+				t.Fatal(err)
+			}
+			<-pulled
+			stop() // the window has 20 s to go: the stop commits it
+			if err := <-done; err != nil {
+				t.Errorf("Run() = %v", err)
+			}
+			if tags, err := store.Tags(t.Context()); err != nil || len(tags) != 1 || tags[0].Total != 4 {
+				t.Errorf("tags = %v, %v", tags, err)
+			}
+		})
+	}
+}
+
+func get(t *testing.T, url string) int {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close() //nolint:errcheck // read
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode
+}
