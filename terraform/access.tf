@@ -1,0 +1,83 @@
+# Who may do what, and on what: one account a program, no role wider than one topic, one subscription or one database, and
+# nobody an editor or owner of the project. The tests hold these tables to the letter.
+
+resource "google_service_account" "this" {
+  for_each = toset(concat(
+    ["ingest", "aggregator", "query"],
+    var.recognitions_endpoint == null ? [] : ["recognitions-push"],
+    var.archive ? ["archive"] : [],
+  ))
+
+  account_id   = "accrue-${each.value}"
+  display_name = "Accrue ${each.value}"
+
+  depends_on = [google_project_service.this]
+}
+
+# Ingest's readiness asks whether its topic exists, which a publisher may not. The others' does not ask for theirs: without
+# them they do all but one thing as well as ever.
+resource "google_pubsub_topic_iam_member" "this" {
+  for_each = {
+    "ingest publishes increments"       = { who = "ingest", role = "roles/pubsub.publisher", topic = google_pubsub_topic.increments.name }
+    "ingest looks at increments"        = { who = "ingest", role = "roles/pubsub.viewer", topic = google_pubsub_topic.increments.name }
+    "aggregator publishes dead letters" = { who = "aggregator", role = "roles/pubsub.publisher", topic = google_pubsub_topic.dead_letter.name }
+    "query publishes recognitions"      = { who = "query", role = "roles/pubsub.publisher", topic = google_pubsub_topic.recognitions.name }
+  }
+
+  topic  = each.value.topic
+  role   = each.value.role
+  member = google_service_account.this[each.value.who].member
+}
+
+# The aggregator looks at its subscription for the lease and the retention that it has to work with.
+resource "google_pubsub_subscription_iam_member" "this" {
+  for_each = {
+    "aggregator pulls increments"    = "roles/pubsub.subscriber"
+    "aggregator looks at increments" = "roles/pubsub.viewer"
+  }
+
+  subscription = google_pubsub_subscription.aggregator.name
+  role         = each.value
+  member       = google_service_account.this["aggregator"].member
+}
+
+# Firestore's roles are granted on the project; the condition narrows them to the one database.
+resource "google_project_iam_member" "database" {
+  for_each = toset(["aggregator", "query"])
+
+  project = var.project
+  role    = "roles/datastore.user"
+  member  = google_service_account.this[each.value].member
+
+  condition {
+    title      = "accrue-database"
+    expression = "resource.name == \"projects/${var.project}/databases/${google_firestore_database.this.name}\""
+  }
+}
+
+# The archive's rows are written by Pub/Sub in this account's name.
+resource "google_bigquery_table_iam_member" "archive" {
+  for_each = var.archive ? toset(["roles/bigquery.dataEditor"]) : toset([])
+
+  dataset_id = google_bigquery_table.increments[0].dataset_id
+  table_id   = google_bigquery_table.increments[0].table_id
+  role       = each.value
+  member     = google_service_account.this["archive"].member
+}
+
+# Pub/Sub signs the one's requests and writes in the other's name.
+locals {
+  impersonated = setintersection(keys(google_service_account.this), ["recognitions-push", "archive"])
+}
+
+data "google_project" "this" {
+  count = length(local.impersonated) == 0 ? 0 : 1
+}
+
+resource "google_service_account_iam_member" "pubsub" {
+  for_each = local.impersonated
+
+  service_account_id = google_service_account.this[each.value].name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = "serviceAccount:service-${data.google_project.this[0].number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}

@@ -1,0 +1,198 @@
+# Alerts, each named as the playbook that says what to do. All are built on what Google Cloud measures by itself and on the
+# log-based metrics: they work from the first minute, with nothing to scrape. Conditions are PromQL, in which a metric
+# pubsub.googleapis.com/a/b is pubsub_googleapis_com:a_b.
+
+locals {
+  increments_topic   = "monitored_resource=\"pubsub_topic\",topic_id=\"${google_pubsub_topic.increments.name}\""
+  recognitions_topic = "monitored_resource=\"pubsub_topic\",topic_id=\"${google_pubsub_topic.recognitions.name}\""
+  aggregator_backlog = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${google_pubsub_subscription.aggregator.name}\""
+  redrive_backlog    = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${google_pubsub_subscription.redrive.name}\""
+  push_backlog       = "monitored_resource=\"pubsub_subscription\",subscription_id=\"recognitions-push\""
+  commits            = "monitored_resource=\"datastore_request\",api_method=\"Commit\""
+  queries            = "monitored_resource=\"datastore_request\",api_method=\"RunQuery\""
+  services           = "monitored_resource=\"cloud_run_revision\",service_name=~\"ingest|query\""
+  worker             = "monitored_resource=\"cloud_run_worker_pool\",worker_pool_name=\"aggregator\""
+
+  oldest = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.aggregator_backlog}})"
+
+  alerts = {
+    not-draining = {
+      severity = "CRITICAL"
+      summary  = "Increments are accepted and not counted. Nothing is lost until Pub/Sub's retention ends, a week after the first."
+      conditions = {
+        "a message has waited for two minutes" = { query = "${local.oldest} > 120", duration = "120s" }
+        "messages come and none is acknowledged" = {
+          query    = <<-EOT
+            sum(increase(pubsub_googleapis_com:topic_send_request_count{${local.increments_topic},response_class="success"}[10m])) > 0
+            unless
+            sum(increase(pubsub_googleapis_com:subscription_ack_message_count{${local.aggregator_backlog}}[10m])) > 0
+          EOT
+          duration = "300s"
+        }
+      }
+    }
+
+    freshness = {
+      severity = "WARNING"
+      summary  = "Totals are older than promised: messages wait for longer than two windows."
+      conditions = {
+        "messages wait for more than ten seconds" = { query = "${local.oldest} > 10", duration = "300s" }
+      }
+    }
+
+    dead-letters = {
+      severity = "ERROR"
+      summary  = "Messages could not be applied and wait in increments-dead-letter-redrive, each with its reason."
+      conditions = {
+        "there are dead letters" = {
+          query    = "max(pubsub_googleapis_com:subscription_num_undelivered_messages{${local.redrive_backlog}}) > 0"
+          duration = "60s"
+        }
+      }
+    }
+
+    publish-failures = {
+      severity = "CRITICAL"
+      summary  = "Producers are answered 503: what they post is not taken, and they must post it again."
+      conditions = {
+        "one publish in a hundred fails" = {
+          query    = <<-EOT
+            sum(rate(pubsub_googleapis_com:topic_send_request_count{${local.increments_topic},response_class!="success"}[5m]))
+            / sum(rate(pubsub_googleapis_com:topic_send_request_count{${local.increments_topic}}[5m])) > 0.01
+          EOT
+          duration = "120s"
+        }
+        "one request in a hundred fails" = {
+          query    = <<-EOT
+            sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="ingest",response_code_class="5xx"}[5m]))
+            / sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="ingest"}[5m])) > 0.01
+          EOT
+          duration = "120s"
+        }
+      }
+    }
+
+    conflicts = {
+      severity = "WARNING"
+      summary  = "Commits lose their race for a checkpoint: exact as ever, but the work is done twice."
+      conditions = {
+        "one commit in five conflicts" = {
+          query    = <<-EOT
+            sum(rate(firestore_googleapis_com:api_request_count{${local.commits},response_code=~"FAILED_PRECONDITION|ALREADY_EXISTS|ABORTED"}[10m]))
+            / sum(rate(firestore_googleapis_com:api_request_count{${local.commits}}[10m])) > 0.2
+          EOT
+          duration = "600s"
+        }
+      }
+    }
+
+    view-not-refreshing = {
+      severity = "CRITICAL"
+      summary  = "Query serves totals that no longer change, or fails to serve them."
+      conditions = {
+        "the checkpoints are not read" = {
+          query    = "(sum(increase(firestore_googleapis_com:api_request_count{${local.queries},response_code=\"OK\"}[10m])) or vector(0)) == 0"
+          duration = "300s"
+        }
+        "one request in a hundred fails" = {
+          query    = <<-EOT
+            sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="query",response_code_class="5xx"}[5m]))
+            / sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="query"}[5m])) > 0.01
+          EOT
+          duration = "300s"
+        }
+      }
+    }
+
+    checkpoint-nearly-full = {
+      severity = "ERROR"
+      summary  = "A partition has no room for new tags. They are dead-lettered, known tags go on. Raise settings.partitions, then redrive."
+      conditions = {
+        "new tags were turned away" = {
+          query    = "sum(increase(logging_googleapis_com:user_${google_logging_metric.checkpoint_full.name}{${local.worker}}[10m])) > 0"
+          duration = "0s"
+        }
+      }
+    }
+
+    recognitions-stuck = {
+      severity = "ERROR"
+      summary  = "People who have earned it are not recognized, or nobody hears of it."
+      conditions = merge({
+        "recognitions cannot be published" = {
+          query    = "sum(increase(pubsub_googleapis_com:topic_send_request_count{${local.recognitions_topic},response_class!=\"success\"}[10m])) > 0"
+          duration = "300s"
+        }
+        }, var.recognitions_endpoint == null ? {} : {
+        "the endpoint does not take them" = {
+          query    = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.push_backlog}}) > 600"
+          duration = "120s"
+        }
+      })
+    }
+
+    memory = {
+      severity = "WARNING"
+      summary  = "An instance is near its memory's limit, where Cloud Run ends it."
+      conditions = {
+        "a service uses more than four fifths" = {
+          query    = "histogram_quantile(0.99, sum by (le, service_name) (rate(run_googleapis_com:container_memory_utilizations_bucket{${local.services}}[5m]))) > 0.8"
+          duration = "300s"
+        }
+        "the aggregator uses more than four fifths" = {
+          query    = "histogram_quantile(0.99, sum by (le) (rate(run_googleapis_com:container_memory_utilizations_bucket{${local.worker}}[5m]))) > 0.8"
+          duration = "300s"
+        }
+      }
+    }
+  }
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each = var.alert_emails
+
+  display_name = "Accrue: ${each.value}"
+  type         = "email"
+  labels       = { email_address = each.value }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_monitoring_alert_policy" "this" {
+  for_each = { for name, alert in local.alerts : name => alert if var.alerts }
+
+  display_name          = "Accrue: ${each.key}"
+  severity              = each.value.severity
+  combiner              = "OR"
+  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.id]
+
+  dynamic "conditions" {
+    for_each = each.value.conditions
+    content {
+      display_name = conditions.key
+      condition_prometheus_query_language {
+        query               = trimspace(conditions.value.query)
+        duration            = conditions.value.duration
+        evaluation_interval = "60s"
+        # A metric that has never had a value is not known yet: before the first dead letter, there is none.
+        disable_metric_validation = true
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    subject   = "Accrue: ${each.key}"
+    content   = "${each.value.summary}\n\nWhat to look at and what to do: ${var.playbooks}/${each.key}.md"
+    links {
+      display_name = "Playbook"
+      url          = "${var.playbooks}/${each.key}.md"
+    }
+  }
+
+  alert_strategy {
+    auto_close = "3600s"
+  }
+
+  depends_on = [google_project_service.this]
+}

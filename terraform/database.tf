@@ -1,0 +1,80 @@
+# Firestore: the database, and what it indexes. Every index entry is written with its document, and an index on a value that
+# only grows, such as a time, caps its collection near 500 writes a second: so nothing is indexed but what is asked for.
+
+resource "google_firestore_database" "this" {
+  name                              = "(default)"
+  location_id                       = coalesce(var.database_location, var.region)
+  type                              = "FIRESTORE_NATIVE"
+  delete_protection_state           = var.database_protected ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
+  point_in_time_recovery_enablement = var.database_recovery ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
+  deletion_policy                   = "DELETE" # terraform destroy means it, once the protection is off
+
+  depends_on = [google_project_service.this]
+}
+
+locals {
+  expiring = ["keys", "minutes"] # below partitions: idempotency keys, and the history of totals
+}
+
+# Off for every field of every collection.
+resource "google_firestore_field" "unindexed" {
+  for_each = toset(concat(["contributors", "partitions", "recognitions", "tags"], local.expiring))
+
+  database   = google_firestore_database.this.name
+  collection = each.value
+  field      = "*"
+
+  index_config {}
+}
+
+# On for what pkg/store/firestore asks by one field: contributors listed by their contributions, either way; recognitions that
+# are pending, and how many there are of a tier. None of these follows a time.
+resource "google_firestore_field" "queried" {
+  for_each = {
+    "contributors/contributions" = ["ASCENDING", "DESCENDING"]
+    "recognitions/state"         = ["ASCENDING"]
+    "recognitions/tier"          = ["ASCENDING"]
+  }
+
+  database   = google_firestore_database.this.name
+  collection = split("/", each.key)[0]
+  field      = split("/", each.key)[1]
+
+  index_config {
+    dynamic "indexes" {
+      for_each = each.value
+      content {
+        order       = indexes.value
+        query_scope = "COLLECTION"
+      }
+    }
+  }
+}
+
+# Who is to be recognized: an equality and a range, so that an empty answer costs one read however many contributors there are.
+resource "google_firestore_index" "due" {
+  database    = google_firestore_database.this.name
+  collection  = "contributors"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path = "recognized_tier"
+    order      = "ASCENDING"
+  }
+  fields {
+    field_path = "contributions"
+    order      = "ASCENDING"
+  }
+}
+
+# What has an end goes by itself, within a day or so after it.
+resource "google_firestore_field" "expiring" {
+  for_each = toset(local.expiring)
+
+  database   = google_firestore_database.this.name
+  collection = each.value
+  field      = "expire_at"
+
+  index_config {}
+  ttl_config {}
+}

@@ -1,0 +1,115 @@
+# What is counted from logs, and what of them is not stored. A metric counts lines whether they are stored or not.
+
+# The sum of all values that were posted and published: ingest writes one line for each publish, with how many increments it
+# had and their sum. A counter would count the lines; a distribution keeps the sum of the field. It equals what /stats grows
+# by, which makes it an audit that shares nothing with the counting.
+resource "google_logging_metric" "increments" {
+  name            = "accrue_increments"
+  description     = "Sum of the values of all increments that ingest has published."
+  value_extractor = "EXTRACT(jsonPayload.sum)"
+
+  filter = <<-EOT
+    resource.type = "cloud_run_revision"
+    resource.labels.service_name = "ingest"
+    jsonPayload.message = "published"
+  EOT
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "DISTRIBUTION"
+    unit         = "1"
+    display_name = "Increments published"
+  }
+
+  # The sum is exact whatever the buckets are; these show how large publishes are, up to a full one.
+  bucket_options {
+    exponential_buckets {
+      scale              = 1
+      growth_factor      = 2
+      num_finite_buckets = 24
+    }
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+# Warnings and worse of all three, by service. The aggregator's lines have another resource type than the services'.
+resource "google_logging_metric" "faults" {
+  name        = "accrue_faults"
+  description = "Log lines of Accrue of severity WARNING or worse."
+
+  filter = <<-EOT
+    (resource.type = "cloud_run_revision" AND resource.labels.service_name = ("ingest" OR "query"))
+    OR (resource.type = "cloud_run_worker_pool" AND resource.labels.worker_pool_name = "aggregator")
+    severity >= WARNING
+  EOT
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "INT64"
+    unit         = "1"
+    display_name = "Warnings and errors"
+
+    labels {
+      key         = "severity"
+      value_type  = "STRING"
+      description = "WARNING, ERROR or CRITICAL."
+    }
+    labels {
+      key         = "service"
+      value_type  = "STRING"
+      description = "ingest, aggregator or query."
+    }
+  }
+
+  label_extractors = {
+    severity = "EXTRACT(severity)"
+    service  = "EXTRACT(jsonPayload.service)"
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+# Messages that were turned away because a checkpoint had no room for their new tags.
+resource "google_logging_metric" "checkpoint_full" {
+  name        = "accrue_checkpoint_full"
+  description = "Times that the aggregator dead-lettered messages because a checkpoint was full."
+
+  filter = <<-EOT
+    resource.type = "cloud_run_worker_pool"
+    resource.labels.worker_pool_name = "aggregator"
+    jsonPayload.error : "checkpoint is full"
+  EOT
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "INT64"
+    unit         = "1"
+    display_name = "Dead letters for want of room"
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_logging_project_exclusion" "requests" {
+  name        = "accrue-requests"
+  description = "Cloud Run's line for each request: all that succeed, and 99 of 100 that fail."
+  disabled    = var.request_logs
+
+  filter = <<-EOT
+    resource.type = "cloud_run_revision"
+    resource.labels.service_name = ("ingest" OR "query")
+    log_id("run.googleapis.com/requests")
+    (httpRequest.status < 500 OR sample(insertId, 0.99))
+  EOT
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_logging_project_exclusion" "publishes" {
+  name        = "accrue-publishes"
+  description = "Ingest's line for each publish. The metric accrue_increments sums them all the same."
+  disabled    = var.publish_logs
+
+  filter = google_logging_metric.increments.filter
+}

@@ -1,0 +1,114 @@
+# Topics and subscriptions. The aggregator's subscription is as plain as can be: what it leaves out is left out on purpose.
+
+locals {
+  lease         = 60               # seconds: outlasts a window and a late Commit
+  never_expires = ""               # a subscription unused for 31 days would be deleted otherwise
+  week          = "${7 * 86400}s"  # of messages that nobody has acknowledged
+  month         = "${31 * 86400}s" # the longest that Pub/Sub keeps one
+  regions       = toset([var.region])
+}
+
+resource "google_pubsub_schema" "increments" {
+  count = var.message_schema == null ? 0 : 1
+
+  name       = "increments"
+  type       = "PROTOCOL_BUFFER"
+  definition = file(var.message_schema)
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_pubsub_topic" "increments" {
+  name                       = "increments"
+  message_retention_duration = var.message_retention
+
+  message_storage_policy {
+    allowed_persistence_regions = local.regions
+  }
+
+  dynamic "schema_settings" {
+    for_each = google_pubsub_schema.increments
+    content {
+      schema   = schema_settings.value.id
+      encoding = "BINARY"
+    }
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+# No ordering: correctness does not need it, and a key carries 1 MB/s. No exactly-once delivery: it is slower and blind to
+# publishes that were retried. No dead-letter policy: a restart would count as failed deliveries. No retry policy: what is
+# given back at a shutdown shall come at once.
+resource "google_pubsub_subscription" "aggregator" {
+  name                       = "increments-aggregator"
+  topic                      = google_pubsub_topic.increments.id
+  ack_deadline_seconds       = local.lease
+  message_retention_duration = local.week
+
+  expiration_policy {
+    ttl = local.never_expires
+  }
+}
+
+# What the aggregator could not apply, by its own hand, each with the reason.
+resource "google_pubsub_topic" "dead_letter" {
+  name = "increments-dead-letter"
+
+  message_storage_policy {
+    allowed_persistence_regions = local.regions
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+# Without a subscription the dead letters would be gone. They wait here to be looked at and redriven.
+resource "google_pubsub_subscription" "redrive" {
+  name                       = "increments-dead-letter-redrive"
+  topic                      = google_pubsub_topic.dead_letter.id
+  ack_deadline_seconds       = local.lease
+  message_retention_duration = local.month
+
+  expiration_policy {
+    ttl = local.never_expires
+  }
+}
+
+# Kept for a month, so that a consumer that comes later can seek back to its first event.
+resource "google_pubsub_topic" "recognitions" {
+  name                       = "recognitions"
+  message_retention_duration = local.month
+
+  message_storage_policy {
+    allowed_persistence_regions = local.regions
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+# Without the wrapper the attributes become headers: the endpoint gets a CloudEvent in HTTP's binary mode.
+resource "google_pubsub_subscription" "recognitions_push" {
+  count = var.recognitions_endpoint == null ? 0 : 1
+
+  name                       = "recognitions-push"
+  topic                      = google_pubsub_topic.recognitions.id
+  ack_deadline_seconds       = local.lease
+  message_retention_duration = local.week
+
+  push_config {
+    push_endpoint = var.recognitions_endpoint
+    no_wrapper {
+      write_metadata = true
+    }
+    oidc_token {
+      service_account_email = google_service_account.this["recognitions-push"].email
+    }
+  }
+  retry_policy {
+    minimum_backoff = "1s"
+    maximum_backoff = "600s"
+  }
+  expiration_policy {
+    ttl = local.never_expires
+  }
+}

@@ -1,0 +1,149 @@
+# One of Accrue's containers on Cloud Run, as a service or as a worker pool. The two resources say the same as far as Cloud
+# Run lets them: a worker pool has no port, no concurrency, no readiness and no choice about its CPU.
+
+locals {
+  port       = 8080
+  live_path  = "/health/live"
+  ready_path = "/health/ready"
+}
+
+resource "google_cloud_run_v2_service" "this" {
+  count = var.kind == "service" ? 1 : 0
+
+  name                = var.name
+  description         = var.description
+  location            = var.region
+  ingress             = "INGRESS_TRAFFIC_ALL"
+  launch_stage        = var.readiness_probe ? "BETA" : "GA"
+  deletion_protection = false # it holds nothing
+
+  template {
+    service_account                  = var.service_account
+    max_instance_request_concurrency = var.concurrency
+    timeout                          = "${var.timeout_seconds}s"
+
+    scaling {
+      min_instance_count = var.instances.min
+      max_instance_count = var.instances.max
+    }
+
+    containers {
+      image = var.image
+
+      ports {
+        container_port = local.port
+      }
+
+      resources {
+        limits            = { cpu = var.cpu, memory = var.memory }
+        cpu_idle          = var.cpu_idle
+        startup_cpu_boost = true
+      }
+
+      dynamic "env" {
+        for_each = var.environment
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      # Neither asks a dependency: a restart heals none of them.
+      startup_probe {
+        period_seconds    = 1
+        timeout_seconds   = 1
+        failure_threshold = 30
+        http_get {
+          path = local.live_path
+          port = local.port
+        }
+      }
+      liveness_probe {
+        period_seconds    = 10
+        timeout_seconds   = 5
+        failure_threshold = 3
+        http_get {
+          path = local.live_path
+          port = local.port
+        }
+      }
+
+      # A minute of failures: when a dependency is down for all instances alike, taking them out helps nobody. Query would
+      # have served its last view, and ingest its own 503.
+      dynamic "readiness_probe" {
+        for_each = var.readiness_probe ? [1] : []
+        content {
+          period_seconds    = 10
+          timeout_seconds   = 3
+          failure_threshold = 6
+          http_get {
+            path = local.ready_path
+            port = local.port
+          }
+        }
+      }
+    }
+  }
+}
+
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
+  for_each = var.kind == "service" ? var.invokers : toset([])
+
+  name     = google_cloud_run_v2_service.this[0].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = each.value
+}
+
+resource "google_cloud_run_v2_worker_pool" "this" {
+  count = var.kind == "worker" ? 1 : 0
+
+  name                = var.name
+  description         = var.description
+  location            = var.region
+  deletion_protection = false # it holds nothing that Pub/Sub does not deliver again
+
+  scaling {
+    manual_instance_count = var.instances.min
+  }
+
+  template {
+    service_account = var.service_account
+
+    containers {
+      image = var.image
+
+      resources {
+        limits = { cpu = var.cpu, memory = var.memory }
+      }
+
+      # Nobody sets PORT in a worker pool, and the probes need it.
+      dynamic "env" {
+        for_each = merge(var.environment, { PORT = tostring(local.port) })
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      startup_probe {
+        period_seconds    = 1
+        timeout_seconds   = 1
+        failure_threshold = 30
+        http_get {
+          path = local.live_path
+          port = local.port
+        }
+      }
+      liveness_probe {
+        period_seconds    = 10
+        timeout_seconds   = 5
+        failure_threshold = 3
+        http_get {
+          path = local.live_path
+          port = local.port
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,84 @@
+variable "kind" {
+  description = "What runs the container: service (HTTP, scaled by requests) or worker (no URL, a fixed number of instances, CPU always on)."
+  type        = string
+
+  validation {
+    condition     = contains(["service", "worker"], var.kind)
+    error_message = "kind is service or worker."
+  }
+}
+
+variable "name" {
+  description = "Name of the Cloud Run service or worker pool."
+  type        = string
+}
+
+variable "description" {
+  description = "One line for the console."
+  type        = string
+}
+
+variable "region" {
+  description = "Region that it runs in."
+  type        = string
+}
+
+variable "service_account" {
+  description = "E-mail of the account that it runs as."
+  type        = string
+}
+
+variable "image" {
+  description = "Container image, with a tag or digest that does not move."
+  type        = string
+}
+
+variable "environment" {
+  description = "Environment variables: exactly the settings that the program reads. A service gets PORT from Cloud Run."
+  type        = map(string)
+}
+
+variable "cpu" {
+  description = "vCPUs of one instance."
+  type        = string
+}
+
+variable "memory" {
+  description = "Memory of one instance."
+  type        = string
+}
+
+variable "instances" {
+  description = "Fewest and most instances. A worker has min, always."
+  type        = object({ min = number, max = number })
+}
+
+variable "cpu_idle" {
+  description = "Service only: whether CPU is given, and billed, during requests alone. Unset would silently mean always."
+  type        = bool
+  default     = false
+}
+
+variable "concurrency" {
+  description = "Service only: requests that one instance has under way at most."
+  type        = number
+  default     = null
+}
+
+variable "timeout_seconds" {
+  description = "Service only: the longest that one request may take."
+  type        = number
+  default     = 60
+}
+
+variable "readiness_probe" {
+  description = "Service only: whether instances that are not ready are kept out of the traffic. A preview feature of Cloud Run."
+  type        = bool
+  default     = false
+}
+
+variable "invokers" {
+  description = "Service only: who may call it, as IAM members."
+  type        = set(string)
+  default     = []
+}

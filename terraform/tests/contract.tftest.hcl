@@ -1,0 +1,105 @@
+# What Terraform gives the programs is what they read, and where it probes them they answer. contract.json comes from the
+# programs themselves: tools/deploytest.
+
+mock_provider "google" {}
+
+variables {
+  project   = "accrue-test"
+  image_tag = "0123abc"
+}
+
+run "contract" {
+  module {
+    source = "./tests/contract"
+  }
+}
+
+run "defaults" {
+  # Each service gets every variable that it reads and no other: a stranger or a gap fails. Cloud Run itself sets a service's
+  # PORT, and takes no other's word for it.
+  assert {
+    condition     = toset([for e in module.ingest.container.env : e.name]) == setsubtract(keys(run.contract.services.ingest.environment), ["PORT"])
+    error_message = "ingest is not given what it reads."
+  }
+  assert {
+    condition     = toset([for e in module.aggregator.container.env : e.name]) == toset(keys(run.contract.services.aggregator.environment))
+    error_message = "aggregator is not given what it reads."
+  }
+  assert {
+    condition     = toset([for e in module.query.container.env : e.name]) == setsubtract(keys(run.contract.services.query.environment), ["PORT"])
+    error_message = "query is not given what it reads."
+  }
+
+  # Unless told otherwise, each variable has the program's own default: topics, subscriptions and the database among them.
+  assert {
+    condition = alltrue(flatten([
+      for name, container in { ingest = module.ingest.container, aggregator = module.aggregator.container, query = module.query.container } : [
+        for e in container.env : e.value == (e.name == "GOOGLE_CLOUD_PROJECT" ? "accrue-test" : lookup(run.contract.services[name].environment, e.name, null))
+      ]
+    ]))
+    error_message = "A variable's default in Terraform is not the program's."
+  }
+
+  # The topics and the subscription that the programs are told of are the ones that are made.
+  assert {
+    condition = {
+      INCREMENTS_TOPIC        = google_pubsub_topic.increments.name
+      INCREMENTS_SUBSCRIPTION = google_pubsub_subscription.aggregator.name
+      DEAD_LETTER_TOPIC       = google_pubsub_topic.dead_letter.name
+      } == {
+      for e in module.aggregator.container.env : e.name => e.value
+      if contains(["INCREMENTS_TOPIC", "INCREMENTS_SUBSCRIPTION", "DEAD_LETTER_TOPIC"], e.name)
+    }
+    error_message = "The aggregator is told of topics or a subscription that are not made."
+  }
+  assert {
+    condition     = google_pubsub_subscription.aggregator.topic == google_pubsub_topic.increments.id && google_pubsub_subscription.redrive.topic == google_pubsub_topic.dead_letter.id
+    error_message = "A subscription is on the wrong topic."
+  }
+
+  # The lease is the one that the aggregator was written for.
+  assert {
+    condition     = google_pubsub_subscription.aggregator.ack_deadline_seconds == run.contract.lease_seconds
+    error_message = "The aggregator's subscription has another lease than the aggregator reckons with."
+  }
+
+  # Probes ask paths that are served, on the port that is listened on.
+  assert {
+    condition = alltrue([
+      for name, container in { ingest = module.ingest.container, aggregator = module.aggregator.container, query = module.query.container } :
+      container.startup_probe[0].http_get[0].path == run.contract.services[name].health.live &&
+      container.liveness_probe[0].http_get[0].path == run.contract.services[name].health.live &&
+      tostring(container.startup_probe[0].http_get[0].port) == run.contract.services[name].environment.PORT &&
+      tostring(container.liveness_probe[0].http_get[0].port) == run.contract.services[name].environment.PORT
+    ])
+    error_message = "A probe asks a path or a port that its program does not serve."
+  }
+  assert {
+    condition = alltrue([
+      for name, container in { ingest = module.ingest.container, query = module.query.container } :
+      tostring(container.ports[0].container_port) == run.contract.services[name].environment.PORT
+    ])
+    error_message = "A service's port is not the one that its program listens on."
+  }
+
+  # No collection that the programs write is indexed by default.
+  assert {
+    condition     = length(setsubtract(run.contract.collections, [for f in google_firestore_field.unindexed : f.collection])) == 0
+    error_message = "A collection that the programs write has indexes on all fields."
+  }
+}
+
+run "readiness" {
+  variables {
+    readiness_probes = true
+  }
+
+  assert {
+    condition = alltrue([
+      for name, container in { ingest = module.ingest.container, query = module.query.container } :
+      container.readiness_probe[0].http_get[0].path == run.contract.services[name].health.ready &&
+      tostring(container.readiness_probe[0].http_get[0].port) == run.contract.services[name].environment.PORT
+    ])
+    error_message = "A readiness probe asks a path or a port that its program does not serve."
+  }
+}

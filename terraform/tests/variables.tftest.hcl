@@ -1,0 +1,120 @@
+# What is refused before anything is made.
+
+mock_provider "google" {}
+
+variables {
+  project   = "accrue-test"
+  image_tag = "0123abc"
+}
+
+run "a_project_s_number" {
+  command = plan
+  variables {
+    project = "123456789012"
+  }
+  expect_failures = [var.project]
+}
+
+run "a_tag_that_moves" {
+  command = plan
+  variables {
+    image_tag = "latest"
+  }
+  expect_failures = [var.image_tag]
+}
+
+run "a_multi_region_for_services" {
+  command = plan
+  variables {
+    region = "eur3"
+  }
+  expect_failures = [var.region]
+}
+
+run "settings_out_of_bounds" {
+  command = plan
+  variables {
+    settings = { log_level = "loud", partitions = 5000, commit_documents = 0, window = "soon" }
+  }
+  expect_failures = [var.settings, var.settings, var.settings, var.settings]
+}
+
+run "tiers_that_do_not_rise" {
+  command = plan
+  variables {
+    settings = { recognition_tiers = [3, 3] }
+  }
+  expect_failures = [var.settings]
+}
+
+run "no_tiers" {
+  command = plan
+  variables {
+    settings = { recognition_tiers = [] }
+  }
+  expect_failures = [var.settings]
+}
+
+run "more_pending_than_memory" {
+  command = plan
+  variables {
+    settings = { pending_bytes = 268435456 }
+  }
+  expect_failures = [var.ingest]
+}
+
+run "more_buffer_than_memory" {
+  command = plan
+  variables {
+    aggregator = { memory = "256Mi" }
+  }
+  expect_failures = [var.aggregator]
+}
+
+run "query_scaled_to_nothing" {
+  command = plan
+  variables {
+    query = { min_instances = 0 }
+  }
+  expect_failures = [var.query]
+}
+
+run "an_invoker_that_is_no_member" {
+  command = plan
+  variables {
+    invokers = { query = ["everybody"] }
+  }
+  expect_failures = [var.invokers]
+}
+
+run "retention_that_pubsub_does_not_have" {
+  command = plan
+  variables {
+    message_retention = "7d"
+  }
+  expect_failures = [var.message_retention]
+}
+
+run "an_archive_without_columns" {
+  command = plan
+  variables {
+    archive = true
+  }
+  expect_failures = [var.archive]
+}
+
+run "an_endpoint_in_the_open" {
+  command = plan
+  variables {
+    recognitions_endpoint = "http://example.com"
+  }
+  expect_failures = [var.recognitions_endpoint]
+}
+
+run "an_address_that_is_none" {
+  command = plan
+  variables {
+    alert_emails = ["nobody"]
+  }
+  expect_failures = [var.alert_emails]
+}

@@ -1,0 +1,264 @@
+# What must be given.
+
+variable "project" {
+  description = "Id of the Google Cloud project. It must have billing."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "project is a project's id, not its name or number: 6 to 30 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "image_tag" {
+  description = "Tag of the three images in the project's registry, such as a commit's hash. See docs/deploy.md for how they get there."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$", var.image_tag)) && var.image_tag != "latest"
+    error_message = "image_tag is a tag that does not move: latest would leave the old revision running."
+  }
+}
+
+# Where.
+
+variable "region" {
+  description = "Region of everything: services, images, messages. Keep it beside the database: each request of a distant one costs its way."
+  type        = string
+  default     = "us-central1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region is a single region, such as us-central1."
+  }
+}
+
+variable "database_location" {
+  description = "Location of the Firestore database; it cannot be changed later. The region by default; a multi-region (nam5, eur3) survives the loss of a region and costs twice."
+  type        = string
+  default     = null
+}
+
+# The settings of the programs, with their own defaults.
+
+variable "settings" {
+  description = "Settings that the services read from their environment. Each service's Config says what they mean."
+  type = object({
+    log_level         = optional(string, "info")    # above info, the metric accrue_increments has no lines to sum
+    partitions        = optional(number, 16)        # ingest: messages of a publish, and checkpoints of some 20,000 tags
+    pending_bytes     = optional(number, 67108864)  # ingest: what waits to be published; beyond it, 503
+    window            = optional(string, "1s")      # aggregator: one write a tag and window
+    commit_documents  = optional(number, 1000)      # aggregator: documents of one Commit
+    buffer_bytes      = optional(number, 134217728) # aggregator: messages in memory
+    refresh           = optional(string, "500ms")   # query: time between two reads of the checkpoints
+    recognition_tiers = optional(list(number), [3]) # query: contributions that are recognized
+  })
+  default = {}
+
+  validation {
+    condition     = contains(["debug", "info", "warn", "error"], var.settings.log_level)
+    error_message = "log_level is debug, info, warn or error."
+  }
+  validation {
+    condition     = var.settings.partitions >= 1 && var.settings.partitions <= 4096
+    error_message = "partitions is 1 to 4096. Raise it at any time; never lower it while tags are near a checkpoint's limit."
+  }
+  validation {
+    condition     = var.settings.commit_documents >= 1 && var.settings.commit_documents <= 5000
+    error_message = "commit_documents is 1 to 5000."
+  }
+  validation {
+    condition     = alltrue([for d in [var.settings.window, var.settings.refresh] : can(regex("^[0-9]+(ms|s)$", d))])
+    error_message = "window and refresh are a whole number of ms or s, such as 500ms or 1s."
+  }
+  validation {
+    condition = (
+      length(var.settings.recognition_tiers) >= 1 && length(var.settings.recognition_tiers) <= 20 &&
+      alltrue([for i, t in var.settings.recognition_tiers : t >= 1 && floor(t) == t && (i == 0 || t > var.settings.recognition_tiers[max(i - 1, 0)])])
+    )
+    error_message = "recognition_tiers are 1 to 20 whole numbers, positive and rising."
+  }
+}
+
+# The size of each service.
+
+variable "ingest" {
+  description = "Size of ingest. cpu_idle bills requests: right for bursts. From some ten steady requests a second on, instances (cpu_idle = false) are cheaper: docs/scaling.md has the figures."
+  type = object({
+    cpu           = optional(string, "1")
+    memory        = optional(string, "512Mi")
+    min_instances = optional(number, 0)
+    max_instances = optional(number, 20)
+    concurrency   = optional(number, 500)
+    cpu_idle      = optional(bool, true)
+  })
+  default = {}
+
+  validation {
+    condition     = var.ingest.min_instances >= 0 && var.ingest.max_instances >= max(1, var.ingest.min_instances)
+    error_message = "ingest's instances are 0 <= min <= max, and max is at least 1."
+  }
+  validation {
+    condition     = var.ingest.concurrency >= 1 && var.ingest.concurrency <= 1000
+    error_message = "ingest's concurrency is 1 to 1000."
+  }
+  validation {
+    condition     = try(tonumber(regex("^([0-9]+)Mi$", var.ingest.memory)[0]), tonumber(regex("^([0-9]+)Gi$", var.ingest.memory)[0]) * 1024, 0) * 1048576 >= 4 * var.settings.pending_bytes
+    error_message = "ingest's memory is a number of Mi or Gi, and at least four times settings.pending_bytes: it needs three, and the program."
+  }
+}
+
+variable "query" {
+  description = "Size of query. Its CPU is always on, since it refreshes its view and recognizes between requests: so at least one instance."
+  type = object({
+    cpu           = optional(string, "1")
+    memory        = optional(string, "512Mi")
+    min_instances = optional(number, 1)
+    max_instances = optional(number, 10)
+    concurrency   = optional(number, 1000)
+  })
+  default = {}
+
+  validation {
+    condition     = var.query.min_instances >= 1 && var.query.max_instances >= var.query.min_instances
+    error_message = "query's instances are 1 <= min <= max: nobody is recognized by an instance that does not run."
+  }
+  validation {
+    condition     = var.query.concurrency >= 1 && var.query.concurrency <= 1000
+    error_message = "query's concurrency is 1 to 1000. Each open stream is a request under way."
+  }
+}
+
+variable "aggregator" {
+  description = "Size of the aggregator. Any number of instances counts exactly once; one is enough for a very large stream, and 0 stops the counting while Pub/Sub keeps the messages."
+  type = object({
+    cpu       = optional(string, "1")
+    memory    = optional(string, "1Gi")
+    instances = optional(number, 1)
+  })
+  default = {}
+
+  validation {
+    condition     = var.aggregator.instances >= 0
+    error_message = "aggregator's instances are 0 or more."
+  }
+  validation {
+    condition     = try(tonumber(regex("^([0-9]+)Mi$", var.aggregator.memory)[0]), tonumber(regex("^([0-9]+)Gi$", var.aggregator.memory)[0]) * 1024, 0) * 1048576 >= 4 * var.settings.buffer_bytes
+    error_message = "aggregator's memory is a number of Mi or Gi, and at least four times settings.buffer_bytes."
+  }
+}
+
+variable "readiness_probes" {
+  description = "Whether Cloud Run keeps instances that are not ready out of the traffic. A preview feature of Cloud Run, hence off."
+  type        = bool
+  default     = false
+}
+
+# Who may call.
+
+variable "invokers" {
+  description = "Who may call each service. Public by default; an organization that forbids allUsers names its own members."
+  type = object({
+    ingest = optional(set(string), ["allUsers"])
+    query  = optional(set(string), ["allUsers"])
+  })
+  default = {}
+
+  validation {
+    condition = alltrue([
+      for m in setunion(var.invokers.ingest, var.invokers.query) :
+      can(regex("^(allUsers|allAuthenticatedUsers|(user|group|serviceAccount|domain|principal|principalSet):.+)$", m))
+    ])
+    error_message = "invokers are IAM members: allUsers, or user:, group:, serviceAccount:, domain:, principal: or principalSet: and a name."
+  }
+}
+
+# Safety and retention.
+
+variable "database_protected" {
+  description = "Whether the database refuses to be deleted. Set it to false, and apply, before terraform destroy."
+  type        = bool
+  default     = true
+}
+
+variable "database_recovery" {
+  description = "Whether Firestore keeps seven days of versions, to read or restore from any minute. It costs storage."
+  type        = bool
+  default     = false
+}
+
+variable "message_retention" {
+  description = "How long the increments topic keeps all messages, counted or not, for a seek back: a duration in s, 600s to 2678400s; null for not at all. It costs storage."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.message_retention == null || try(tonumber(trimsuffix(var.message_retention, "s")) >= 600 && tonumber(trimsuffix(var.message_retention, "s")) <= 2678400, false)
+    error_message = "message_retention is null, or 600s to 2678400s."
+  }
+}
+
+# Optional parts: off unless asked for.
+
+variable "message_schema" {
+  description = "Path of the protobuf definition that every message must fit, ../pkg/message/batch.proto; null for no schema. Pub/Sub then refuses anything else at publish."
+  type        = string
+  default     = null
+}
+
+variable "archive" {
+  description = "Whether a BigQuery table takes a copy of every message. Needs message_schema, which gives the table its columns."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.archive || var.message_schema != null
+    error_message = "archive needs message_schema."
+  }
+}
+
+variable "recognitions_endpoint" {
+  description = "HTTPS address that recognitions are pushed to, each as a CloudEvent over HTTP; null for none: consumers then make subscriptions of their own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.recognitions_endpoint == null || can(regex("^https://", var.recognitions_endpoint))
+    error_message = "recognitions_endpoint is an https:// address."
+  }
+}
+
+variable "alerts" {
+  description = "Whether to make the alert policies."
+  type        = bool
+  default     = true
+}
+
+variable "alert_emails" {
+  description = "E-mail addresses that alerts go to. Without any they are seen in the console alone."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.alert_emails : can(regex("^[^@ ]+@[^@ ]+$", a))])
+    error_message = "alert_emails are e-mail addresses."
+  }
+}
+
+variable "playbooks" {
+  description = "Address of the folder that the alerts' playbooks are read in."
+  type        = string
+  default     = "https://github.com/accrue/accrue/blob/main/docs/playbooks"
+}
+
+variable "request_logs" {
+  description = "Whether to store Cloud Run's own line for every request. At high rates they cost more than the service; failures are stored either way, one in a hundred."
+  type        = bool
+  default     = false
+}
+
+variable "publish_logs" {
+  description = "Whether to store ingest's line for every publish. The metric that sums them does so either way."
+  type        = bool
+  default     = true
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+)
+
+var update = flag.Bool("update", false, "write the tables of docs/scaling.md anew")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The figures on the right are worked out by hand from the price list.
+func TestABillCanBeWorkedOutByHand(t *testing.T) {
+	t.Parallel()
+	// 1,000 increments/s, each a request, for a million seconds; every window changes all of 10 tags and 4 partitions.
+	l := load{
+		rate: 1000, batch: 1, tags: 10, window: time.Second, refresh: time.Second, partitions: 4,
+		ingests: 1, queries: 2, byRequests: true, publishLogs: true,
+	}
+	vary := func(change func(*load)) load {
+		changed := l
+		change(&changed)
+		return changed
+	}
+	for name, tc := range map[string]struct {
+		load load
+		of   func(bill) float64
+		want float64
+	}{
+		// A billion requests of $0.40 a million, and a million seconds of a vCPU and half a GiB that is never without one.
+		"ingest by requests":  {l, func(b bill) float64 { return b.ingest }, 400 + 24 + 1.25},
+		"ingest by instances": {vary(func(l *load) { l.byRequests = false }), func(b bill) float64 { return b.ingest }, 18 + 1},
+		"requests in batches": {vary(func(l *load) { l.batch = 1000 }), func(b bill) float64 { return b.ingest }, 0.4 + (24+1.25)*(1-math.Exp(-0.1))},
+		// 250 bytes a request.
+		"answers": {l, func(b bill) float64 { return b.answers }, 250e9 / gib * 0.12},
+		// 50 publishes a second of 20 increments of 14 bytes, in 4 messages of 38 and 36 bytes: 576, which count as 1,000;
+		// and 80 pulls a second, which count as 1,000 each.
+		"Pub/Sub": {l, func(b bill) float64 { return b.pubsub }, 1e6 * (50 + 80) * 1000 / tib * 40},
+		// 14 documents a second.
+		"writes":                           {l, func(b bill) float64 { return b.writes }, 14e6 / 1e5 * 0.09},
+		"writes of a multi-region":         {vary(func(l *load) { l.multiRegion = true }), func(b bill) float64 { return b.writes }, 14e6 / 1e5 * 0.18},
+		"writes of a longer window":        {vary(func(l *load) { l.window = 10 * time.Second }), func(b bill) float64 { return b.writes }, 1.4e6 / 1e5 * 0.09},
+		"writes of one for each increment": {vary(func(l *load) { l.writeEach = true }), func(b bill) float64 { return b.writes }, 900},
+		// Two queries, each with four checkpoints and a question a second.
+		"reads": {l, func(b bill) float64 { return b.reads }, 10e6 / 1e5 * 0.03},
+		// An aggregator of a vCPU and a GiB, and two queries of a vCPU and half a GiB.
+		"what always runs": {l, func(b bill) float64 { return b.workers }, 11.244 + 1.235 + 2*(18+1)},
+		// 50 lines of 400 bytes a second, and a line of 800 for each request.
+		"logs":         {l, func(b bill) float64 { return b.logs }, 1e6 * 50 * 400 / gib * 0.5},
+		"request logs": {vary(func(l *load) { l.requestLogs, l.publishLogs = true, false }), func(b bill) float64 { return b.logs }, 800e9 / gib * 0.5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := tc.of(estimate(tc.load, billion, listPrices()))
+			if math.Abs(got-tc.want) > 0.001*tc.want {
+				t.Errorf("got $%.4f, want $%.4f", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestAPartitionThatChangesManyDocumentsCommitsMoreThanOnce(t *testing.T) {
+	t.Parallel()
+	l := usual()
+	l.rate, l.tags, l.partitions = 1e6, 3000, 1 // every window changes all tags, 1,000 in a Commit
+	got := estimate(l, l.rate, listPrices()).writes
+	if want := (3000.0 + 3) / 1e5 * 0.09; math.Abs(got-want) > 0.001*want {
+		t.Errorf("writes of a second = $%.6f, want $%.6f", got, want)
+	}
+}
+
+func TestTurningAKnobMovesTheBillTheWayThatTheDocumentSays(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		l := usual()
+		l.rate = rapid.Float64Range(1, 1e6).Draw(t, "rate")
+		l.batch = rapid.Float64Range(1, 500).Draw(t, "batch")
+		l.tags = rapid.Float64Range(1, 1e6).Draw(t, "tags")
+		l.contributors = rapid.SampledFrom([]float64{0, 1000, 1e6}).Draw(t, "contributors")
+		l.window = time.Duration(rapid.IntRange(1, 10).Draw(t, "window")) * time.Second
+		l.ingests = float64(rapid.IntRange(1, 100).Draw(t, "ingests"))
+		l.byRequests = rapid.Bool().Draw(t, "by requests")
+		p := listPrices()
+		base := estimate(l, billion, p)
+		for name, part := range map[string]float64{
+			"ingest": base.ingest, "Pub/Sub": base.pubsub, "writes": base.writes, "reads": base.reads, "workers": base.workers,
+		} {
+			if part <= 0 || math.IsInf(part, 0) || math.IsNaN(part) {
+				t.Fatalf("%s = %v", name, part)
+			}
+		}
+		compare := func(name string, change func(*load), of func(bill) float64) {
+			t.Helper()
+			changed := l
+			change(&changed)
+			if before, after := of(base), of(estimate(changed, billion, p)); after > before*(1+1e-9) {
+				t.Errorf("%s costs $%v, without it $%v", name, after, before)
+			}
+		}
+		total := func(b bill) float64 { return b.total() }
+		writes := func(b bill) float64 { return b.writes }
+		compare("a larger batch", func(l *load) { l.batch *= 2 }, total)
+		compare("no lines for publishes", func(l *load) { l.publishLogs = false }, total)
+		compare("a longer refresh", func(l *load) { l.refresh *= 2 }, total)
+		compare("fewer tags", func(l *load) { l.tags = math.Max(1, l.tags/2) }, writes)
+		compare("nobody named", func(l *load) { l.contributors = 0 }, writes)
+		// An increment is one write at most for its tag, one for its contributor, and the share of a checkpoint.
+		if most := p.write.of(billion * 3); base.writes > most*(1+1e-9) {
+			t.Errorf("writes cost $%v, more than three for each increment: $%v", base.writes, most)
+		}
+	})
+}
+
+func TestDistinct(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ of, n, want float64 }{
+		"of none":              {0, 100, 0},
+		"of one":               {1, 100, 1},
+		"among one":            {1000, 1, 1},
+		"among few of many":    {1e6, 10, 9.99996},
+		"among many of few":    {16, 1e6, 16},
+		"among as many":        {1000, 1000, 632.3},
+		"among nothing at all": {1000, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := distinct(tc.of, tc.n); math.Abs(got-tc.want) > 0.001*tc.want {
+				t.Errorf("distinct(%v, %v) = %v, want %v", tc.of, tc.n, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestDollars(t *testing.T) {
+	t.Parallel()
+	for usd, want := range map[float64]string{
+		0: "0", 0.001: "<0.01", 0.005: "0.01", 1.234: "1.23", 10: "10", 999.6: "1,000", 1234567: "1,234,567",
+	} {
+		if got := dollars(usd); got != want {
+			t.Errorf("dollars(%v) = %q, want %q", usd, got, want)
+		}
+	}
+}
+
+func TestRunPrintsALoadOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := run([]string{"-rate", "500", "-batch", "10"}, &out, &out); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); strings.Count(got, "\n") != 3 || !strings.Contains(got, "| your load |") {
+		t.Errorf("printed:\n%s", got)
+	}
+}
+
+func TestRunRefusesALoadThatCannotBe(t *testing.T) {
+	t.Parallel()
+	err := run([]string{"-rate", "0", "-batch", "2000", "-window", "1ms"}, new(bytes.Buffer), new(bytes.Buffer))
+	for _, name := range []string{"-rate", "-batch", "-window"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("run() = %v, does not name %s", err, name)
+		}
+	}
+}
+
+// What docs/scaling.md shows is what the program prints.
+func TestTheDocumentShowsWhatTheProgramPrints(t *testing.T) {
+	t.Parallel()
+	const begin, end = "<!-- tables: go run ./tools/cost -->\n\n", "\n<!-- end of tables -->"
+	path := filepath.Join("..", "..", "docs", "scaling.md")
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(page), begin)
+	shown, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		t.Fatalf("%s has no place for the tables", path)
+	}
+	var printed bytes.Buffer
+	if err := run(nil, &printed, &printed); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(before+begin+printed.String()+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if shown != printed.String() {
+		t.Errorf("%s shows other tables than `go run ./tools/cost` prints. Write them anew with\n\tcd tools && go test ./cost -update", path)
+	}
+}

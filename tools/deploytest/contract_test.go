@@ -1,0 +1,127 @@
+// Package deploytest holds the deployment to the programs: what Terraform and the compose file say about the services'
+// environment, routes, topics and collections is compared with the services themselves, so that neither can change alone.
+package deploytest
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/accrue/accrue/aggregator"
+	"github.com/accrue/accrue/ingest"
+	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/query"
+)
+
+var update = flag.Bool("update", false, "write terraform/tests/contract.json anew")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// root is the top of the repository.
+const root = "../.."
+
+// contract is what a deployment must know of the programs. It lies beside the Terraform tests, which compare what they
+// plan with it: an environment variable that a service does not read, or one that it reads and is not given, fails there.
+type contract struct {
+	Services map[string]service `json:"services"`
+	// Collections are those of Firestore that the programs write.
+	Collections []string `json:"collections"`
+	// LeaseSeconds is the ack deadline that the aggregator reckons with.
+	LeaseSeconds int `json:"lease_seconds"`
+}
+
+type service struct {
+	// Environment is every variable that the service reads, with its default. Emulators are not for deployments.
+	Environment map[string]string `json:"environment"`
+	Health      health            `json:"health"`
+}
+
+type health struct {
+	Live  string `json:"live"`
+	Ready string `json:"ready"`
+}
+
+// variable is one field of a service's Config.
+type variable struct {
+	fallback string
+	required bool
+}
+
+// emulator says whether a variable names an emulator: only compose files and developers set it.
+func emulator(name string) bool { return strings.HasSuffix(name, "_EMULATOR_HOST") }
+
+// configs are the settings of each service.
+func configs() map[string]any {
+	return map[string]any{"ingest": ingest.Config{}, "aggregator": aggregator.Config{}, "query": query.Config{}}
+}
+
+// variables are what a Config reads, by name, from the tags of its fields.
+func variables(t *testing.T, config any) map[string]variable {
+	t.Helper()
+	all := make(map[string]variable)
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(config)) {
+		name, options, _ := strings.Cut(field.Tag.Get("env"), ",")
+		if name == "" {
+			t.Errorf("field %s has no environment variable", field.Name)
+			continue
+		}
+		if _, twice := all[name]; twice {
+			t.Errorf("%s is read by two fields", name)
+		}
+		all[name] = variable{fallback: field.Tag.Get("envDefault"), required: slices.Contains(strings.Split(options, ","), "required")}
+	}
+	return all
+}
+
+func current(t *testing.T) contract {
+	t.Helper()
+	c := contract{
+		Services:     make(map[string]service),
+		Collections:  []string{store.Contributors, store.Partitions, store.Recognitions, store.Tags},
+		LeaseSeconds: int(aggregator.AckDeadline.Seconds()),
+	}
+	for name, config := range configs() {
+		environment := make(map[string]string)
+		for variable, v := range variables(t, config) {
+			if !emulator(variable) {
+				environment[variable] = v.fallback
+			}
+		}
+		c.Services[name] = service{Environment: environment, Health: health{Live: httpserver.LivePath, Ready: httpserver.ReadyPath}}
+	}
+	return c
+}
+
+func TestTerraformKnowsWhatTheServicesRead(t *testing.T) {
+	t.Parallel()
+	var want bytes.Buffer
+	encoder := json.NewEncoder(&want)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(current(t)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, "terraform", "tests", "contract.json")
+	if *update {
+		if err := os.WriteFile(path, want.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("%s does not say what the services read. Write it anew with\n"+
+			"\tcd tools && go test ./deploytest -update\nand give Terraform what changed: its tests say where.\ngot:\n%s\nwant:\n%s",
+			path, got, want.Bytes())
+	}
+}

@@ -1,0 +1,82 @@
+package deploytest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/aggregator"
+	"github.com/accrue/accrue/ingest"
+	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	"github.com/accrue/accrue/pkg/httpserver"
+	storememory "github.com/accrue/accrue/pkg/store/memory"
+	"github.com/accrue/accrue/query"
+)
+
+// running is what the three services have in common.
+type running interface {
+	Port() int
+	Run(context.Context) error
+}
+
+// start makes each service on a broker and a store in memory and runs it until the test ends.
+func start(t *testing.T) map[string]running {
+	t.Helper()
+	increments, store, log := brokermemory.NewTopic(), storememory.New(), zerolog.Nop()
+	taking, err := ingest.New(ingest.Config{Partitions: 1, PendingBytes: 1 << 20}, ingest.Parts{Publisher: increments, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counting, err := aggregator.New(aggregator.Config{Window: time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20}, aggregator.Parts{
+		Source: increments.Subscribe(aggregator.AckDeadline), Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reading, err := query.New(query.Config{Refresh: 50 * time.Millisecond, RecognitionTiers: []int64{3}}, query.Parts{
+		Checkpoints: store, Contributors: store, Recognitions: store, Events: brokermemory.NewTopic(), Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := map[string]running{"ingest": taking, "aggregator": counting, "query": reading}
+	for name, service := range services {
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- service.Run(ctx) }()
+		t.Cleanup(func() {
+			stop()
+			if err := <-done; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	return services
+}
+
+// A probe of a path that is not there never passes, and the deployment never comes up.
+func TestTheServicesServeWhatIsProbed(t *testing.T) {
+	t.Parallel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for name, service := range start(t) {
+		for _, path := range []string{httpserver.LivePath, httpserver.ReadyPath} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", service.Port(), path), http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := client.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			// Query may not have read yet: it says so, which is an answer.
+			if response.StatusCode != http.StatusOK && (path == httpserver.LivePath || response.StatusCode != http.StatusServiceUnavailable) {
+				t.Errorf("GET %s of %s = %d", path, name, response.StatusCode)
+			}
+		}
+	}
+}

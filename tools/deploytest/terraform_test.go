@@ -1,0 +1,160 @@
+package deploytest
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// terraform is every line of Terraform that is deployed, by file.
+func terraform(t *testing.T) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	for _, pattern := range []string{"*.tf", "modules/*/*.tf"} {
+		paths, err := filepath.Glob(filepath.Join(root, "terraform", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[path] = string(content)
+		}
+	}
+	if len(files) == 0 {
+		t.Fatal("there is no Terraform")
+	}
+	return files
+}
+
+var (
+	// wideRoles reach over all of a project.
+	wideRoles = regexp.MustCompile(`roles/(owner|editor|viewer|iam\.\w*[aA]dmin|resourcemanager\.\w+)"`)
+	// wholePolicies would take roles from everybody else in the project.
+	wholePolicies = regexp.MustCompile(`resource "google_project_iam_(binding|policy)"`)
+	projectRoles  = regexp.MustCompile(`(?ms)^resource "google_project_iam_member" "(\w+)" \{.*?^\}`)
+)
+
+// The Terraform tests compare each role with a list. This one sees what such a list does not: a resource that is new.
+func TestNoAccountHasTheWholeProject(t *testing.T) {
+	t.Parallel()
+	for path, content := range terraform(t) {
+		if found := wideRoles.FindString(content); found != "" {
+			t.Errorf("%s grants %s", path, found)
+		}
+		if found := wholePolicies.FindString(content); found != "" {
+			t.Errorf("%s has a %s", path, found)
+		}
+		for _, found := range projectRoles.FindAllStringSubmatch(content, -1) {
+			if !strings.Contains(found[0], "\n  condition {") {
+				t.Errorf("%s: google_project_iam_member.%s is on the whole project, without a condition", path, found[1])
+			}
+		}
+	}
+}
+
+// What is deployed is what was built: the images of cloudbuild.yaml are the ones that Terraform runs.
+func TestEachServiceIsBuiltAndDeployed(t *testing.T) {
+	t.Parallel()
+	build, err := os.ReadFile(filepath.Join(root, "deployments", "cloudbuild.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide, err := os.ReadFile(filepath.Join(root, "docs", "deploy.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployed := terraform(t)[filepath.Join(root, "terraform", "main.tf")]
+	for name := range configs() {
+		for where, needs := range map[string][]string{
+			string(build): {"--build-arg=SERVICE=" + name + ",", "--tag=$_IMAGES/" + name + ":$_TAG", "\n  - $_IMAGES/" + name + ":$_TAG\n"},
+			string(guide): {"--build-arg SERVICE=" + name + " -t $IMAGES/" + name + ":$TAG .", "docker push $IMAGES/" + name + ":$TAG"},
+			deployed:      {"${local.images}/" + name + ":${var.image_tag}"},
+		} {
+			for _, need := range needs {
+				if !strings.Contains(where, need) {
+					t.Errorf("%s: nothing says %q in\n%s", name, need, where[:min(len(where), 200)])
+				}
+			}
+		}
+	}
+}
+
+// The path that docs/deploy.md gives for the schema is that of the message.
+func TestTheSchemaIsTheMessage(t *testing.T) {
+	t.Parallel()
+	const path = "../pkg/message/batch.proto"
+	for name, content := range terraform(t) {
+		if filepath.Base(name) == "variables.tf" && filepath.Base(filepath.Dir(name)) == "terraform" && !strings.Contains(content, path) {
+			t.Errorf("%s does not name %s", name, path)
+		}
+	}
+	definition, err := os.ReadFile(filepath.Join(root, "terraform", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What Pub/Sub asks of a schema.
+	if n := len(regexp.MustCompile(`(?m)^message `).FindAll(definition, -1)); n != 1 {
+		t.Errorf("%s has %d top-level messages: a schema has one", path, n)
+	}
+	if regexp.MustCompile(`(?m)^import `).Match(definition) {
+		t.Errorf("%s imports: a schema cannot", path)
+	}
+}
+
+var alert = regexp.MustCompile(`(?m)^    ([a-z-]+) = \{\n      severity `)
+
+// An alert without a playbook wakes somebody who does not know what to do; a playbook without an alert is never read.
+func TestEachAlertHasItsPlaybook(t *testing.T) {
+	t.Parallel()
+	var alerts, playbooks []string
+	for _, found := range alert.FindAllStringSubmatch(terraform(t)[filepath.Join(root, "terraform", "alerts.tf")], -1) {
+		alerts = append(alerts, found[1])
+	}
+	paths, err := filepath.Glob(filepath.Join(root, "docs", "playbooks", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if name := strings.TrimSuffix(filepath.Base(path), ".md"); name != "README" {
+			playbooks = append(playbooks, name)
+		}
+	}
+	if len(playbooks) == 0 {
+		t.Log("there are no playbooks yet: they come with the services' own metrics")
+		return
+	}
+	slices.Sort(alerts)
+	slices.Sort(playbooks)
+	if !slices.Equal(alerts, playbooks) {
+		t.Errorf("alerts are %v, playbooks %v", alerts, playbooks)
+	}
+}
+
+var counted = regexp.MustCompile(`jsonPayload\.error : "([^"]+)"`)
+
+// A metric of log lines that nobody writes stays at zero, whatever happens.
+func TestTheErrorsThatAreCountedFromLogsAreWritten(t *testing.T) {
+	t.Parallel()
+	filters := counted.FindAllStringSubmatch(terraform(t)[filepath.Join(root, "terraform", "logs.tf")], -1)
+	if len(filters) == 0 {
+		t.Fatal("no metric counts an error")
+	}
+	sources, err := filepath.Glob(filepath.Join(root, "aggregator", "internal", "*", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, filter := range filters {
+		if !slices.ContainsFunc(sources, func(path string) bool {
+			source, err := os.ReadFile(path)
+			return err == nil && !strings.HasSuffix(path, "_test.go") && strings.Contains(string(source), filter[1])
+		}) {
+			t.Errorf("nothing in the aggregator says %q", filter[1])
+		}
+	}
+}
