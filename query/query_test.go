@@ -15,6 +15,8 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"github.com/accrue/accrue/pkg/broker"
+	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/environment"
 	"github.com/accrue/accrue/pkg/httpserver"
@@ -31,9 +33,34 @@ func TestConfigDefaults(t *testing.T) {
 	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}, &got); err != nil {
 		t.Fatal(err)
 	}
-	want := query.Config{Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Refresh: 500 * time.Millisecond}
-	if got != want {
+	want := query.Config{
+		Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Refresh: 500 * time.Millisecond,
+		RecognitionsTopic: "recognitions", RecognitionTiers: []int64{3},
+	}
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("config = %+v, want %+v", got, want)
+	}
+}
+
+// valid returns settings without fault, after a change.
+func valid(change func(*query.Config)) query.Config {
+	c := query.Config{Project: "p", Database: "d", Refresh: time.Second, RecognitionsTopic: "t", RecognitionTiers: []int64{3}}
+	if change != nil {
+		change(&c)
+	}
+	return c
+}
+
+func TestTiersAreReadFromTheEnvironment(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string][]int64{
+		"": {3}, "5": {5}, "3,10,100": {3, 10, 100}, "3,x": nil, "3,": nil, "3 10": nil, "-1": nil, "3,3": nil, "1.5": nil,
+	} {
+		var got query.Config
+		err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p", "RECOGNITION_TIERS": value}, &got)
+		if (err == nil) != (want != nil) || (err == nil && !reflect.DeepEqual(got.RecognitionTiers, want)) {
+			t.Errorf("RECOGNITION_TIERS=%q is %v, %v, want %v", value, got.RecognitionTiers, err, want)
+		}
 	}
 }
 
@@ -43,10 +70,15 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		config query.Config
 		want   []string
 	}{
-		"valid":           {query.Config{Project: "p", Database: "d", Refresh: time.Second}, nil},
-		"an emulator":     {query.Config{Project: "p", Database: "d", Refresh: time.Second, FirestoreEmulatorHost: "localhost:8081"}, nil},
-		"nothing set":     {query.Config{}, []string{"GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "REFRESH"}},
-		"all of it wrong": {query.Config{FirestoreEmulatorHost: "localhost", Port: 65536, LogLevel: "loud", Refresh: time.Hour}, []string{"GOOGLE_CLOUD_PROJECT", "FIRESTORE_EMULATOR_HOST", "FIRESTORE_DATABASE", "PORT", "LOG_LEVEL", "REFRESH"}},
+		"valid":         {valid(nil), nil},
+		"emulators":     {valid(func(c *query.Config) { c.FirestoreEmulatorHost, c.PubSubEmulatorHost = "localhost:8081", "[::1]:8085" }), nil},
+		"several tiers": {valid(func(c *query.Config) { c.RecognitionTiers = []int64{3, 10, 100} }), nil},
+		"falling tiers": {valid(func(c *query.Config) { c.RecognitionTiers = []int64{10, 3} }), []string{"RECOGNITION_TIERS"}},
+		"nothing set":   {query.Config{}, []string{"GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "REFRESH", "RECOGNITIONS_TOPIC", "RECOGNITION_TIERS"}},
+		"all of it wrong": {
+			query.Config{PubSubEmulatorHost: "localhost", FirestoreEmulatorHost: "localhost", Port: 65536, LogLevel: "loud", Refresh: time.Hour, RecognitionTiers: []int64{0}},
+			[]string{"GOOGLE_CLOUD_PROJECT", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "FIRESTORE_DATABASE", "PORT", "LOG_LEVEL", "REFRESH", "RECOGNITIONS_TOPIC", "RECOGNITION_TIERS"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,13 +137,17 @@ func (s *failingStore) Check(ctx context.Context) error {
 // count commits one more increment of value to a tag in a partition.
 func (s *failingStore) count(t *testing.T, partition uint32, name string, value int64) {
 	t.Helper()
+	s.commit(t, partition, []checkpoint.Delta{{Name: name, Value: value, Increments: 1}})
+}
+
+func (s *failingStore) commit(t *testing.T, partition uint32, deltas []checkpoint.Delta, contributors ...store.Contributions) {
+	t.Helper()
 	state, err := s.Load(t.Context(), partition)
 	if err != nil {
 		t.Fatal(err)
 	}
-	deltas := []checkpoint.Delta{{Name: name, Value: value, Increments: 1}}
 	_, err = s.Commit(t.Context(), store.Commit{
-		Partition: partition, Revision: state.Revision, Tags: deltas,
+		Partition: partition, Revision: state.Revision, Tags: deltas, Contributors: contributors,
 		Next: state.Checkpoint.Next(time.Now(), time.Hour, nil, deltas),
 	})
 	if err != nil {
@@ -120,10 +156,20 @@ func (s *failingStore) count(t *testing.T, partition uint32, name string, value 
 }
 
 // start runs a query on s until the test ends, and returns its address.
-func start(t *testing.T, s *failingStore) string {
+func start(t *testing.T, s *failingStore) (url string) {
 	t.Helper()
-	service, err := query.New(query.Config{Refresh: 20 * time.Millisecond}, query.Parts{
-		Checkpoints: s, Checks: []httpserver.Check{{Name: "firestore", Check: s.Check}}, Log: zerolog.Nop(),
+	url, _ = startWithEvents(t, s)
+	return url
+}
+
+// startWithEvents returns a subscription to the events besides.
+func startWithEvents(t *testing.T, s *failingStore) (url string, events *brokermemory.Subscription) {
+	t.Helper()
+	topic := brokermemory.NewTopic()
+	events = topic.Subscribe(time.Minute)
+	service, err := query.New(query.Config{Refresh: 20 * time.Millisecond, RecognitionTiers: []int64{3}}, query.Parts{
+		Checkpoints: s, Contributors: s, Recognitions: s, Events: topic,
+		Checks: []httpserver.Check{{Name: "firestore", Check: s.Check}}, Log: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +188,7 @@ func start(t *testing.T, s *failingStore) string {
 			t.Errorf("the stop took %v", took)
 		}
 	})
-	return "http://localhost:" + strconv.Itoa(service.Port())
+	return "http://localhost:" + strconv.Itoa(service.Port()), events
 }
 
 type answer struct {
@@ -241,6 +287,33 @@ func TestServiceThatHasReadNothingIsLiveAndNotReady(t *testing.T) {
 	}
 	if got := get(t, url+httpserver.ReadyPath); got.status != http.StatusServiceUnavailable {
 		t.Errorf("ready: %d, want 503", got.status)
+	}
+}
+
+func TestServiceRecognizesContributorsAndShowsThem(t *testing.T) {
+	t.Parallel()
+	s := &failingStore{Store: memory.New()}
+	url, events := startWithEvents(t, s)
+	for range 3 {
+		s.commit(t, 0, nil, store.Contributions{Contributor: "a/b", Contributions: 1})
+	}
+	got := await(t, url+"/contributors/a%2Fb", func(a answer) bool { return strings.Contains(a.body, `"recognized_tier":3`) })
+	if !strings.Contains(got.body, `"recognitions":[{"tier":3,"contributions":3,`) {
+		t.Errorf("contributor: %s", got.body)
+	}
+	var published []broker.Delivery
+	for began := time.Now(); len(published) == 0 && time.Since(began) < 10*time.Second; {
+		var err error
+		if published, err = events.Pull(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(published) != 1 || !strings.HasPrefix(string(published[0].Data), `{"contributor":"a/b","tier":3,"contributions":3,`) ||
+		published[0].Attributes["ce-type"] != "dev.accrue.contributor.recognized.v1" {
+		t.Errorf("published %v", published)
+	}
+	if got := get(t, url+"/contributors"); !strings.Contains(got.body, `[{"id":"a/b","contributions":3,"recognized_tier":3,`) {
+		t.Errorf("contributors: %s", got.body)
 	}
 }
 

@@ -57,9 +57,22 @@ func New(port int, handler http.Handler, drain time.Duration, log zerolog.Logger
 // Port is the port that the server is bound to.
 func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:forcetypeassert // tcp
 
+type stoppingKey struct{}
+
+// Stopping returns a channel that is closed when the server of a request begins to stop, given the request's context. An
+// answer that would otherwise last, such as a stream, ends then, so that the stop need not wait for it. It is nil if the
+// request has come through no Server.
+func Stopping(ctx context.Context) <-chan struct{} {
+	stopping, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
+	return stopping
+}
+
 // Run serves until ctx ends, then takes no new connections and waits for the requests under way, as long as New said.
 // What is still under way after that is cut.
 func (s *Server) Run(ctx context.Context) error {
+	s.server.BaseContext = func(net.Listener) context.Context {
+		return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx.Done())
+	}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()

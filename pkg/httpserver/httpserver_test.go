@@ -99,6 +99,34 @@ func TestAStopCutsWhatOutlastsTheDrain(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatLastsLearnsOfTheStop(t *testing.T) {
+	t.Parallel()
+	entered := make(chan struct{})
+	url, stop := run(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		select {
+		case <-httpserver.Stopping(r.Context()):
+			_, _ = fmt.Fprint(w, "the end, and the request's context says ", r.Context().Err())
+		case <-r.Context().Done():
+		}
+	}), time.Minute)
+	answered := make(chan string)
+	go func() {
+		_, body, err := get(t, url)
+		answered <- fmt.Sprint(body, err)
+	}()
+	<-entered
+	if err := stop(); err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+	if got := <-answered; got != "the end, and the request's context says <nil><nil>" {
+		t.Errorf("the answer was %s", got)
+	}
+	if httpserver.Stopping(t.Context()) != nil {
+		t.Error("a context of no server has something to wait for")
+	}
+}
+
 func TestAPortInUseIsAnError(t *testing.T) {
 	t.Parallel()
 	server, err := httpserver.New(0, http.NotFoundHandler(), time.Second, zerolog.Nop())

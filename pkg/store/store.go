@@ -30,6 +30,8 @@ var (
 	ErrRefused = errors.New("the store refuses the commit")
 	// ErrNotFound is the case of a document that does not exist.
 	ErrNotFound = errors.New("not found")
+	// ErrExists is the case of a document that was to be made and is there already. Nothing was changed.
+	ErrExists = errors.New("exists already")
 	// Any other error of a Commit leaves its outcome unknown: it may be in, or come in yet. Load again.
 )
 

@@ -14,6 +14,8 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/firestore"
 	storememory "github.com/accrue/accrue/pkg/store/memory"
+	"github.com/accrue/accrue/query"
+	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
 
 // topic is where messages are published.
@@ -21,23 +23,31 @@ type topic interface {
 	Publish(ctx context.Context, messages []broker.Message) error
 }
 
-// documents is where partitions are kept and read.
+// documents is the store, as the aggregator and query need it.
 type documents interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
-	Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error)
+	query.Documents
 }
 
 // connections are the broker and the store, in memory or emulated.
 type connections struct {
 	description             string
 	increments, deadLetters topic
+	recognitions            topic
 	source                  aggregator.Source
+	recognized              consumer.Source
 	store                   documents
 	brokerChecks            []httpserver.Check
 	storeChecks             []httpserver.Check
 	closers                 []func() error
 }
+
+// The subscription to recognitions that are printed here.
+const (
+	printSubscription = "recognitions-local"
+	printDeadline     = 60 * time.Second
+)
 
 // connect takes what the settings name, and memory for what they do not.
 func connect(ctx context.Context, c configs) (*connections, error) {
@@ -60,6 +70,8 @@ func (all *connections) connectBroker(ctx context.Context, c configs) (descripti
 		increments := brokermemory.NewTopic()
 		all.increments, all.deadLetters = increments, brokermemory.NewTopic()
 		all.source = increments.Subscribe(aggregator.AckDeadline)
+		recognitions := brokermemory.NewTopic()
+		all.recognitions, all.recognized = recognitions, recognitions.Subscribe(printDeadline)
 		return "memory", nil
 	}
 	client, err := pubsub.Connect(ctx, c.aggregator.Project, host)
@@ -67,7 +79,7 @@ func (all *connections) connectBroker(ctx context.Context, c configs) (descripti
 		return "", fmt.Errorf("connect: %w", err)
 	}
 	all.closers = append(all.closers, client.Close)
-	for _, topic := range []string{c.aggregator.Topic, c.aggregator.DeadLetterTopic} {
+	for _, topic := range []string{c.aggregator.Topic, c.aggregator.DeadLetterTopic, c.query.RecognitionsTopic} {
 		if err := client.EnsureTopic(ctx, topic); err != nil {
 			return "", fmt.Errorf("prepare: %w", err)
 		}
@@ -75,9 +87,13 @@ func (all *connections) connectBroker(ctx context.Context, c configs) (descripti
 	if err := client.EnsureSubscription(ctx, c.aggregator.Subscription, c.aggregator.Topic, aggregator.AckDeadline); err != nil {
 		return "", fmt.Errorf("prepare: %w", err)
 	}
+	if err := client.EnsureSubscription(ctx, printSubscription, c.query.RecognitionsTopic, printDeadline); err != nil {
+		return "", fmt.Errorf("prepare: %w", err)
+	}
 	source := client.Subscription(c.aggregator.Subscription)
 	all.increments, all.deadLetters = client.Topic(c.aggregator.Topic), client.Topic(c.aggregator.DeadLetterTopic)
 	all.source = source
+	all.recognitions, all.recognized = client.Topic(c.query.RecognitionsTopic), client.Subscription(printSubscription)
 	all.brokerChecks = []httpserver.Check{{Name: "pubsub", Check: source.Check}}
 	return "the Pub/Sub emulator at " + host, nil
 }

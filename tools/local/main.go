@@ -22,10 +22,14 @@ import (
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/query"
+	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
 
 func main() {
-	err := run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	stop()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
@@ -37,7 +41,7 @@ func main() {
 // project is the name of the project where nobody gave one: an emulator takes any.
 const project = "accrue-local"
 
-func run(arguments, environ []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, arguments, environ []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	ingestPort := flags.Int("ingest", 8080, "port of ingest; 0 takes a free one")
@@ -58,10 +62,6 @@ func run(arguments, environ []string, stdout, stderr io.Writer) error {
 	}
 	configs.ingest.Port, configs.query.Port, configs.aggregator.Port = *ingestPort, *queryPort, *aggregatorPort
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-
 	connections, err := connect(ctx, configs)
 	if err != nil {
 		return err
@@ -70,6 +70,9 @@ func run(arguments, environ []string, stdout, stderr io.Writer) error {
 	logger := func(service, level string) zerolog.Logger { return logging.New(stderr, service, level) }
 	return serve(ctx, configs, connections, logger, stdout)
 }
+
+// rememberedEvents is how many recognitions are told from second copies.
+const rememberedEvents = 10_000
 
 // configs are the settings of the three services, read from the same environment.
 type configs struct {
@@ -87,12 +90,13 @@ func (c *configs) load(variables map[string]string) error {
 }
 
 // serve makes the three services, says how to use them, and runs them until ctx ends: first ingest stops, then the
-// aggregator, then query, so that everything that was answered 202 is counted.
+// aggregator, then query, so that everything that was answered 202 is counted. Recognitions are printed as they come.
 func serve(
 	ctx context.Context, configs configs, parts *connections, logger func(service, level string) zerolog.Logger, stdout io.Writer,
 ) error {
 	reading, err := query.New(configs.query, query.Parts{
-		Checkpoints: parts.store, Checks: parts.storeChecks, Log: logger("query", configs.query.LogLevel),
+		Checkpoints: parts.store, Contributors: parts.store, Recognitions: parts.store, Events: parts.recognitions,
+		Checks: parts.storeChecks, Log: logger("query", configs.query.LogLevel),
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
@@ -112,20 +116,30 @@ func serve(
 	}
 	fmt.Fprintf(stdout, `Accrue is running: %s.
 
-  post    http://localhost:%d/increments
-  read    http://localhost:%d/stats
-  health  http://localhost:%d/health/ready
+  post    http://localhost:%[2]d/increments
+  read    http://localhost:%[3]d/stats
+  health  http://localhost:%[4]d/health/ready
 
 Try it:
 
-  curl -i -H 'Content-Type: application/json' -d '{"name":"foo","value":4}' http://localhost:%d/increments
-  curl -s http://localhost:%d/stats
+  curl -i -H 'Content-Type: application/json' -d '{"name":"foo","value":4}' http://localhost:%[2]d/increments
+  curl -s http://localhost:%[3]d/stats
+
+And three times, to be recognized:
+
+  curl -H 'Content-Type: application/json' -d '{"contributor":"ada"}' http://localhost:%[2]d/contributions
+  curl -s http://localhost:%[3]d/contributors/ada
 
 Ctrl-C stops it.
 
-`, parts.description, taking.Port(), reading.Port(), counting.Port(), taking.Port(), reading.Port())
+`, parts.description, taking.Port(), reading.Port(), counting.Port())
 	started := time.Now()
+	log := logger("recognitions", configs.query.LogLevel)
+	printing := consumer.New(parts.recognized, rememberedEvents, consumer.Print(stdout), func(err error) {
+		log.Warn().Err(err).Msg("cannot print recognitions")
+	})
 	err = lifecycle.Run(ctx,
+		lifecycle.Part{Name: "recognitions", Run: printing.Run},
 		lifecycle.Part{Name: "query", Run: reading.Run},
 		lifecycle.Part{Name: "aggregator", Run: counting.Run},
 		lifecycle.Part{Name: "ingest", Run: taking.Run},

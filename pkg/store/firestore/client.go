@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	apiv1 "cloud.google.com/go/firestore/apiv1"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -66,7 +67,7 @@ func (c *Client) Close() error {
 
 // Check asks for a document that need not exist: it fails when Firestore does not answer, or not us.
 func (c *Client) Check(ctx context.Context) error {
-	if _, err := c.get(ctx, store.Partitions, store.PartitionID(0), fieldVersion); !errors.Is(err, store.ErrNotFound) {
+	if _, _, err := c.get(ctx, store.Partitions, store.PartitionID(0), fieldVersion); !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	return nil
@@ -87,9 +88,9 @@ func (c *Client) name(collection, id string) string {
 	return c.documents() + "/" + collection + "/" + id
 }
 
-// get returns a document with the named fields only (all without any), or store.ErrNotFound. It asks by
-// BatchGetDocuments, which tells a missing document from a missing database.
-func (c *Client) get(ctx context.Context, collection, id string, fields ...string) (*firestorepb.Document, error) {
+// get returns a document with the named fields only (all without any) and the time of the read, or store.ErrNotFound. It
+// asks by BatchGetDocuments, which tells a missing document from a missing database.
+func (c *Client) get(ctx context.Context, collection, id string, fields ...string) (*firestorepb.Document, time.Time, error) {
 	request := &firestorepb.BatchGetDocumentsRequest{Database: c.database, Documents: []string{c.name(collection, id)}}
 	if len(fields) > 0 {
 		request.Mask = &firestorepb.DocumentMask{FieldPaths: fields}
@@ -98,18 +99,18 @@ func (c *Client) get(ctx context.Context, collection, id string, fields ...strin
 	defer cancel() // ends the stream, whatever is left in it
 	stream, err := c.api.BatchGetDocuments(ctx, request)
 	if err != nil {
-		return nil, classify("read", err)
+		return nil, time.Time{}, classify("read", err)
 	}
 	for {
 		response, err := stream.Recv()
 		if err != nil {
-			return nil, classify("read", err)
+			return nil, time.Time{}, classify("read", err)
 		}
 		switch {
 		case response.GetFound() != nil:
-			return response.GetFound(), nil
+			return response.GetFound(), response.GetReadTime().AsTime(), nil
 		case response.GetMissing() != "":
-			return nil, fmt.Errorf("read %s: %w", collection, store.ErrNotFound)
+			return nil, time.Time{}, fmt.Errorf("read %s: %w", collection, store.ErrNotFound)
 		}
 	}
 }
@@ -144,14 +145,22 @@ func (c *Client) query(
 	}
 }
 
-// classify gives an error of a call the cases that package store names. Everything else leaves a Commit's outcome
+// classifyCommit gives an error of a Commit the cases that package store names. Everything else leaves its outcome
 // unknown.
-func classify(call string, err error) error {
+func classifyCommit(err error) error {
 	switch status.Code(err) {
 	case codes.FailedPrecondition, codes.AlreadyExists, codes.Aborted:
-		return fmt.Errorf("%s: %w: %w", call, store.ErrConflict, err)
+		return fmt.Errorf("commit: %w: %w", store.ErrConflict, err)
 	case codes.InvalidArgument:
-		return fmt.Errorf("%s: %w: %w", call, store.ErrRefused, err)
+		return fmt.Errorf("commit: %w: %w", store.ErrRefused, err)
+	default:
+		return classify("commit", err)
+	}
+}
+
+// classify makes the end of a context, which gRPC reports as a status of its own, one that errors.Is knows.
+func classify(call string, err error) error {
+	switch status.Code(err) {
 	case codes.Canceled:
 		return fmt.Errorf("%s: %w: %w", call, context.Canceled, err)
 	case codes.DeadlineExceeded:

@@ -13,7 +13,7 @@ import (
 func (c *Client) Tags(ctx context.Context) ([]store.Tag, error) {
 	var all []store.Tag
 	_, err := c.query(ctx, &firestorepb.StructuredQuery{
-		From: []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: store.Tags}},
+		From: from(store.Tags),
 	}, func(doc *firestorepb.Document) error {
 		name, err := store.TagName(id(doc))
 		if err != nil {
@@ -30,27 +30,4 @@ func (c *Client) Tags(ctx context.Context) ([]store.Tag, error) {
 		return nil, fmt.Errorf("read tags: %w", err)
 	}
 	return all, nil
-}
-
-// Contributor returns one contributor's document, or store.ErrNotFound.
-func (c *Client) Contributor(ctx context.Context, contributor string) (store.Contributor, error) {
-	doc, err := c.get(ctx, store.Contributors, store.ContributorID(contributor))
-	if err != nil {
-		return store.Contributor{}, fmt.Errorf("read contributor: %w", err)
-	}
-	return contributorOf(doc)
-}
-
-func contributorOf(doc *firestorepb.Document) (store.Contributor, error) {
-	contributor, err := store.ContributorOf(id(doc))
-	if err != nil {
-		return store.Contributor{}, err
-	}
-	fields := doc.GetFields()
-	return store.Contributor{
-		ID:             contributor,
-		Contributions:  fields[fieldContributions].GetIntegerValue(),
-		RecognizedTier: fields[fieldTier].GetIntegerValue(),
-		UpdatedAt:      fields[fieldUpdatedAt].GetTimestampValue().AsTime(),
-	}, nil
 }

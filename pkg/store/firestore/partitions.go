@@ -31,7 +31,7 @@ const (
 // Load returns the partition's checkpoint and revision, both zero for a partition that was never committed. A
 // checkpoint of a later version than this program's is an error: it must not be overwritten.
 func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error) {
-	doc, err := c.get(ctx, store.Partitions, store.PartitionID(partition))
+	doc, _, err := c.get(ctx, store.Partitions, store.PartitionID(partition))
 	if errors.Is(err, store.ErrNotFound) {
 		return store.State{}, nil
 	}
@@ -85,7 +85,7 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 		if status.Code(err) == codes.NotFound && commit.Revision != (store.Revision{}) {
 			return store.Revision{}, fmt.Errorf("commit partition %d: %w: %w", commit.Partition, store.ErrConflict, err)
 		}
-		return store.Revision{}, fmt.Errorf("partition %d: %w", commit.Partition, classify("commit", err))
+		return store.Revision{}, fmt.Errorf("partition %d: %w", commit.Partition, classifyCommit(err))
 	}
 	if results := response.GetWriteResults(); len(results) > 0 && results[0].GetUpdateTime() != nil {
 		return store.Revision{UpdateTime: results[0].GetUpdateTime().AsTime()}, nil
@@ -140,7 +140,7 @@ func (c *Client) increase(collection, id string, updated *firestorepb.Value, tra
 func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
 	var all []store.PartitionTotals
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{
-		From:   []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: store.Partitions}},
+		From:   from(store.Partitions),
 		Select: selectFields(fieldVersion, fieldTotals),
 	}, func(doc *firestorepb.Document) error {
 		partition, err := store.PartitionOf(id(doc))
@@ -169,7 +169,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 func selectFields(names ...string) *firestorepb.StructuredQuery_Projection {
 	projection := &firestorepb.StructuredQuery_Projection{}
 	for _, name := range names {
-		projection.Fields = append(projection.Fields, &firestorepb.StructuredQuery_FieldReference{FieldPath: name})
+		projection.Fields = append(projection.Fields, reference(name))
 	}
 	return projection
 }

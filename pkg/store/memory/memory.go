@@ -19,6 +19,7 @@ type Store struct {
 	partitions   map[uint32]store.State
 	tags         map[string]store.Tag
 	contributors map[string]store.Contributor
+	recognitions map[string]recognition // by document id
 	updated      time.Time
 }
 
@@ -28,6 +29,7 @@ func New() *Store {
 		partitions:   make(map[uint32]store.State),
 		tags:         make(map[string]store.Tag),
 		contributors: make(map[string]store.Contributor),
+		recognitions: make(map[string]recognition),
 	}
 }
 
@@ -108,17 +110,6 @@ func (s *Store) Tags(context.Context) ([]store.Tag, error) {
 	}
 	slices.SortFunc(all, func(a, b store.Tag) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
-}
-
-// Contributor returns one contributor's document, or store.ErrNotFound.
-func (s *Store) Contributor(_ context.Context, id string) (store.Contributor, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	contributor, ok := s.contributors[id]
-	if !ok {
-		return store.Contributor{}, fmt.Errorf("contributor: %w", store.ErrNotFound)
-	}
-	return contributor, nil
 }
 
 // Check reports that the store answers: always.

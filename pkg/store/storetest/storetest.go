@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -27,6 +28,18 @@ type Store interface {
 	Tags(ctx context.Context) ([]store.Tag, error)
 	Contributor(ctx context.Context, id string) (store.Contributor, error)
 	Check(ctx context.Context) error
+
+	Standing(ctx context.Context, contributor string) (store.Standing, error)
+	Contributors(ctx context.Context, order store.Order, after store.Contributor, limit int) ([]store.Contributor, time.Time, error)
+	Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error)
+	Recognize(ctx context.Context, r store.Recognition) error
+	Raise(ctx context.Context, contributor string, tier int64) error
+	Pending(ctx context.Context, after store.Recognition, limit int) ([]store.PendingRecognition, time.Time, error)
+	Claim(ctx context.Context, pending []store.PendingRecognition) ([]store.PendingRecognition, error)
+	MarkSent(ctx context.Context, sent []store.Recognition) error
+	RecognizedTiers(ctx context.Context) ([]int64, error)
+	CountRecognized(ctx context.Context, tier int64) (contributors, recognitions int64, err error)
+	Unrecognized(ctx context.Context, tier int64, after store.Contributor, limit int) ([]store.Contributor, store.Contributor, error)
 }
 
 const retention = 8 * 24 * time.Hour
@@ -36,7 +49,7 @@ var at = time.Date(2026, 11, 23, 6, 0, 0, int(123*time.Millisecond), time.UTC)
 // Run tests the stores that newStore makes, an empty one for each test.
 func Run(t *testing.T, newStore func(t *testing.T) Store) {
 	t.Helper()
-	for name, test := range map[string]func(*testing.T, Store){
+	tests := map[string]func(*testing.T, Store){
 		"answers": answers,
 		"a partition without commits loads as zero":            loadsZero,
 		"a commit is loaded and read as it was made":           roundTrip,
@@ -50,7 +63,9 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"contributors are kept apart and survive a round trip": contributors,
 		"an unknown contributor is not found":                  unknownContributor,
 		"a thousand documents in one commit":                   thousandDocuments,
-	} {
+	}
+	maps.Copy(tests, recognitionTests())
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newStore(t))
@@ -190,11 +205,17 @@ func reservedNames(t *testing.T, s Store) {
 		store.Tag{Name: "_____", Total: 2, Increments: 1, UpdatedAt: at}, store.Tag{Name: "__init__", Total: 3, Increments: 1, UpdatedAt: at})
 }
 
-func contributors(t *testing.T, s Store) {
-	ids := []string{
+// outsideIDs are contributor ids as only outsiders think of them.
+func outsideIDs() []string {
+	return []string{
 		"ada", "Ada", "ADA", ".", "..", "/", "a/b", "a%2Fb", "a%252Fb", "__x__", "__", "c-ada", "👩‍💻", "é", "e\u0301",
-		strings.Repeat("𝒳", 128), strings.Repeat("/", 128), strings.Repeat("%", 128), " ", "a:3", "*", "~",
+		strings.Repeat("𝒳", 128), strings.Repeat("/", 128), strings.Repeat("%", 128), strings.Repeat(":", 128),
+		" ", "a", "a:", "a:3", "a:3:3", "a%3A3", "a;", "*", "~", "a+b", "a?b=c#d", "\u2028", "\ufffe",
 	}
+}
+
+func contributors(t *testing.T, s Store) {
+	ids := outsideIDs()
 	commit := commitOf(store.State{}, 1, 1)
 	for i, id := range ids {
 		commit.Contributors = append(commit.Contributors, store.Contributions{Contributor: id, Contributions: int64(i + 1)})

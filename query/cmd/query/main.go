@@ -1,5 +1,5 @@
-// Command query serves the totals that the checkpoints in Firestore hold. Its settings are environment variables: see
-// query.Config.
+// Command query serves the totals that the checkpoints in Firestore hold, and recognizes contributors. Its settings are
+// environment variables: see query.Config.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/accrue/accrue/pkg/broker/pubsub"
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/store/firestore"
@@ -28,9 +29,19 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer documents.Close() //nolint:errcheck // the process ends
+	messages, err := pubsub.Connect(ctx, config.Project, config.PubSubEmulatorHost)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer messages.Close() //nolint:errcheck // the process ends
 
+	if err := messages.EnsureTopic(ctx, config.RecognitionsTopic); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
 	service, err := query.New(config, query.Parts{
-		Checkpoints: documents, Checks: []httpserver.Check{{Name: "firestore", Check: documents.Check}}, Log: log,
+		Checkpoints: documents, Contributors: documents, Recognitions: documents,
+		Events: messages.Topic(config.RecognitionsTopic),
+		Checks: []httpserver.Check{{Name: "firestore", Check: documents.Check}}, Log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

@@ -1,9 +1,10 @@
-// Package api is query's HTTP interface. Errors are problem documents, all of them; answers come from the view, never
-// from the store.
+// Package api is query's HTTP interface. Errors are problem documents, all of them. Totals come from the view, never from
+// the store; contributors, who are asked for one by one, are read when they are.
 package api
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,14 +26,18 @@ type Views interface {
 	// View returns the latest view, of version 0 before there is one. Versions do not go back. It may wait a moment for a
 	// fresher view, and returns soon after its context ends.
 	View(context.Context) *view.View
+	// Watch returns the latest view at once, and a channel that is closed when there may be a later one.
+	Watch() (*view.View, <-chan struct{})
 }
 
 // New makes the handler of all of query's requests. Readiness asks the checks; nothing else does.
-func New(views Views, checks []httpserver.Check, log zerolog.Logger) http.Handler {
+func New(views Views, store Contributors, checks []httpserver.Check, log zerolog.Logger) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false
+	router.UseEscapedPath = true // an id in a path may hold what would end it
+	router.UnescapePathValues = false
 	router.Use(recovery(log))
 	router.NoRoute(func(c *gin.Context) {
 		problem.New(http.StatusNotFound, "there is nothing at this path").Write(c.Writer)
@@ -44,7 +49,16 @@ func New(views Views, checks []httpserver.Check, log zerolog.Logger) http.Handle
 	read := []string{http.MethodGet, http.MethodHead}
 	router.Match(read, httpserver.LivePath, gin.WrapF(httpserver.Live))
 	router.Match(read, httpserver.ReadyPath, gin.WrapF(httpserver.Ready(checks...)))
-	router.Match(read, "/stats", (&stats{views: views}).answer)
+	process, compressor := rand.Text(), new(compressor)
+	stats := &stats{views: views, compressor: compressor}
+	router.Match(read, "/stats", stats.answer)
+	router.Match(read, "/stats/stream", (&stream{views: views, stats: stats, process: process}).answer)
+	tags := &tags{views: views, process: process, compressor: compressor}
+	router.Match(read, "/tags", tags.list)
+	router.Match(read, "/tags/:name", tags.one)
+	contributors := newContributors(store, log)
+	router.Match(read, "/contributors", contributors.list)
+	router.Match(read, "/contributors/:id", contributors.one)
 	return router
 }
 

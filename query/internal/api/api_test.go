@@ -22,6 +22,7 @@ import (
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query/internal/api"
 	"github.com/accrue/accrue/query/internal/view"
 )
@@ -31,13 +32,32 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var start = time.Date(2026, 11, 23, 6, 0, 0, int(123456*time.Microsecond), time.UTC)
 
 // steppedViews shows one view until the test shows another.
-type steppedViews struct{ now atomic.Pointer[view.View] }
+type steppedViews struct {
+	now atomic.Pointer[view.View]
+
+	mu       sync.Mutex
+	replaced chan struct{}
+}
 
 func (s *steppedViews) View(context.Context) *view.View { return s.now.Load() }
 
+func (s *steppedViews) Watch() (*view.View, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.Load(), s.replaced
+}
+
+func (s *steppedViews) set(v *view.View) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Store(v)
+	close(s.replaced)
+	s.replaced = make(chan struct{})
+}
+
 // show makes the view of totals, given sorted by name, the next one, as of the time asOf.
 func (s *steppedViews) show(asOf time.Time, totals ...checkpoint.Total) {
-	s.now.Store(s.now.Load().Next([]store.PartitionTotals{{Revision: store.Revision{UpdateTime: asOf}, Totals: totals}}, asOf))
+	s.set(s.now.Load().Next([]store.PartitionTotals{{Revision: store.Revision{UpdateTime: asOf}, Totals: totals}}, asOf))
 }
 
 // example is the view of the README's example.
@@ -48,7 +68,7 @@ func example() *steppedViews {
 }
 
 func empty() *steppedViews {
-	s := &steppedViews{}
+	s := &steppedViews{replaced: make(chan struct{})}
 	s.now.Store(new(view.View))
 	return s
 }
@@ -62,7 +82,7 @@ func serve(tb testing.TB, handler http.Handler) string {
 }
 
 func handler(views api.Views, checks ...httpserver.Check) http.Handler {
-	return api.New(views, checks, zerolog.Nop())
+	return api.New(views, memory.New(), checks, zerolog.Nop())
 }
 
 // newRequest makes a request of /stats for a handler that is called directly.

@@ -27,8 +27,9 @@ const (
 // stats answers /stats: every tag with its total, as one object. A version of the view is rendered once, when it is first
 // asked for, however many ask.
 type stats struct {
-	views Views
-	last  atomic.Pointer[rendered]
+	views      Views
+	compressor *compressor
+	last       atomic.Pointer[rendered]
 	// rendering is held by the one request that renders.
 	rendering sync.Mutex
 }
@@ -38,6 +39,8 @@ type rendered struct {
 	version uint64
 	asOf    time.Time
 	body    []byte
+	// compressed returns the body's gzip form. It is made once, when it is first asked for.
+	compressed func() []byte
 	// etag is made of the body alone, so that all instances agree.
 	etag string
 }
@@ -53,17 +56,27 @@ func (s *stats) answer(c *gin.Context) {
 		return
 	}
 	h := c.Writer.Header()
-	h.Set("ETag", latest.etag)
+	body, etag, compressed := latest.body, latest.etag, false
+	if len(body) >= minCompressed && acceptsGzip(c.Request.Header.Values("Accept-Encoding")) {
+		// Weak, since a strong one is of one form's bytes alone.
+		body, etag, compressed = nil, "W/"+etag, true
+	}
+	h.Set("ETag", etag)
+	h.Set("Vary", "Accept-Encoding")
 	h.Set("Cache-Control", "no-cache") // keep it, and ask each time whether it still holds
 	h.Set(asOfHeader, asOf.UTC().Format(asOfFormat))
 	if matches(c.Request.Header.Values("If-None-Match"), latest.etag) {
 		c.Status(http.StatusNotModified)
 		return
 	}
+	if compressed {
+		body = latest.compressed()
+		h.Set("Content-Encoding", "gzip")
+	}
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(latest.body)))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.Status(http.StatusOK)
-	_, _ = c.Writer.Write(latest.body) // the server drops it for HEAD; on an error the client is gone: nobody to tell
+	_, _ = c.Writer.Write(body) // the server drops it for HEAD; on an error the client is gone: nobody to tell
 }
 
 // latest returns the latest view, rendered, and the time that it is of; nil before the first view.
@@ -72,11 +85,16 @@ func (s *stats) latest(ctx context.Context) (*rendered, time.Time) {
 	if v.Version() == 0 {
 		return nil, time.Time{}
 	}
+	return s.of(v)
+}
+
+// of returns v rendered, or a later view if another request was faster, and the time that it is of.
+func (s *stats) of(v *view.View) (*rendered, time.Time) {
 	r := s.last.Load()
 	if r == nil || r.version < v.Version() {
 		r = s.render(v)
 	}
-	if r.version > v.Version() { // another request was faster, with a later view
+	if r.version > v.Version() {
 		return r, r.asOf
 	}
 	return r, v.AsOf()
@@ -90,7 +108,10 @@ func (s *stats) render(v *view.View) *rendered {
 		return r
 	}
 	body := encode(v.Tags())
-	r := &rendered{v.Version(), v.AsOf(), body, fmt.Sprintf(`"%016x"`, xxhash.Sum64(body))}
+	r := &rendered{
+		version: v.Version(), asOf: v.AsOf(), body: body, etag: fmt.Sprintf(`"%016x"`, xxhash.Sum64(body)),
+		compressed: sync.OnceValue(func() []byte { return s.compressor.compress(body) }),
+	}
 	s.last.Store(r)
 	return r
 }

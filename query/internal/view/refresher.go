@@ -96,6 +96,15 @@ func (r *Refresher) View(ctx context.Context) *View {
 	return r.latest.Load().view
 }
 
+// Watch returns the latest view, of version 0 before the first read, and a channel that is closed when the next read has
+// come back, whatever it found. It neither waits nor causes a read; but somebody who watches is somebody who asks: as long
+// as Watch is called again after each read, the reads do not become less frequent.
+func (r *Refresher) Watch() (*View, <-chan struct{}) {
+	r.asked.Store(int64(time.Since(r.started)))
+	latest := r.latest.Load()
+	return latest.view, latest.replaced
+}
+
 // errNoView is the case of a refresher whose first read has not come back yet.
 var errNoView = errors.New("the totals have not been read yet")
 

@@ -302,6 +302,38 @@ func TestRefresherReadsLessOftenInQuietTimes(t *testing.T) {
 	})
 }
 
+func TestWhoWatchesSeesEveryReadAndKeepsTheirRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &steeredStore{total: 1}
+		r, _ := run(t, s)
+		s.takeReads()
+		var watchers sync.WaitGroup
+		for range 100 {
+			watchers.Go(func() {
+				for began := time.Now(); time.Since(began) < 5*time.Minute; {
+					before := time.Now()
+					v, replaced := r.Watch()
+					<-replaced
+					if time.Since(before) != every {
+						t.Errorf("version %d was replaced after %v, want %v", v.Version(), time.Since(before), every)
+					}
+				}
+			})
+		}
+		watchers.Wait()
+		if got := len(s.takeReads()); got != 600 {
+			t.Errorf("%d reads in five minutes for 100 who watch, want 600", got)
+		}
+		s.steer(func(s *steeredStore) { s.total, s.err = 2, errDown })
+		_, replaced := r.Watch()
+		<-replaced // by a read that failed
+		if v, _ := r.Watch(); total(v) != 1 {
+			t.Errorf("the view has counted %d, want 1 while reads fail", total(v))
+		}
+	})
+}
+
 func TestRequestsInQuietTimesShareOneReadAndBringTheRateBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,227 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+// Contributors is what the API needs of the store. It is asked for each request anew, unlike the view.
+type Contributors interface {
+	// Standing returns a contributor with their recognitions, or store.ErrNotFound.
+	Standing(ctx context.Context, contributor string) (store.Standing, error)
+	// Contributors returns a page in an order: up to limit of those after one, and the time of the read.
+	Contributors(ctx context.Context, order store.Order, after store.Contributor, limit int) ([]store.Contributor, time.Time, error)
+}
+
+const (
+	// defaultPageSize and maxPageSize bound a page of contributors.
+	defaultPageSize, maxPageSize = 100, 1000
+	// readTimeout bounds one read of the store, and the wait for its turn.
+	readTimeout = 3 * time.Second
+	// maxReads is how many reads are under way at once: what pages can take of the memory, at some 2 MiB each, is bounded
+	// by it, and what requests can cost.
+	maxReads = 32
+	// logInterval is the least time between two log lines of reads that failed.
+	logInterval = 10 * time.Second
+
+	parameterOrder, parameterPageSize, parameterPageToken = "order_by", "page_size", "page_token"
+)
+
+// contributors answers /contributors and /contributors/{id}.
+type contributors struct {
+	store Contributors
+	reads chan struct{} // holds a token for each read under way
+	log   zerolog.Logger
+}
+
+func newContributors(s Contributors, log zerolog.Logger) *contributors {
+	return &contributors{
+		store: s, reads: make(chan struct{}, maxReads),
+		log: log.Sample(&zerolog.BurstSampler{Burst: 1, Period: logInterval}),
+	}
+}
+
+// contributorBody is a contributor in a list.
+type contributorBody struct {
+	ID             string `json:"id"`
+	Contributions  int64  `json:"contributions"`
+	RecognizedTier int64  `json:"recognized_tier"`
+	UpdatedAt      string `json:"updated_at"`
+}
+
+// recognitionBody is one tier that a contributor has reached.
+type recognitionBody struct {
+	Tier          int64  `json:"tier"`
+	Contributions int64  `json:"contributions"`
+	RecognizedAt  string `json:"recognized_at"`
+}
+
+// freshness says of which time an answer is, by the store's clock, and how long ago that was, by ours.
+type freshness struct {
+	AsOf  string `json:"as_of"`
+	LagMS int64  `json:"lag_ms"`
+}
+
+func freshnessOf(asOf time.Time) freshness {
+	return freshness{AsOf: formatTime(asOf), LagMS: max(0, time.Since(asOf).Milliseconds())}
+}
+
+func formatTime(t time.Time) string { return t.UTC().Format(asOfFormat) }
+
+func bodyOf(c store.Contributor) contributorBody {
+	return contributorBody{c.ID, c.Contributions, c.RecognizedTier, formatTime(c.UpdatedAt)}
+}
+
+// one answers /contributors/{id}. Ids are any text, so the path is taken as it was sent and decoded here: Gin would take
+// a "+" for a space.
+func (s *contributors) one(c *gin.Context) {
+	if d := refuseParameters(c.Request); d != nil {
+		d.Write(c.Writer)
+		return
+	}
+	id, err := url.PathUnescape(c.Param("id"))
+	if err != nil || increment.ValidateContributor(id) != nil {
+		problem.New(http.StatusNotFound, "no contributor can have this id").Write(c.Writer)
+		return
+	}
+	var standing store.Standing
+	err = s.read(c.Request.Context(), func(ctx context.Context) (err error) {
+		standing, err = s.store.Standing(ctx, id)
+		return err
+	})
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	recognitions := make([]recognitionBody, len(standing.Recognitions))
+	for i, r := range standing.Recognitions {
+		recognitions[i] = recognitionBody{r.Tier, r.Contributions, formatTime(r.RecognizedAt)}
+	}
+	writeJSON(c.Writer, struct {
+		contributorBody
+		Recognitions []recognitionBody `json:"recognitions"`
+		freshness
+	}{bodyOf(standing.Contributor), recognitions, freshnessOf(standing.AsOf)})
+}
+
+// list answers /contributors: a page, and the token of the next one if there is one.
+func (s *contributors) list(c *gin.Context) {
+	p, d := pageOf(c.Request)
+	if d != nil {
+		d.Write(c.Writer)
+		return
+	}
+	var page []store.Contributor
+	var asOf time.Time
+	err := s.read(c.Request.Context(), func(ctx context.Context) (err error) {
+		page, asOf, err = s.store.Contributors(ctx, p.order, p.after, p.size+1) // one more, to see whether there is one
+		return err
+	})
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	next := ""
+	if len(page) > p.size {
+		page = page[:p.size]
+		next = encodeToken(p.order, page[p.size-1])
+	}
+	bodies := make([]contributorBody, len(page))
+	for i, contributor := range page {
+		bodies[i] = bodyOf(contributor)
+	}
+	writeJSON(c.Writer, struct {
+		Contributors  []contributorBody `json:"contributors"`
+		NextPageToken string            `json:"next_page_token,omitempty"`
+		freshness
+	}{bodies, next, freshnessOf(asOf)})
+}
+
+// read calls the store when it is this request's turn.
+func (s *contributors) read(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	select {
+	case s.reads <- struct{}{}:
+		defer func() { <-s.reads }()
+		return call(ctx)
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %d reads under way: %w", maxReads, ctx.Err())
+	}
+}
+
+// refuse answers for a read that failed.
+func (s *contributors) refuse(c *gin.Context, err error) {
+	if errors.Is(err, store.ErrNotFound) {
+		problem.New(http.StatusNotFound, "there is no contributor with this id").Write(c.Writer)
+		return
+	}
+	if c.Request.Context().Err() == nil { // else it is the client who has gone
+		s.log.Warn().Err(err).Str("path", c.FullPath()).Msg("cannot read contributors")
+	}
+	problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
+}
+
+// pageRequest is what a request for a page asks for.
+type pageRequest struct {
+	order store.Order
+	size  int
+	after store.Contributor
+}
+
+// pageOf returns what a request asks for, or a problem that names every parameter at fault.
+func pageOf(r *http.Request) (pageRequest, *problem.Document) {
+	p := pageRequest{order: store.ByID, size: defaultPageSize}
+	token := ""
+	d := readParameters(r, map[string]parameter{
+		parameterOrder: func(value string) string {
+			p.order = store.Order(value)
+			if p.order != store.ByID && p.order != store.ByContributions && p.order != store.ByContributionsDescending {
+				return fmt.Sprintf("must be %s, %s or %s", store.ByID, store.ByContributions, store.ByContributionsDescending)
+			}
+			return ""
+		},
+		parameterPageSize: readPageSize(&p.size),
+		parameterPageToken: func(value string) string {
+			token = value
+			return ""
+		},
+	})
+	if d != nil || token == "" {
+		return p, d
+	}
+	var err error
+	if p.after, err = decodeToken(p.order, token); err != nil {
+		return p, problem.New(http.StatusBadRequest, "a parameter is wrong",
+			problem.Fault{Parameter: parameterPageToken, Detail: err.Error()})
+	}
+	return p, nil
+}
+
+// writeJSON answers 200 with a body that clients may keep and must revalidate, for which they get a new one.
+func writeJSON(w http.ResponseWriter, body any) {
+	encoded, err := json.Marshal(body)
+	if err != nil { // strings and numbers alone: it cannot happen
+		problem.New(http.StatusInternalServerError, "the answer could not be made").Write(w)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(encoded)))
+	h.Set("Cache-Control", "no-cache")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(encoded) // the server drops it for HEAD; on an error the client is gone: nobody to tell
+}

@@ -1,0 +1,542 @@
+package recognition_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/accrue/accrue/pkg/store"
+)
+
+func TestTheThirdContributionIsRecognizedAndNoOther(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3)
+		w.store.contribute(t, 2, "ada", "bob")
+		w.after(5 * time.Second)
+		w.store.contribute(t, 1, "ada")
+		w.after(time.Second, reached{"ada", 3})
+		w.store.contribute(t, 1, "ada")
+		w.after(time.Minute)
+		w.settled()
+	})
+}
+
+func TestOneWhoIsPastSeveralTiersIsRecognizedForEachTheLowestFirst(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3, 10, 100)
+		w.store.contribute(t, 12, "ada")
+		w.after(time.Second, reached{"ada", 3}, reached{"ada", 10})
+		w.store.contribute(t, 88, "ada")
+		w.after(time.Second, reached{"ada", 100})
+		w.after(time.Minute)
+		w.settled()
+		standing, err := w.store.Standing(t.Context(), "ada")
+		if err != nil || standing.RecognizedTier != 100 || len(standing.Recognitions) != 3 {
+			t.Errorf("standing = %+v, %v", standing, err)
+		}
+	})
+}
+
+func TestTiersThatAreAddedOrRemoved(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		before, after []int64
+		want          []reached
+	}{
+		"above":                    {[]int64{3}, []int64{3, 5}, []reached{{"seven", 5}, {"twelve", 5}}},
+		"several above":            {[]int64{3}, []int64{3, 5, 10}, []reached{{"seven", 5}, {"twelve", 5}, {"twelve", 10}}},
+		"in between":               {[]int64{3, 10}, []int64{3, 5, 10}, []reached{{"seven", 5}, {"twelve", 5}}},
+		"below":                    {[]int64{5}, []int64{2, 5}, []reached{{"four", 2}, {"seven", 2}, {"twelve", 2}}},
+		"in another's place":       {[]int64{3, 10}, []int64{5}, []reached{{"seven", 5}, {"twelve", 5}}},
+		"in a higher one's place":  {[]int64{3, 7}, []int64{3, 10}, []reached{{"twelve", 10}}},
+		"no longer":                {[]int64{3, 7}, []int64{3}, nil},
+		"not yet":                  {[]int64{3}, []int64{3, 100}, nil},
+		"the lowest one taken off": {[]int64{3, 10}, []int64{10}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.store.contribute(t, 4, "four")
+				w.store.contribute(t, 7, "seven")
+				w.store.contribute(t, 12, "twelve")
+				_, stop := w.start(tc.before...)
+				time.Sleep(10 * time.Second)
+				stop()
+				w.events.take()
+
+				_, stop = w.start(tc.after...)
+				time.Sleep(10 * time.Second)
+				got := w.events.take()
+				for contributor := range map[string]bool{"four": true, "seven": true, "twelve": true} {
+					var tiers []int64
+					for _, r := range got {
+						if r.Contributor == contributor {
+							tiers = append(tiers, r.Tier)
+						}
+					}
+					if !slices.IsSorted(tiers) {
+						t.Errorf("%s was recognized for %v, want the lowest first", contributor, tiers)
+					}
+				}
+				slices.SortFunc(got, func(a, b reached) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+				slices.SortFunc(tc.want, func(a, b reached) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+				if !slices.Equal(got, tc.want) {
+					t.Errorf("recognized %v, want %v", got, tc.want)
+				}
+				stop()
+				w.start(tc.after...) // and it is done once
+				w.after(2 * time.Hour)
+				w.settled()
+			})
+		})
+	}
+}
+
+// A contributor passes a tier in between while an instance still has the tiers of before: the next audit finds it.
+func TestWhatAnInstanceWithOlderTiersHasSkippedIsMadeUpFor(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3, 5, 10)
+		time.Sleep(10 * time.Second) // past the audit at the start
+		w.store.contribute(t, 12, "ada")
+		for _, tier := range []int64{3, 10} {
+			if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: tier, Contributions: 12}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute) // they are published
+		w.events.take()
+		w.after(time.Hour, reached{"ada", 5})
+	})
+}
+
+func TestTwoInstancesPublishEachEventOnce(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3, 5)
+		w.start(3, 5)
+		var want []reached
+		for i := range 400 {
+			id := fmt.Sprintf("c%03d", i)
+			w.store.contribute(t, int64(1+i%6), id)
+			if 1+i%6 >= 3 {
+				want = append(want, reached{id, 3})
+			}
+			if 1+i%6 >= 5 {
+				want = append(want, reached{id, 5})
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		got := w.events.take()
+		slices.SortFunc(got, func(a, b reached) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		slices.SortFunc(want, func(a, b reached) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		if !slices.Equal(got, want) {
+			t.Errorf("published %d events, want %d, each once", len(got), len(want))
+		}
+		w.settled()
+	})
+}
+
+func TestWhatACrashedInstanceLeftIsPublishedOnceAfterAWhile(t *testing.T) {
+	bubble(t, func(w *world) {
+		one, _ := w.start(3)
+		w.start(3)
+		time.Sleep(500 * time.Millisecond)
+		w.store.contribute(t, 12, "ada", "bob")
+		for _, r := range []store.Recognition{{Contributor: "ada", Tier: 10}, {Contributor: "ada", Tier: 3}, {Contributor: "bob", Tier: 3}} {
+			if err := w.store.Store.Recognize(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.after(9 * time.Second) // it may still be about to
+		if age := one.OldestPending(); age < 4*time.Second || age > 9*time.Second {
+			t.Errorf("OldestPending() = %v after 9 s", age)
+		}
+		time.Sleep(7 * time.Second)
+		got := w.events.take()
+		if ada := slices.DeleteFunc(slices.Clone(got), func(r reached) bool { return r.Contributor != "ada" }); len(got) != 3 ||
+			!slices.Equal(ada, []reached{{"ada", 3}, {"ada", 10}}) {
+			t.Errorf("published %v, want three events, the lower tier first", got)
+		}
+		w.after(time.Hour)
+		w.settled()
+		if age := one.OldestPending(); age != 0 {
+			t.Errorf("OldestPending() = %v with nothing pending", age)
+		}
+	})
+}
+
+// The reply to a commit is lost: the recognition is there and nobody knows who made it.
+func TestARecognitionWhoseReplyWasLostIsPublishedOnce(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3)
+		time.Sleep(500 * time.Millisecond)
+		w.store.steer(nil, func(call string) error {
+			if call == "Recognize" {
+				return errDown
+			}
+			return nil
+		})
+		w.store.contribute(t, 3, "ada")
+		w.after(9 * time.Second)
+		w.store.steer(nil, nil)
+		w.after(7*time.Second, reached{"ada", 3})
+		w.after(time.Hour)
+		w.settled()
+	})
+}
+
+func TestAPublishThatFailsIsMadeUpFor(t *testing.T) {
+	bubble(t, func(w *world) {
+		r, _ := w.start(3)
+		time.Sleep(500 * time.Millisecond)
+		w.events.steer(func(context.Context) error { return errDown }, nil)
+		w.store.contribute(t, 3, "ada")
+		w.after(5 * time.Minute)
+		if age := r.OldestPending(); age < 4*time.Minute {
+			t.Errorf("OldestPending() = %v, want some five minutes", age)
+		}
+		if n := w.events.requests; n < 10 || n > 60 {
+			t.Errorf("%d attempts to publish in five minutes", n)
+		}
+		w.events.steer(nil, nil)
+		w.after(20*time.Second, reached{"ada", 3})
+		w.after(time.Hour)
+		w.settled()
+		if lines := w.log.lines("warn"); len(lines) != 1 || !strings.Contains(lines[0], errDown.Error()) {
+			t.Errorf("logged %q, want the first failure alone", lines)
+		}
+	})
+}
+
+func TestWhatIsPublishedAndCannotBeMarkedIsNotPublishedAgain(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3)
+		time.Sleep(500 * time.Millisecond)
+		w.store.steer(failing("MarkSent"), nil)
+		w.store.contribute(t, 3, "ada")
+		w.after(time.Minute, reached{"ada", 3})
+		w.store.steer(nil, nil)
+		w.after(20 * time.Second)
+		w.settled()
+	})
+}
+
+// Whoever was too slow must not publish: another one may be at it.
+func TestOneWhoWasTooSlowLeavesThePublishingToTheSweep(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3)
+		time.Sleep(500 * time.Millisecond)
+		w.store.steer(nil, func(call string) error {
+			if call == "Recognize" {
+				time.Sleep(time.Minute) // the process stood still
+			}
+			return nil
+		})
+		w.store.contribute(t, 3, "ada")
+		time.Sleep(5 * time.Second)
+		w.store.steer(nil, nil)
+		w.after(13*time.Second, reached{"ada", 3}) // by the sweep
+		w.after(time.Hour)
+		w.settled()
+	})
+}
+
+// A publish that was given up may still arrive, and is then in the topic twice: that is what the id is for. But no
+// attempt may last until others begin.
+func TestAPublishThatHangsIsGivenUpBeforeOthersBegin(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3)
+		time.Sleep(500 * time.Millisecond)
+		var last time.Time
+		w.events.steer(func(ctx context.Context) error {
+			if began := time.Now(); !last.IsZero() && began.Sub(last) < 2*time.Second {
+				t.Errorf("an attempt began %v after the end of another", began.Sub(last))
+			}
+			<-ctx.Done()
+			last = time.Now()
+			return ctx.Err()
+		}, nil)
+		w.store.contribute(t, 3, "ada")
+		w.after(5 * time.Minute)
+		w.events.steer(nil, nil)
+		w.after(20*time.Second, reached{"ada", 3})
+	})
+}
+
+// The contributor is of an earlier state than the recognition.
+func TestARecognizedTierThatFellBackIsRaisedAndTheLoopDoesNotSpin(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.store.contribute(t, 3, "ada")
+		if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: 3}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.store.MarkSent(t.Context(), []store.Recognition{{Contributor: "ada", Tier: 3}}); err != nil {
+			t.Fatal(err)
+		}
+		restored := &fallenBack{steeredStore: w.store}
+		_, stop := w.startOn(restored, 3)
+		w.after(10 * time.Second)
+		if raised, tried := w.store.count("Raise"), w.store.count("Recognize"); raised != 1 || tried != 2 {
+			t.Errorf("raised %d times after %d attempts, want 1 after 2", raised, tried)
+		}
+		stop()
+	})
+}
+
+// fallenBack is a store whose contributor has a recognized tier of 0 until it is raised.
+type fallenBack struct {
+	*steeredStore
+}
+
+func (s *fallenBack) Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error) {
+	s.mu.Lock()
+	raised := s.calls["Raise"] > 0
+	s.mu.Unlock()
+	if recognized == 0 && !raised {
+		return []store.Contributor{{ID: "ada", Contributions: 3}}, nil
+	}
+	return s.steeredStore.Due(ctx, recognized, tier, limit)
+}
+
+// A contributor is removed between being found and being recognized.
+func TestAContributorWhoIsGoneIsNoFault(t *testing.T) {
+	bubble(t, func(w *world) {
+		_, stop := w.startOn(&ghostly{w.store}, 3)
+		w.after(10 * time.Second)
+		if lines := w.log.lines("warn"); len(lines) != 0 {
+			t.Errorf("logged %q", lines)
+		}
+		stop()
+	})
+}
+
+// ghostly is a store that finds somebody who does not exist.
+type ghostly struct{ *steeredStore }
+
+func (s *ghostly) Due(context.Context, int64, int64, int) ([]store.Contributor, error) {
+	return []store.Contributor{{ID: "ghost", Contributions: 3}}, nil
+}
+
+func TestABacklogIsWorkedOffWithoutWaiting(t *testing.T) {
+	bubble(t, func(w *world) {
+		ids := make([]string, 2000)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("c%04d", i)
+		}
+		w.store.contribute(t, 12, ids...)
+		w.start(3, 10)
+		time.Sleep(900 * time.Millisecond) // less than one interval
+		if got := len(w.events.take()); got != 4000 {
+			t.Errorf("%d events, want 4000", got)
+		}
+		if w.events.requests > 20 {
+			t.Errorf("%d publish requests for 16 pages", w.events.requests)
+		}
+		w.settled()
+	})
+}
+
+// A store that takes its time still gets everybody recognized, by whoever began it, and nobody twice.
+func TestASlowStoreIsGivenTime(t *testing.T) {
+	for _, takes := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 2500 * time.Millisecond} {
+		t.Run(takes.String(), func(t *testing.T) {
+			bubble(t, func(w *world) {
+				ids := make([]string, 300)
+				for i := range ids {
+					ids[i] = fmt.Sprintf("c%04d", i)
+				}
+				w.store.contribute(t, 3, ids...)
+				w.store.steer(func(_ context.Context, call string) error {
+					if call == "Recognize" {
+						time.Sleep(takes)
+					}
+					return nil
+				}, nil)
+				w.start(3)
+				time.Sleep(time.Minute)
+				if got := len(w.events.take()); got != 300 {
+					t.Errorf("%d events, want 300", got)
+				}
+				if got := w.store.count("Claim"); got != 0 {
+					t.Errorf("%d pages were left to the sweep", got)
+				}
+				w.settled()
+			})
+		})
+	}
+}
+
+func TestASlowStoreIsGivenTimeForATierInBetweenToo(t *testing.T) {
+	bubble(t, func(w *world) {
+		ids := make([]string, 300)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("c%04d", i)
+		}
+		w.store.contribute(t, 12, ids...)
+		_, stop := w.start(3, 10)
+		time.Sleep(5 * time.Second)
+		stop()
+		w.events.take()
+		w.store.steer(func(_ context.Context, call string) error {
+			if call == "Recognize" {
+				time.Sleep(700 * time.Millisecond)
+			}
+			return nil
+		}, nil)
+		w.start(3, 5, 10)
+		time.Sleep(time.Minute)
+		if got := len(w.events.take()); got != 300 {
+			t.Errorf("%d events, want 300", got)
+		}
+		w.settled()
+	})
+}
+
+// A publish takes as long as it may, and sweeps go on meanwhile.
+func TestWhatIsTakenOverSlowlyIsTakenOverOnce(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.store.contribute(t, 12, "ada", "bob")
+		for _, id := range []string{"ada", "bob"} {
+			if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: id, Tier: 3}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.events.steer(func(context.Context) error { time.Sleep(6500 * time.Millisecond); return nil }, nil)
+		w.store.steer(nil, func(call string) error {
+			if call == "Pending" {
+				time.Sleep(100 * time.Millisecond) // both read before either claims
+			}
+			return nil
+		})
+		w.start(3)
+		w.start(3)
+		time.Sleep(2500 * time.Millisecond)
+		w.start(3) // sweeps in between
+		time.Sleep(time.Hour)
+		if got := w.events.take(); len(got) != 2 {
+			t.Errorf("published %v, want two events", got)
+		}
+		w.settled()
+	})
+}
+
+func TestAnIdleInstanceAsksSeldomAndIsWokenByWhatIsCounted(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3)
+		time.Sleep(10 * time.Minute)
+		w.store.count("Due")
+		w.store.count("Pending")
+		time.Sleep(10 * time.Minute)
+		if due, pending := w.store.count("Due"), w.store.count("Pending"); due > 125 || pending > 125 {
+			t.Errorf("asked %d and %d times in ten idle minutes", due, pending)
+		}
+		time.Sleep(1100 * time.Millisecond) // in the middle of a wait
+		w.store.contribute(t, 3, "ada")
+		w.moved <- struct{}{}
+		w.after(time.Millisecond, reached{"ada", 3})
+
+		// While anything is counted it asks every second, however long nobody reaches a tier.
+		w.store.count("Due")
+		for range 600 {
+			w.moved <- struct{}{}
+			time.Sleep(time.Second)
+		}
+		if due := w.store.count("Due"); due < 599 || due > 601 {
+			t.Errorf("asked %d times in 600 s", due)
+		}
+	})
+}
+
+func TestAStoreThatIsDownIsAskedSeldomAndSaidOnce(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.start(3)
+		w.store.steer(failing("Due", "Pending", "RecognizedTiers"), nil)
+		time.Sleep(10 * time.Minute)
+		w.moved <- struct{}{} // is no reason to hurry
+		if due, pending := w.store.count("Due"), w.store.count("Pending"); due > 150 || pending > 150 {
+			t.Errorf("asked %d and %d times in ten minutes", due, pending)
+		}
+		w.store.contribute(t, 3, "ada")
+		w.store.steer(nil, nil)
+		w.after(11*time.Second, reached{"ada", 3})
+		time.Sleep(5 * time.Minute)
+		if lines := w.log.lines("again"); len(lines) != 6 {
+			t.Errorf("logged %q, want the beginning and the end of three outages", lines)
+		}
+	})
+}
+
+func TestAStopFinishesWhatItHasBegun(t *testing.T) {
+	bubble(t, func(w *world) {
+		_, stop := w.start(3)
+		time.Sleep(500 * time.Millisecond)
+		w.events.steer(func(context.Context) error { time.Sleep(time.Second); return nil }, nil)
+		w.store.contribute(t, 3, "ada")
+		time.Sleep(600 * time.Millisecond) // the publish is under way
+		if took := stop(); took > time.Second {
+			t.Errorf("the stop took %v", took)
+		}
+		w.store.contribute(t, 3, "bob")
+		w.after(time.Minute, reached{"ada", 3})
+		w.settled()
+	})
+}
+
+func TestAStopDoesNotWaitForWhatHangs(t *testing.T) {
+	t.Parallel()
+	for name, hang := range map[string]func(w *world){
+		"finding":  func(w *world) { w.store.steer(hanging("Due"), nil) },
+		"making":   func(w *world) { w.store.steer(hanging("Recognize"), nil) },
+		"marking":  func(w *world) { w.store.steer(hanging("MarkSent"), nil) },
+		"sweeping": func(w *world) { w.store.steer(hanging("Pending"), nil) },
+		"claiming": func(w *world) { w.store.steer(hanging("Claim"), nil) },
+		"auditing": func(w *world) { w.store.steer(hanging("RecognizedTiers"), nil) },
+		"counting": func(w *world) { w.store.steer(hanging("CountRecognized"), nil) },
+		"publishes": func(w *world) {
+			w.events.steer(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				hang(w)
+				w.store.contribute(t, 12, "ada")
+				if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: 9}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(15 * time.Second)
+				_, stop := w.start(3, 10)
+				time.Sleep(500 * time.Millisecond)
+				synctest.Wait()
+				if took := stop(); took > 2*time.Second {
+					t.Errorf("the stop took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// Events that could not be marked are remembered, and there are only so many.
+func TestNobodyIsRecognizedWhileTooMuchCouldNotBeMarked(t *testing.T) {
+	bubble(t, func(w *world) {
+		ids := make([]string, 3000)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("c%04d", i)
+		}
+		w.store.contribute(t, 3, ids...)
+		w.store.steer(failing("MarkSent"), nil)
+		w.start(3)
+		time.Sleep(5 * time.Minute)
+		if got := len(w.events.take()); got < 2500 || got > 2750 {
+			t.Errorf("%d events, want to stop at 2500", got)
+		}
+		w.store.steer(nil, nil)
+		time.Sleep(time.Minute)
+		if got := len(w.events.take()); got < 250 || got > 500 {
+			t.Errorf("%d more events, want the rest of 3000", got)
+		}
+		w.settled()
+	})
+}

@@ -1,0 +1,149 @@
+package recognition
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/store"
+)
+
+// sweep looks, again and again, for recognitions whose events were not published by whoever made them, and publishes
+// them.
+func (r *Recognizer) sweep(ctx, work context.Context) {
+	outage := outage{log: r.parts.Log, what: "sweep pending recognitions", most: maxBackoff}
+	outage.repeat(ctx, func() time.Duration { return sweepInterval }, func() error { return r.sweepOnce(ctx, work) })
+}
+
+// sweepOnce goes through everything that is pending. What is fresh is left to whoever is at it.
+func (r *Recognizer) sweepOnce(ctx, work context.Context) error {
+	if left := r.left(); len(left) > 0 {
+		if err := r.markSent(work, left); err != nil {
+			return err
+		}
+	}
+	var oldest time.Duration
+	defer func() { r.oldestPending.Store(int64(oldest)) }()
+	for last := (store.Recognition{}); ctx.Err() == nil; {
+		pending, asOf, err := r.pending(ctx, last)
+		if err != nil {
+			oldest = max(oldest, r.OldestPending()) // as far as is known
+			return err
+		}
+		var late []store.PendingRecognition
+		for _, p := range pending {
+			oldest = max(oldest, asOf.Sub(p.CreatedAt))
+			if asOf.Sub(p.Revision.UpdateTime) >= lateAfter {
+				late = append(late, p)
+			}
+		}
+		published, err := r.takeOver(work, late)
+		if err != nil {
+			return err
+		}
+		if !published || len(pending) < page {
+			break
+		}
+		last = pending[len(pending)-1].Recognition
+	}
+	return nil
+}
+
+// left returns what this process has published and not marked.
+func (r *Recognizer) left() []store.Recognition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.unmarked))
+}
+
+func (r *Recognizer) pending(ctx context.Context, after store.Recognition) ([]store.PendingRecognition, time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return r.parts.Outbox.Pending(ctx, after, page) //nolint:wrapcheck // says what it did
+}
+
+// takeOver publishes what others have left, as far as no other instance was faster to claim it.
+func (r *Recognizer) takeOver(work context.Context, late []store.PendingRecognition) (published bool, err error) {
+	if len(late) == 0 {
+		return true, nil
+	}
+	handle, cancel := context.WithTimeout(work, handling)
+	defer cancel()
+	ctx, cancelClaim := context.WithTimeout(handle, callTimeout)
+	defer cancelClaim()
+	claimed, err := r.parts.Outbox.Claim(ctx, late)
+	if err != nil {
+		return false, err //nolint:wrapcheck // says what it did
+	}
+	recognitions := make([]store.Recognition, len(claimed))
+	for i, c := range claimed {
+		recognitions[i] = c.Recognition
+	}
+	// In the order in which they would have been made.
+	slices.SortFunc(recognitions, func(a, b store.Recognition) int {
+		return cmp.Or(cmp.Compare(a.Tier, b.Tier), a.RecognizedAt.Compare(b.RecognizedAt))
+	})
+	published, err = r.deliver(handle, work, recognitions)
+	if published && len(recognitions) > 0 {
+		r.takenOver.Add(int64(len(recognitions)))
+		r.parts.Log.Info().Int("events", len(recognitions)).Msg("published recognitions that somebody had left")
+	}
+	return published, err
+}
+
+// outage is a row of failures, of which the first and the end are logged. It belongs to one goroutine.
+type outage struct {
+	log     zerolog.Logger
+	what    string
+	most    time.Duration // between two attempts
+	began   time.Time     // zero without one
+	backoff time.Duration
+}
+
+func (o *outage) lasts() bool { return !o.began.IsZero() }
+
+// note is told how an attempt went. It says whether it failed, and then how long to wait for the next: twice as long each
+// time, and from half of that to all of it.
+func (o *outage) note(err error) (wait time.Duration, failed bool) {
+	switch {
+	case err == nil && o.lasts():
+		o.log.Info().Dur("failed_ms", time.Since(o.began)).Msg("works again: " + o.what)
+		o.began, o.backoff = time.Time{}, 0
+	case err != nil && !o.lasts():
+		o.log.Warn().Err(err).Msg("cannot " + o.what + "; trying again, and saying no more until it works")
+		o.began, o.backoff = time.Now(), interval
+	case err != nil:
+		o.backoff = min(2*o.backoff, o.most)
+	}
+	if err == nil {
+		return 0, false
+	}
+	return o.backoff/2 + rand.N(o.backoff/2+1), true //nolint:gosec // no secret
+}
+
+// repeat does something again and again until ctx ends: after a pause, or when it failed, after a longer one each time.
+func (o *outage) repeat(ctx context.Context, pause func() time.Duration, do func() error) {
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		err := do()
+		if ctx.Err() != nil { // an error may be of that
+			return
+		}
+		wait, failed := o.note(err)
+		if !failed {
+			wait = pause()
+		}
+		next.Reset(wait)
+	}
+}

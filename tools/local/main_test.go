@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lines is an output that is read while it is written.
+type lines struct {
+	written chan struct{}
+
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case l.written <- struct{}{}:
+	default: // there is a token already
+	}
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// await waits for a text in the output and returns its parts.
+func (l *lines) await(t *testing.T, pattern string) []string {
+	t.Helper()
+	patience := time.After(30 * time.Second)
+	for {
+		if found := regexp.MustCompile(pattern).FindStringSubmatch(l.String()); found != nil {
+			return found
+		}
+		select {
+		case <-l.written:
+		case <-patience:
+			t.Fatalf("nothing like %s within 30 s in:\n%s", pattern, l)
+		}
+	}
+}
+
+// The README's three curls, and a fourth.
+func TestThreeContributionsAreRecognizedOnceWithoutEmulators(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	stdout := &lines{written: make(chan struct{}, 1)}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"-ingest", "0", "-query", "0", "-aggregator", "0"}, []string{"WINDOW=100ms", "REFRESH=20ms"}, stdout, io.Discard)
+	}()
+	ingest := stdout.await(t, `post +(http://\S+)/increments\n`)[1]
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for range 4 {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ingest+"/contributions", strings.NewReader(`{"contributor":"ada"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusAccepted {
+			t.Errorf("a contribution was answered %d", response.StatusCode)
+		}
+	}
+	stdout.await(t, `recognized "ada" for reaching tier 3, with [34] contributions, at \S+\n`)
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("run() = %v", err)
+	}
+	if n := strings.Count(stdout.String(), "recognized "); n != 1 {
+		t.Errorf("printed %d recognitions:\n%s", n, stdout)
+	}
+}

@@ -1,0 +1,161 @@
+// Package consumer is a sample of how recognition events are consumed: each recognition is handled once, although its
+// event may come twice. Pub/Sub may deliver a message again, and an instance of query that was killed between publishing
+// an event and noting that leaves it to another one, which publishes a copy. Both have the source and the id of the first.
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/accrue/accrue/pkg/broker"
+)
+
+// Source is the subscription of events.
+type Source interface {
+	// Pull leases up to limit messages; none, after a while, if there are none.
+	Pull(ctx context.Context, limit int) ([]broker.Delivery, error)
+	// Acknowledge ends deliveries for good.
+	Acknowledge(ctx context.Context, receipts []string) error
+}
+
+// Recognition is what an event says.
+type Recognition struct {
+	Contributor   string    `json:"contributor"`
+	Tier          int64     `json:"tier"`
+	Contributions int64     `json:"contributions"`
+	RecognizedAt  time.Time `json:"recognized_at"`
+}
+
+const (
+	// pullTimeout and acknowledgeTimeout bound calls. A Pull ends by itself after 2 s; one that is cut off can take
+	// messages with it, which come again only when their leases end.
+	pullTimeout, acknowledgeTimeout = 10 * time.Second, 5 * time.Second
+	// retryInterval is the wait after a call that failed.
+	retryInterval = 2 * time.Second
+)
+
+// Consumer handles each recognition once, as far as it remembers: the latest events, in memory. Where a recognition must
+// not be handled again after a restart, keep the keys of events where what is done about them is kept, and in the same
+// transaction.
+type Consumer struct {
+	source Source
+	handle func(Recognition) error
+	report func(error)
+	seen   seen
+}
+
+// New makes a consumer that remembers so many events, 1 or more. Handle is called for one recognition after the other; if
+// it fails, its event is left to be delivered again. Report is told of everything that goes wrong, and of messages that
+// are no recognition, which are dropped.
+func New(source Source, remember int, handle func(Recognition) error, report func(error)) *Consumer {
+	return &Consumer{source: source, handle: handle, report: report, seen: newSeen(remember)}
+}
+
+// Run consumes until ctx ends and what was pulled by then is handled, 2 s later at most as a rule.
+func (c *Consumer) Run(ctx context.Context) error {
+	calls := context.WithoutCancel(ctx) // a call that is under way is let end
+	for ctx.Err() == nil {
+		if err := c.consume(calls); err != nil {
+			c.report(err)
+			wait(ctx, retryInterval)
+		}
+	}
+	return nil
+}
+
+// consume pulls once, and handles and acknowledges what that brings.
+func (c *Consumer) consume(ctx context.Context) error {
+	pull, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	deliveries, err := c.source.Pull(pull, broker.MaxPull)
+	if err != nil {
+		return err //nolint:wrapcheck // says what it did
+	}
+	var failed error
+	receipts := make([]string, 0, len(deliveries))
+	for _, d := range deliveries {
+		if err := c.take(d.Message); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		receipts = append(receipts, d.Receipt)
+	}
+	acknowledge, cancel := context.WithTimeout(ctx, acknowledgeTimeout)
+	defer cancel()
+	return errors.Join(failed, c.source.Acknowledge(acknowledge, receipts))
+}
+
+// take handles a message unless its event was handled before. An error means that it should come again.
+func (c *Consumer) take(m broker.Message) error {
+	key, recognition, err := parse(m)
+	if err != nil {
+		c.report(fmt.Errorf("drop a message: %w", err))
+		return nil
+	}
+	if c.seen.has(key) {
+		return nil
+	}
+	if err := c.handle(recognition); err != nil {
+		return err
+	}
+	c.seen.add(key)
+	return nil
+}
+
+// eventKey is what CloudEvents says tells events apart: of two with the same source and id, one is a copy.
+type eventKey struct{ source, id string }
+
+// parse reads an event: a CloudEvent in binary mode, its attributes those of the message. Others are errors.
+func parse(m broker.Message) (eventKey, Recognition, error) {
+	key := eventKey{source: m.Attributes["ce-source"], id: m.Attributes["ce-id"]}
+	var r Recognition
+	if key.source == "" || key.id == "" || m.Attributes["ce-specversion"] != "1.0" {
+		return key, r, errors.New("it is no CloudEvent")
+	}
+	const recognized = "dev.accrue.contributor.recognized.v1"
+	if kind := m.Attributes["ce-type"]; kind != recognized {
+		return key, r, fmt.Errorf("it is a CloudEvent of type %q, not %s", kind, recognized)
+	}
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		return key, r, fmt.Errorf("its data is no recognition: %w", err)
+	}
+	return key, r, nil
+}
+
+// seen is a bounded set of events: the oldest makes room for the latest.
+type seen struct {
+	keys  map[eventKey]bool
+	order []eventKey // a ring
+	next  int        // where the oldest is, once the ring is full
+}
+
+func newSeen(size int) seen {
+	return seen{keys: make(map[eventKey]bool), order: make([]eventKey, 0, max(1, size))}
+}
+
+func (s *seen) has(key eventKey) bool { return s.keys[key] }
+
+// add takes a key that is not in the set.
+func (s *seen) add(key eventKey) {
+	s.keys[key] = true
+	if len(s.order) < cap(s.order) {
+		s.order = append(s.order, key)
+		return
+	}
+	delete(s.keys, s.order[s.next])
+	s.order[s.next] = key
+	s.next = (s.next + 1) % len(s.order)
+}
+
+// wait waits for d or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
