@@ -21,6 +21,8 @@ type config struct {
 	words        bool
 	files        []string
 	contributors int
+	// recognitions is how many new contributors are brought to a recognition meanwhile.
+	recognitions int
 
 	// How: until the duration or the count is reached, or the words end.
 	batch       int
@@ -70,6 +72,7 @@ func parse(arguments []string, stderr io.Writer) (*config, error) {
 	flags.Uint64Var(&c.seed, "seed", 1, "the same seed draws the same tags")
 	flags.BoolVar(&c.words, "words", false, "post the words of the files named after the flags")
 	flags.IntVar(&c.contributors, "contributors", 0, "number of contributors, of whom each increment names one; 0 for none")
+	flags.IntVar(&c.recognitions, "recognitions", 0, "number of new contributors, each with three contributions, whose recognition is timed; needs GOOGLE_CLOUD_PROJECT and the subscription recognitions-load, which is made at an emulator (PUBSUB_EMULATOR_HOST)")
 	flags.IntVar(&c.batch, "batch", 1, "increments in a request, 1 to 1000")
 	flags.Float64Var(&c.rate, "rate", 0, "increments a second; 0 for as many as are accepted")
 	flags.IntVar(&c.connections, "connections", 64, "number of connections, each with one request at a time")
@@ -107,6 +110,7 @@ func parse(arguments []string, stderr io.Writer) (*config, error) {
 	c.ingest, c.query = address("ingest", *ingest), address("query", *query)
 	check(c.tags >= 1 && c.tags <= 10_000_000, "-tags must be 1 to 10000000")
 	check(c.contributors >= 0, "-contributors must not be negative")
+	check(c.recognitions >= 0 && c.recognitions <= 100_000, "-recognitions must be 0 to 100000")
 	check(c.batch >= 1 && c.batch <= increment.MaxBatch, "-batch must be 1 to %d", increment.MaxBatch)
 	check(c.rate >= 0, "-rate must not be negative")
 	check(c.connections >= 1 && c.connections <= 10_000, "-connections must be 1 to 10000")

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/accrue/accrue/pkg/environment"
 )
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -28,7 +30,17 @@ func command(arguments []string, stdout io.Writer, stderr *os.File) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
-	r, err := run(ctx, c, connect(c), newProgress(stderr, c.refresh))
+	services := connect(c)
+	if c.recognitions > 0 {
+		events, closing, err := subscribe(ctx, environment.Of(os.Environ()))
+		if err != nil {
+			fmt.Fprintln(stderr, "load:", err)
+			return 2
+		}
+		defer closing()
+		services.recognitions = events
+	}
+	r, err := run(ctx, c, services, newProgress(stderr, c.refresh))
 	if err != nil {
 		fmt.Fprintln(stderr, "load:", err)
 		return 1

@@ -40,6 +40,8 @@ type report struct {
 	Latency quantiles `json:"latency"`
 	// Freshness is the time from a 202 to the sight of it in /stats.
 	Freshness quantiles `json:"freshness"`
+	// Recognition is the time from a contributor's third 202 to the event of their recognition.
+	Recognition quantiles `json:"recognition"`
 }
 
 // quantiles are of durations, in milliseconds, too long by 1.6 % at most.
@@ -115,6 +117,9 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "rate       %s increments/s for %.1f s\n", grouped(int64(r.Rate)), r.PostingSeconds)
 	fmt.Fprintf(w, "latency    %s (post to 202)\n", r.Latency)
 	fmt.Fprintf(w, "freshness  %s (202 to /stats)\n", r.Freshness)
+	if r.Recognition.Samples > 0 {
+		fmt.Fprintf(w, "recognized %s (third 202 to the event, of %d contributors)\n", r.Recognition, r.Recognition.Samples)
+	}
 	if r.Exact {
 		fmt.Fprintf(w, "exact      %.1f s after the first post\n", r.ExactSeconds)
 	}

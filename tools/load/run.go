@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
 
 // settleLimit bounds the wait for totals that do not come to rest.
@@ -46,12 +48,24 @@ func run(ctx context.Context, c *config, s services, show progress) (*report, er
 	start := time.Now()
 	ended := make(chan error, 1)
 	go func() { ended <- l.post(posting, show) }()
+	people := newRecognizing(c.ingest, s.recognitions, c.recognitions)
+	recognized := make(chan error, 1)
+	go func() {
+		if c.recognitions == 0 {
+			recognized <- nil
+			return
+		}
+		recognized <- people.run(ctx)
+	}()
 	// What was posted is compared also after the end of ctx.
 	seen, err := w.until(context.WithoutCancel(ctx), ended)
-	if err != nil {
-		return nil, err
+	faults := errors.Join(err, <-recognized)
+	if faults != nil {
+		return nil, faults
 	}
-	return newReport(l, seen, start), nil
+	r := newReport(l, seen, start)
+	r.Recognition = quantilesOf(&people.times)
+	return r, nil
 }
 
 // newSource returns what the command line says to post, and what to close in the end.
@@ -80,6 +94,8 @@ type services struct {
 	ingest func(path string) (server, func())
 	// query carries the reads of totals.
 	query http.RoundTripper
+	// recognitions is the subscription of events, if recognitions are timed.
+	recognitions consumer.Source
 }
 
 // connect returns the ways over the network.
