@@ -50,7 +50,7 @@ words: ## counts every word of Go's own sources, 7 million, and compares with so
 
 .PHONY: fuzz
 FUZZTIME ?= 30s
-fuzz: ## fuzzes every decoder and rule, FUZZTIME each
+fuzz: ## fuzzes every decoder and rule, FUZZTIME each: a time, or a count such as 20000x
 	@for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' $(MODULES)); do \
 		for f in $$(grep -ohE '^func Fuzz[A-Za-z]+' $$file | sed 's/func //'); do \
 			echo "== $$file $$f"; (cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) .) || exit 1; done; done
