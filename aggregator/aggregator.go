@@ -47,6 +47,9 @@ type Config struct {
 	CommitDocuments int `env:"COMMIT_DOCUMENTS" envDefault:"1000"`
 	// BufferBytes bounds the messages held in memory: 1 MiB or more. A few pulls can exceed it by what they bring.
 	BufferBytes int64 `env:"BUFFER_BYTES" envDefault:"134217728"`
+	// CORSOrigins are the origins whose pages may use the service from a browser: * for all, else a list such as
+	// https://example.com,http://localhost:3000, of 100 at most. Programs other than browsers ask nobody.
+	CORSOrigins []string `env:"CORS_ORIGINS" envDefault:"*"`
 }
 
 // Validate returns every setting that is out of bounds, joined.
@@ -64,6 +67,7 @@ func (c *Config) Validate() error {
 	check(c.BufferBytes >= 1<<20, "BUFFER_BYTES", "1048576 or more")
 	_, err := zerolog.ParseLevel(c.LogLevel)
 	check(err == nil, "LOG_LEVEL", "debug, info, warn or error")
+	check(httpserver.ValidateOrigins(c.CORSOrigins) == nil, "CORS_ORIGINS", httpserver.ErrOrigins.Error())
 	return errors.Join(faults...)
 }
 
@@ -110,7 +114,7 @@ func New(config Config, parts Parts) (*Service, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+httpserver.LivePath, httpserver.Live)
 	mux.Handle("GET "+httpserver.ReadyPath, httpserver.Ready(parts.Checks...))
-	server, err := httpserver.New(config.Port, mux, serverDrain, parts.Log)
+	server, err := httpserver.New(config.Port, httpserver.CORS(config.CORSOrigins, mux), serverDrain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -34,9 +35,9 @@ func TestConfigHasDefaults(t *testing.T) {
 	want := aggregator.Config{
 		Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Topic: "increments",
 		Subscription: "increments-aggregator", DeadLetterTopic: "increments-dead-letter",
-		Window: time.Second, CommitDocuments: 1000, BufferBytes: 128 << 20,
+		Window: time.Second, CommitDocuments: 1000, BufferBytes: 128 << 20, CORSOrigins: []string{"*"},
 	}
-	if c != want {
+	if !reflect.DeepEqual(c, want) {
 		t.Errorf("config = %+v, want %+v", c, want)
 	}
 }
@@ -45,6 +46,7 @@ func TestConfigReportsEveryFaultAtOnce(t *testing.T) {
 	t.Parallel()
 	wrong := map[string]string{
 		"GOOGLE_CLOUD_PROJECT": "p", "PORT": "70000", "WINDOW": "1ms", "COMMIT_DOCUMENTS": "0", "BUFFER_BYTES": "1", "LOG_LEVEL": "loud",
+		"CORS_ORIGINS": "example.com",
 	}
 	err := environment.Load(wrong, new(aggregator.Config))
 	for name := range wrong {

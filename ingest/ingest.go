@@ -36,6 +36,9 @@ type Config struct {
 	// PendingBytes bounds the bytes pending or being published, as they are in messages: 1 MiB or more. An increment
 	// takes some 20; beyond the bound requests are answered 503. The process needs about three times as much.
 	PendingBytes int `env:"PENDING_BYTES" envDefault:"67108864"`
+	// CORSOrigins are the origins whose pages may use the service from a browser: * for all, else a list such as
+	// https://example.com,http://localhost:3000, of 100 at most. Programs other than browsers ask nobody.
+	CORSOrigins []string `env:"CORS_ORIGINS" envDefault:"*"`
 }
 
 // Validate returns every setting that is out of bounds, joined.
@@ -55,6 +58,7 @@ func (c *Config) Validate() error {
 	check(c.Topic != "", "INCREMENTS_TOPIC", "a topic's id")
 	check(c.Partitions >= 1 && c.Partitions <= increment.MaxPartitions, "PARTITIONS", fmt.Sprintf("1 to %d", increment.MaxPartitions))
 	check(c.PendingBytes >= batching.MaxAdd, "PENDING_BYTES", fmt.Sprintf("%d or more: the largest request", batching.MaxAdd))
+	check(httpserver.ValidateOrigins(c.CORSOrigins) == nil, "CORS_ORIGINS", httpserver.ErrOrigins.Error())
 	return errors.Join(faults...)
 }
 
@@ -80,7 +84,8 @@ type Service struct {
 // New makes an ingest with valid settings and binds its port. What is posted before Run waits for it.
 func New(config Config, parts Parts) (*Service, error) {
 	batcher := batching.New(parts.Publisher, config.Partitions, config.PendingBytes, parts.Log)
-	server, err := httpserver.New(config.Port, api.New(batcher, parts.Checks, parts.Log), drain, parts.Log)
+	handler := api.New(batcher, parts.Checks, parts.Log)
+	server, err := httpserver.New(config.Port, httpserver.CORS(config.CORSOrigins, handler), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}

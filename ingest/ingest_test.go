@@ -263,8 +263,9 @@ func TestDefaults(t *testing.T) {
 	}
 	want := ingest.Config{
 		Project: "test", Port: 8080, LogLevel: "info", Topic: "increments", Partitions: 16, PendingBytes: 64 << 20,
+		CORSOrigins: []string{"*"},
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults = %+v, want %+v", got, want)
 	}
 }
@@ -278,6 +279,7 @@ func TestEveryFaultOfTheSettingsIsReported(t *testing.T) {
 		"LOG_LEVEL":            {"loud"},
 		"PARTITIONS":           {"0", "-1", "4097", "many"},
 		"PENDING_BYTES":        {"0", "-1", "1048575"},
+		"CORS_ORIGINS":         {"example.com", "*,https://example.com"},
 	} {
 		for _, value := range values {
 			variables := map[string]string{"GOOGLE_CLOUD_PROJECT": "test"}

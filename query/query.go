@@ -42,6 +42,9 @@ type Config struct {
 	// integers, rising, separated by commas. One that is added later recognizes those who have already passed it; one that
 	// is taken off stays in what was recognized. Each is a query a second while anything is being counted.
 	RecognitionTiers []int64 `env:"RECOGNITION_TIERS" envDefault:"3"`
+	// CORSOrigins are the origins whose pages may use the service from a browser: * for all, else a list such as
+	// https://example.com,http://localhost:3000, of 100 at most. Programs other than browsers ask nobody.
+	CORSOrigins []string `env:"CORS_ORIGINS" envDefault:"*"`
 }
 
 // Validate returns every setting that is out of bounds, joined.
@@ -65,6 +68,7 @@ func (c *Config) Validate() error {
 	check(c.RecognitionsTopic != "", "RECOGNITIONS_TOPIC", "a topic's id")
 	err = recognition.ValidateTiers(c.RecognitionTiers)
 	check(err == nil, "RECOGNITION_TIERS", recognition.ErrTiers.Error())
+	check(httpserver.ValidateOrigins(c.CORSOrigins) == nil, "CORS_ORIGINS", httpserver.ErrOrigins.Error())
 	return errors.Join(faults...)
 }
 
@@ -111,7 +115,8 @@ func New(config Config, parts Parts) (*Service, error) {
 		Moved: activity.Moved(), Log: parts.Log,
 	})
 	checks := append(slices.Clone(parts.Checks), httpserver.Check{Name: "view", Check: refresher.Check})
-	server, err := httpserver.New(config.Port, api.New(refresher, parts.Contributors, checks, parts.Log), drain, parts.Log)
+	handler := api.New(refresher, parts.Contributors, checks, parts.Log)
+	server, err := httpserver.New(config.Port, httpserver.CORS(config.CORSOrigins, handler), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}

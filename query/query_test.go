@@ -35,7 +35,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	want := query.Config{
 		Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Refresh: 500 * time.Millisecond,
-		RecognitionsTopic: "recognitions", RecognitionTiers: []int64{3},
+		RecognitionsTopic: "recognitions", RecognitionTiers: []int64{3}, CORSOrigins: []string{"*"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("config = %+v, want %+v", got, want)
@@ -44,7 +44,7 @@ func TestConfigDefaults(t *testing.T) {
 
 // valid returns settings without fault, after a change.
 func valid(change func(*query.Config)) query.Config {
-	c := query.Config{Project: "p", Database: "d", Refresh: time.Second, RecognitionsTopic: "t", RecognitionTiers: []int64{3}}
+	c := query.Config{Project: "p", Database: "d", Refresh: time.Second, RecognitionsTopic: "t", RecognitionTiers: []int64{3}, CORSOrigins: []string{"*"}}
 	if change != nil {
 		change(&c)
 	}
@@ -74,10 +74,10 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		"emulators":     {valid(func(c *query.Config) { c.FirestoreEmulatorHost, c.PubSubEmulatorHost = "localhost:8081", "[::1]:8085" }), nil},
 		"several tiers": {valid(func(c *query.Config) { c.RecognitionTiers = []int64{3, 10, 100} }), nil},
 		"falling tiers": {valid(func(c *query.Config) { c.RecognitionTiers = []int64{10, 3} }), []string{"RECOGNITION_TIERS"}},
-		"nothing set":   {query.Config{}, []string{"GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "REFRESH", "RECOGNITIONS_TOPIC", "RECOGNITION_TIERS"}},
+		"nothing set":   {query.Config{}, []string{"GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "REFRESH", "RECOGNITIONS_TOPIC", "RECOGNITION_TIERS", "CORS_ORIGINS"}},
 		"all of it wrong": {
-			query.Config{PubSubEmulatorHost: "localhost", FirestoreEmulatorHost: "localhost", Port: 65536, LogLevel: "loud", Refresh: time.Hour, RecognitionTiers: []int64{0}},
-			[]string{"GOOGLE_CLOUD_PROJECT", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "FIRESTORE_DATABASE", "PORT", "LOG_LEVEL", "REFRESH", "RECOGNITIONS_TOPIC", "RECOGNITION_TIERS"},
+			query.Config{PubSubEmulatorHost: "localhost", FirestoreEmulatorHost: "localhost", Port: 65536, LogLevel: "loud", Refresh: time.Hour, RecognitionTiers: []int64{0}, CORSOrigins: []string{"*", "*"}},
+			[]string{"GOOGLE_CLOUD_PROJECT", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "FIRESTORE_DATABASE", "PORT", "LOG_LEVEL", "REFRESH", "RECOGNITIONS_TOPIC", "RECOGNITION_TIERS", "CORS_ORIGINS"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

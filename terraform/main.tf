@@ -31,6 +31,7 @@ module "ingest" {
     INCREMENTS_TOPIC     = google_pubsub_topic.increments.name
     PARTITIONS           = var.settings.partitions
     PENDING_BYTES        = var.settings.pending_bytes
+    CORS_ORIGINS         = join(",", var.settings.cors_origins)
   }
 
   depends_on = [google_pubsub_topic_iam_member.this]
@@ -59,6 +60,7 @@ module "aggregator" {
     WINDOW                  = var.settings.window
     COMMIT_DOCUMENTS        = var.settings.commit_documents
     BUFFER_BYTES            = var.settings.buffer_bytes
+    CORS_ORIGINS            = join(",", var.settings.cors_origins)
   }
 
   # It asks for the subscription's settings once, at its start.
@@ -90,6 +92,7 @@ module "query" {
     REFRESH              = var.settings.refresh
     RECOGNITION_TIERS    = join(",", var.settings.recognition_tiers)
     RECOGNITIONS_TOPIC   = google_pubsub_topic.recognitions.name
+    CORS_ORIGINS         = join(",", var.settings.cors_origins)
   }
 
   depends_on = [google_pubsub_topic_iam_member.this, google_project_iam_member.database]

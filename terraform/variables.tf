@@ -44,14 +44,15 @@ variable "database_location" {
 variable "settings" {
   description = "Settings that the services read from their environment. Each service's Config says what they mean."
   type = object({
-    log_level         = optional(string, "info")    # above info, the metric accrue_increments has no lines to sum
-    partitions        = optional(number, 16)        # ingest: messages of a publish, and checkpoints of some 20,000 tags
-    pending_bytes     = optional(number, 67108864)  # ingest: what waits to be published; beyond it, 503
-    window            = optional(string, "1s")      # aggregator: one write a tag and window
-    commit_documents  = optional(number, 1000)      # aggregator: documents of one Commit
-    buffer_bytes      = optional(number, 134217728) # aggregator: messages in memory
-    refresh           = optional(string, "500ms")   # query: time between two reads of the checkpoints
-    recognition_tiers = optional(list(number), [3]) # query: contributions that are recognized
+    log_level         = optional(string, "info")      # above info, the metric accrue_increments has no lines to sum
+    partitions        = optional(number, 16)          # ingest: messages of a publish, and checkpoints of some 20,000 tags
+    pending_bytes     = optional(number, 67108864)    # ingest: what waits to be published; beyond it, 503
+    window            = optional(string, "1s")        # aggregator: one write a tag and window
+    commit_documents  = optional(number, 1000)        # aggregator: documents of one Commit
+    buffer_bytes      = optional(number, 134217728)   # aggregator: messages in memory
+    refresh           = optional(string, "500ms")     # query: time between two reads of the checkpoints
+    recognition_tiers = optional(list(number), [3])   # query: contributions that are recognized
+    cors_origins      = optional(list(string), ["*"]) # all: whose pages may use the services from a browser
   })
   default = {}
 
@@ -77,6 +78,14 @@ variable "settings" {
       alltrue([for i, t in var.settings.recognition_tiers : t >= 1 && floor(t) == t && (i == 0 || t > var.settings.recognition_tiers[max(i - 1, 0)])])
     )
     error_message = "recognition_tiers are 1 to 20 whole numbers, positive and rising."
+  }
+  validation {
+    condition = (
+      join(",", var.settings.cors_origins) == "*" ||
+      length(var.settings.cors_origins) >= 1 && length(var.settings.cors_origins) <= 100 &&
+      alltrue([for o in var.settings.cors_origins : can(regex("^https?://[^/*,@?# ]+$", o))])
+    )
+    error_message = "cors_origins is [\"*\"], or 1 to 100 origins such as https://example.com, without a path."
   }
 }
 

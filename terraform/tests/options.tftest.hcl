@@ -130,7 +130,7 @@ run "sizes" {
     ingest     = { cpu = "2", memory = "1Gi", min_instances = 2, max_instances = 100, concurrency = 1000, cpu_idle = false }
     aggregator = { cpu = "2", memory = "2Gi", instances = 2 }
     query      = { min_instances = 2, max_instances = 50 }
-    settings   = { partitions = 64, window = "2s", refresh = "1s", recognition_tiers = [3, 10, 100], pending_bytes = 268435456, log_level = "warn" }
+    settings   = { partitions = 64, window = "2s", refresh = "1s", recognition_tiers = [3, 10, 100], pending_bytes = 268435456, log_level = "warn", cors_origins = ["https://example.com", "http://localhost:3000"] }
   }
 
   assert {
@@ -147,7 +147,11 @@ run "sizes" {
       one([for e in module.ingest.container.env : e.value if e.name == "PENDING_BYTES"]) == "268435456" &&
       one([for e in module.aggregator.container.env : e.value if e.name == "WINDOW"]) == "2s" &&
       one([for e in module.query.container.env : e.value if e.name == "REFRESH"]) == "1s" &&
-      one([for e in module.query.container.env : e.value if e.name == "RECOGNITION_TIERS"]) == "3,10,100"
+      one([for e in module.query.container.env : e.value if e.name == "RECOGNITION_TIERS"]) == "3,10,100" &&
+      alltrue([
+        for container in [module.ingest.container, module.aggregator.container, module.query.container] :
+        one([for e in container.env : e.value if e.name == "CORS_ORIGINS"]) == "https://example.com,http://localhost:3000"
+      ])
     )
     error_message = "A setting does not reach its program."
   }

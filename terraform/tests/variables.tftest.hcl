@@ -55,6 +55,14 @@ run "no_tiers" {
   expect_failures = [var.settings]
 }
 
+run "an_origin_with_a_path" {
+  command = plan
+  variables {
+    settings = { cors_origins = ["https://example.com/"] }
+  }
+  expect_failures = [var.settings]
+}
+
 run "more_pending_than_memory" {
   command = plan
   variables {

@@ -23,21 +23,24 @@ type running interface {
 	Run(context.Context) error
 }
 
+const page = "https://example.com"
+
 // start makes each service on a broker and a store in memory and runs it until the test ends.
 func start(t *testing.T) map[string]running {
 	t.Helper()
+	origins := []string{page}
 	increments, store, log := brokermemory.NewTopic(), storememory.New(), zerolog.Nop()
-	taking, err := ingest.New(ingest.Config{Partitions: 1, PendingBytes: 1 << 20}, ingest.Parts{Publisher: increments, Log: log})
+	taking, err := ingest.New(ingest.Config{Partitions: 1, PendingBytes: 1 << 20, CORSOrigins: origins}, ingest.Parts{Publisher: increments, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	counting, err := aggregator.New(aggregator.Config{Window: time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20}, aggregator.Parts{
+	counting, err := aggregator.New(aggregator.Config{Window: time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20, CORSOrigins: origins}, aggregator.Parts{
 		Source: increments.Subscribe(aggregator.AckDeadline), Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reading, err := query.New(query.Config{Refresh: 50 * time.Millisecond, RecognitionTiers: []int64{3}}, query.Parts{
+	reading, err := query.New(query.Config{Refresh: 50 * time.Millisecond, RecognitionTiers: []int64{3}, CORSOrigins: origins}, query.Parts{
 		Checkpoints: store, Contributors: store, Recognitions: store, Events: brokermemory.NewTopic(), Log: log,
 	})
 	if err != nil {
@@ -76,6 +79,31 @@ func TestTheServicesServeWhatIsProbed(t *testing.T) {
 			// Query may not have read yet: it says so, which is an answer.
 			if response.StatusCode != http.StatusOK && (path == httpserver.LivePath || response.StatusCode != http.StatusServiceUnavailable) {
 				t.Errorf("GET %s of %s = %d", path, name, response.StatusCode)
+			}
+		}
+	}
+}
+
+// Whose pages may read is one setting for all services: an aggregator's metrics are read by a page like totals are.
+func TestEveryServiceAnswersThePagesThatItIsToldOf(t *testing.T) {
+	t.Parallel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for name, service := range start(t) {
+		for origin, want := range map[string]string{page: page, "https://elsewhere.org": ""} {
+			for _, path := range []string{httpserver.LivePath, "/nothing"} {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", service.Port(), path), http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Origin", origin)
+				response, err := client.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = response.Body.Close()
+				if got := response.Header.Get("Access-Control-Allow-Origin"); got != want {
+					t.Errorf("GET %s of %s from %s: Access-Control-Allow-Origin is %q, want %q", path, name, origin, got, want)
+				}
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 	"github.com/rs/zerolog"
@@ -77,7 +78,10 @@ func recovery(log zerolog.Logger) gin.HandlerFunc {
 			if c.Writer.Written() {
 				panic(http.ErrAbortHandler) // cut the connection: half an answer must not look whole
 			}
-			clear(c.Writer.Header()) // of the answer that was being made
+			// What is there is of the answer that was being made, but for what lets a page read this one.
+			maps.DeleteFunc(c.Writer.Header(), func(name string, _ []string) bool {
+				return name != "Vary" && !strings.HasPrefix(name, "Access-Control-")
+			})
 			problem.New(http.StatusInternalServerError, "the answer could not be made").Write(c.Writer)
 			c.Abort()
 		}()

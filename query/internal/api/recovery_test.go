@@ -36,7 +36,12 @@ func TestAPanicIsAnswered500AndLoggedWithItsStack(t *testing.T) {
 	t.Parallel()
 	w, log, onward := panicking(t, "out of cheese", func(c *gin.Context) {
 		c.Writer.Header().Set("ETag", `"of the answer that never came"`)
+		c.Writer.Header().Set("Access-Control-Allow-Origin", "*")
+		c.Writer.Header().Set("Vary", "Origin")
 	})
+	if w.Header().Get("Access-Control-Allow-Origin") != "*" || w.Header().Get("Vary") != "Origin" {
+		t.Errorf("a page could not read the answer: %v", w.Header())
+	}
 	if w.Code != http.StatusInternalServerError || w.Header().Get("Content-Type") != problem.ContentType || onward != nil {
 		t.Errorf("%d %v, then %v, want a 500 problem", w.Code, w.Header(), onward)
 	}

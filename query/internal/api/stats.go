@@ -62,7 +62,7 @@ func (s *stats) answer(c *gin.Context) {
 		body, etag, compressed = nil, "W/"+etag, true
 	}
 	h.Set("ETag", etag)
-	h.Set("Vary", "Accept-Encoding")
+	h.Add("Vary", "Accept-Encoding")
 	h.Set("Cache-Control", "no-cache") // keep it, and ask each time whether it still holds
 	h.Set(asOfHeader, asOf.UTC().Format(asOfFormat))
 	if matches(c.Request.Header.Values("If-None-Match"), latest.etag) {

@@ -141,7 +141,7 @@ func (t *tags) answer(c *gin.Context, body []byte, asOf time.Time) {
 	etag := fmt.Sprintf(`"%016x"`, xxhash.Sum64(body))
 	h.Set("ETag", "W/"+etag)
 	h.Set("Cache-Control", "no-cache")
-	h.Set("Vary", "Accept-Encoding")
+	h.Add("Vary", "Accept-Encoding")
 	h.Set(asOfHeader, formatTime(asOf))
 	if matches(c.Request.Header.Values("If-None-Match"), etag) {
 		c.Status(http.StatusNotModified)
