@@ -28,7 +28,7 @@ resource "google_firestore_field" "unindexed" {
 }
 
 # On for what pkg/store/firestore asks by one field: contributors listed by their contributions, either way; recognitions that
-# are pending, and how many there are of a tier. None of these follows a time.
+# are pending, and how many there are of a tier. None of these follows a time; the index `latest` says how it may.
 resource "google_firestore_field" "queried" {
   for_each = {
     "contributors/contributions" = ["ASCENDING", "DESCENDING"]
@@ -64,6 +64,22 @@ resource "google_firestore_index" "due" {
   fields {
     field_path = "contributions"
     order      = "ASCENDING"
+  }
+}
+
+# The latest recognitions. The shard before the time keeps the index from having one end that grows.
+resource "google_firestore_index" "latest" {
+  database    = google_firestore_database.this.name
+  collection  = "recognitions"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path = "shard"
+    order      = "ASCENDING"
+  }
+  fields {
+    field_path = "recognized_at"
+    order      = "DESCENDING"
   }
 }
 

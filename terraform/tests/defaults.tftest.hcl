@@ -92,6 +92,10 @@ run "defaults" {
     error_message = "The index that recognition asks is not the one that it needs."
   }
   assert {
+    condition     = google_firestore_index.latest.collection == "recognitions" && [for f in google_firestore_index.latest.fields : "${f.field_path} ${f.order}"] == ["shard ASCENDING", "recognized_at DESCENDING"]
+    error_message = "The index that the latest recognitions are read by is not the one that it needs, or follows a time alone."
+  }
+  assert {
     condition = keys(google_firestore_field.expiring) == ["keys", "minutes"] && alltrue([
       for name, f in google_firestore_field.expiring :
       f.field == "expire_at" && length(f.ttl_config) == 1 && length(f.index_config[0].indexes) == 0 && contains(keys(google_firestore_field.unindexed), name)

@@ -15,6 +15,7 @@ const (
 	above   = firestorepb.StructuredQuery_FieldFilter_GREATER_THAN
 	atLeast = firestorepb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL
 	below   = firestorepb.StructuredQuery_FieldFilter_LESS_THAN
+	in      = firestorepb.StructuredQuery_FieldFilter_IN
 
 	fieldName = "__name__"
 )

@@ -12,12 +12,17 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// What recognitions are queried by needs these indexes, and no others: state, ascending (Pending), and tier, ascending
-// (CountRecognized). Neither follows a time, so neither caps the rate at which recognitions can be made; Pending is in
-// the order of ids for that reason, and leaves it to its caller which are old.
+// What recognitions are queried by needs these indexes, and no others:
+//
+//   - state, ascending: Pending, which is in the order of ids and leaves it to its caller which are old.
+//   - tier, ascending: CountRecognized.
+//   - (shard, recognized_at), descending by the latter: Latest. An index on the time alone would cap the rate at which
+//     recognitions can be made near 500 a second (https://cloud.google.com/firestore/docs/solutions/shard-timestamp): with
+//     the shard before it there are as many ends that grow as there are shards.
 
 // The fields of a recognition, beside contributions: the event, whether it is published, and times by Firestore's clock.
 const (
@@ -28,10 +33,16 @@ const (
 	fieldCreatedAt       = "created_at"
 	fieldClaimedAt       = "claimed_at"
 	fieldSentAt          = "sent_at"
+	fieldShard           = "shard"
 
 	statePending = "pending"
 	stateSent    = "sent"
 )
+
+// recognitionShards is how many ends the index by time has: recognitions can be made at some 500 a second for each. Latest
+// looks at all of them, in one query, and is billed for what it returns. A document without a shard, or with one beyond
+// these, is never among the latest: the number can be raised, and not lowered.
+const recognitionShards = 8
 
 // maxBatchWrite is how many documents one BatchWrite changes (https://cloud.google.com/firestore/quotas).
 const maxBatchWrite = 500
@@ -41,17 +52,19 @@ const maxBatchWrite = 500
 // was made before, and store.ErrNotFound for a contributor that does not exist. After any other error the outcome is
 // unknown. Since the client tries again underneath, a recognition that this very call has made can be ErrExists too.
 func (c *Client) Recognize(ctx context.Context, r store.Recognition) error {
+	id := store.RecognitionID(r.Contributor, r.Tier)
 	err := c.commit(ctx,
 		&firestorepb.Write{
 			CurrentDocument: exists(false),
 			Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
-				Name: c.name(store.Recognitions, store.RecognitionID(r.Contributor, r.Tier)),
+				Name: c.name(store.Recognitions, id),
 				Fields: map[string]*firestorepb.Value{
 					fieldContributor:     text(r.Contributor),
 					fieldRecognitionTier: integer(r.Tier),
 					fieldContributions:   integer(r.Contributions),
 					fieldRecognizedAt:    timestamp(r.RecognizedAt),
 					fieldState:           text(statePending),
+					fieldShard:           integer(int64(increment.Partition(id, recognitionShards))),
 				},
 			}},
 			UpdateTransforms: []*firestorepb.DocumentTransform_FieldTransform{now(fieldCreatedAt)},
@@ -111,6 +124,33 @@ func (c *Client) commit(ctx context.Context, writes ...*firestorepb.Write) error
 	default:
 		return classify("commit", err)
 	}
+}
+
+// Latest returns up to limit recognitions, the latest first and of one time those with the higher document id, and the time
+// of the read.
+func (c *Client) Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error) {
+	shards := make([]*firestorepb.Value, recognitionShards)
+	for i := range shards {
+		shards[i] = integer(int64(i))
+	}
+	var latest []store.Recognition
+	last, err := c.query(ctx, &firestorepb.StructuredQuery{
+		From: from(store.Recognitions),
+		Where: where(fieldShard, in, &firestorepb.Value{ValueType: &firestorepb.Value_ArrayValue{
+			ArrayValue: &firestorepb.ArrayValue{Values: shards},
+		}}),
+		OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldRecognizedAt, true), by(fieldName, true)},
+		Limit:   limitOf(limit),
+	}, func(doc *firestorepb.Document) error {
+		if r, ok := recognitionOf(doc); ok {
+			latest = append(latest, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("read the latest recognitions: %w", err)
+	}
+	return latest, last.GetReadTime().AsTime(), nil
 }
 
 // Pending returns up to limit recognitions that are pending, those after one that an earlier page ended with (the zero

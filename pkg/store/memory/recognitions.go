@@ -216,6 +216,25 @@ func (s *Store) raise(id string, tier int64) error {
 	return nil
 }
 
+// Latest returns up to limit recognitions, the latest first and of one time those with the higher document id, and the time
+// of the read.
+func (s *Store) Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, time.Time{}, fmt.Errorf("read the latest recognitions: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	latest := make([]store.Recognition, 0, len(s.recognitions))
+	for _, r := range s.recognitions {
+		latest = append(latest, r.Recognition)
+	}
+	slices.SortFunc(latest, func(a, b store.Recognition) int {
+		return cmp.Or(b.RecognizedAt.Compare(a.RecognizedAt),
+			strings.Compare(store.RecognitionID(b.Contributor, b.Tier), store.RecognitionID(a.Contributor, a.Tier)))
+	})
+	return latest[:min(limit, len(latest))], s.tick(), nil
+}
+
 // Pending returns up to limit recognitions that are pending, those after one that an earlier page ended with (the zero
 // value: from the first), in the order of their document ids, and the time of the read.
 func (s *Store) Pending(

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ func recognitionTests() map[string]func(*testing.T, Store) {
 		"contributors from outside are recognized each for themselves":       recognizesOutsiders,
 		"a pending recognition is found until it is marked sent":             pending,
 		"pending recognitions come in pages":                                 pendingPages,
+		"the latest recognitions come first":                                 latest,
 		"a pending recognition is claimed by one":                            claimRace,
 		"a claim on an old state fails, and others with it do not":           claimsEachForItself,
 		"marking what is marked or gone is no fault":                         marksTwice,
@@ -324,6 +326,39 @@ func pendingPages(t *testing.T, s Store) {
 	}
 }
 
+func latest(t *testing.T, s Store) {
+	wantLatest(t, s, 10)
+	var ids []string
+	for i := range 40 {
+		ids = append(ids, fmt.Sprintf("c%02d", i))
+	}
+	contribute(t, s, 5, ids...)
+	var want []store.Recognition
+	for i, id := range ids {
+		r := recognitionOf(id, 3)
+		r.RecognizedAt = at.Add(time.Duration(i*7%len(ids)/2) * time.Second) // two at each time, in no order
+		want = append(want, r)
+	}
+	recognize(t, s, want...)
+	if err := s.MarkSent(t.Context(), want[:20]); err != nil { // sent or not, it is recognized
+		t.Fatal(err)
+	}
+	slices.SortFunc(want, func(a, b store.Recognition) int {
+		return cmp.Or(b.RecognizedAt.Compare(a.RecognizedAt), strings.Compare(b.Contributor, a.Contributor))
+	})
+	for _, limit := range []int{1, 7, 40, 100} {
+		wantLatest(t, s, limit, want[:min(limit, len(want))]...)
+	}
+}
+
+func wantLatest(t *testing.T, s Store, limit int, want ...store.Recognition) {
+	t.Helper()
+	got, asOf, err := s.Latest(t.Context(), limit)
+	if err != nil || !slices.Equal(got, want) || time.Since(asOf).Abs() > time.Minute {
+		t.Errorf("Latest(%d) = %+v as of %v, %v\nwant %+v", limit, got, asOf, err, want)
+	}
+}
+
 func claimRace(t *testing.T, s Store) {
 	contribute(t, s, 5, "ada", "bob")
 	recognize(t, s, recognitionOf("ada", 3), recognitionOf("ada", 5), recognitionOf("bob", 3))
@@ -509,6 +544,7 @@ func refusesLateRecognition(t *testing.T, s Store) {
 		"MarkSent":        func() error { return s.MarkSent(ctx, []store.Recognition{recognitionOf("ada", 3)}) },
 		"Claim":           func() error { _, err := s.Claim(ctx, found); return err },
 		"Pending":         func() error { _, _, err := s.Pending(ctx, store.Recognition{}, 1); return err },
+		"Latest":          func() error { _, _, err := s.Latest(ctx, 1); return err },
 		"Due":             func() error { _, err := s.Due(ctx, 0, 3, 1); return err },
 		"Standing":        func() error { _, err := s.Standing(ctx, "ada"); return err },
 		"Contributors":    func() error { _, _, err := s.Contributors(ctx, store.ByID, store.Contributor{}, 1); return err },

@@ -34,6 +34,7 @@ type Store interface {
 	Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error)
 	Recognize(ctx context.Context, r store.Recognition) error
 	Raise(ctx context.Context, contributor string, tier int64) error
+	Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error)
 	Pending(ctx context.Context, after store.Recognition, limit int) ([]store.PendingRecognition, time.Time, error)
 	Claim(ctx context.Context, pending []store.PendingRecognition) ([]store.PendingRecognition, error)
 	MarkSent(ctx context.Context, sent []store.Recognition) error

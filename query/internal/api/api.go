@@ -60,6 +60,7 @@ func New(views Views, store Contributors, checks []httpserver.Check, log zerolog
 	contributors := newContributors(store, log)
 	router.Match(read, "/contributors", contributors.list)
 	router.Match(read, "/contributors/:id", contributors.one)
+	router.Match(read, "/recognitions", (&recognitions{store: contributors}).list)
 	return router
 }
 

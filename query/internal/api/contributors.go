@@ -24,6 +24,8 @@ type Contributors interface {
 	Standing(ctx context.Context, contributor string) (store.Standing, error)
 	// Contributors returns a page in an order: up to limit of those after one, and the time of the read.
 	Contributors(ctx context.Context, order store.Order, after store.Contributor, limit int) ([]store.Contributor, time.Time, error)
+	// Latest returns up to limit recognitions, the latest first, and the time of the read.
+	Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error)
 }
 
 const (
@@ -170,7 +172,7 @@ func (s *contributors) refuse(c *gin.Context, err error) {
 		return
 	}
 	if c.Request.Context().Err() == nil { // else it is the client who has gone
-		s.log.Warn().Err(err).Str("path", c.FullPath()).Msg("cannot read contributors")
+		s.log.Warn().Err(err).Str("path", c.FullPath()).Msg("cannot read contributors or recognitions")
 	}
 	problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
 }

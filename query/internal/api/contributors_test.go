@@ -309,6 +309,10 @@ func (s *hangingStore) Contributors(ctx context.Context, _ store.Order, _ store.
 	return nil, time.Time{}, s.hang(ctx)
 }
 
+func (s *hangingStore) Latest(ctx context.Context, _ int) ([]store.Recognition, time.Time, error) {
+	return nil, time.Time{}, s.hang(ctx)
+}
+
 func TestAStoreThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -320,7 +324,7 @@ func TestAStoreThatDoesNotAnswerIsGivenUp(t *testing.T) {
 			requests.Go(func() {
 				w := &silentWriter{header: make(http.Header)}
 				r := newRequest(t)
-				r.URL.Path = []string{"/contributors", "/contributors/ada"}[i%2]
+				r.URL.Path = []string{"/contributors", "/contributors/ada", "/recognitions"}[i%3]
 				began := time.Now()
 				handler.ServeHTTP(w, r)
 				if w.status != http.StatusServiceUnavailable || w.header.Get("Retry-After") == "" || time.Since(began) > 3*time.Second {

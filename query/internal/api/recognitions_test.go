@@ -1,0 +1,123 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/store/memory"
+	"github.com/accrue/accrue/query/internal/api"
+)
+
+type latest struct {
+	Recognitions []struct {
+		Contributor   string    `json:"contributor"`
+		Tier          int64     `json:"tier"`
+		Contributions int64     `json:"contributions"`
+		RecognizedAt  time.Time `json:"recognized_at"`
+	} `json:"recognitions"`
+	AsOf  time.Time `json:"as_of"`
+	LagMS *int64    `json:"lag_ms"`
+}
+
+// recognized makes a store with n recognitions, the first of them the latest, an hour each before the next.
+func recognized(t *testing.T, n int) *memory.Store {
+	t.Helper()
+	s := memory.New()
+	commit := store.Commit{Next: (&store.State{}).Checkpoint.Next(start, time.Hour, nil, nil)}
+	for i := range n {
+		commit.Contributors = append(commit.Contributors, store.Contributions{Contributor: fmt.Sprint(i), Contributions: 4})
+	}
+	if _, err := s.Commit(t.Context(), commit); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		r := store.Recognition{Contributor: fmt.Sprint(i), Tier: 3, Contributions: 4, RecognizedAt: start.Add(-time.Duration(i) * time.Hour)}
+		if err := s.Recognize(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func TestTheLatestRecognitionsComeFirst(t *testing.T) {
+	t.Parallel()
+	address := serveContributors(t, recognized(t, 120))
+	for path, want := range map[string]int{"": 20, "?page_size=1": 1, "?page_size=100": 100} {
+		got := request(t, http.MethodGet, address+"/recognitions"+path)
+		const first = `{"recognitions":[{"contributor":"0","tier":3,"contributions":4,"recognized_at":"2026-11-23T06:00:00.123Z"}`
+		if !strings.HasPrefix(got.body, first) || got.header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %.200s\nwant %s…", path, got.body, first)
+		}
+		body := decode[latest](t, got)
+		if len(body.Recognitions) != want || time.Since(body.AsOf).Abs() > time.Minute || body.LagMS == nil || *body.LagMS < 0 {
+			t.Errorf("%s: %d recognitions as of %v, %v ms ago, want %d", path, len(body.Recognitions), body.AsOf, body.LagMS, want)
+		}
+		for i, r := range body.Recognitions {
+			if r.Contributor != fmt.Sprint(i) {
+				t.Errorf("%s: number %d is %+v", path, i, r)
+			}
+		}
+	}
+	for _, query := range []string{"page_size=0", "page_size=101", "page_size=x", "page_size=1&page_size=2", "page_token=x"} {
+		wantProblem(t, request(t, http.MethodGet, address+"/recognitions?"+query), http.StatusBadRequest)
+	}
+	if got := request(t, http.MethodGet, serveContributors(t, memory.New())+"/recognitions"); !strings.HasPrefix(got.body, `{"recognitions":[],`) {
+		t.Errorf("of nobody: %s", got.body)
+	}
+}
+
+// countingStore counts the reads of the latest recognitions.
+type countingStore struct {
+	*memory.Store
+	reads atomic.Int64
+}
+
+func (s *countingStore) Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error) {
+	s.reads.Add(1)
+	return s.Store.Latest(ctx, limit)
+}
+
+func TestRequestsOfOneSecondShareARead(t *testing.T) {
+	t.Parallel()
+	s := &countingStore{Store: recognized(t, 40)}
+	synctest.Test(t, func(t *testing.T) {
+		handler := api.New(empty(), s, nil, zerolog.Nop())
+		ask := func(query string, wantReads int64) {
+			t.Helper()
+			w, r := &silentWriter{header: make(http.Header)}, newRequest(t)
+			r.URL.Path, r.URL.RawQuery = "/recognitions", query
+			handler.ServeHTTP(w, r)
+			if got := s.reads.Load(); got != wantReads {
+				t.Errorf("?%s: %d reads so far, want %d", query, got, wantReads)
+			}
+		}
+		ask("page_size=10", 1)
+		ask("page_size=10", 1)
+		ask("page_size=5", 1)
+		ask("page_size=30", 2) // more than was read
+		ask("page_size=10", 2)
+		time.Sleep(time.Second)
+		ask("page_size=10", 3)
+	})
+}
+
+func TestRecognitionsThatCannotBeReadAreAProblem(t *testing.T) {
+	t.Parallel()
+	wantProblem(t, request(t, http.MethodGet, serveContributors(t, silentStore{})+"/recognitions"), http.StatusServiceUnavailable)
+}
+
+// silentStore does not know the latest recognitions.
+type silentStore struct{ *memory.Store }
+
+func (silentStore) Latest(context.Context, int) ([]store.Recognition, time.Time, error) {
+	return nil, time.Time{}, context.DeadlineExceeded
+}
