@@ -15,6 +15,7 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/logging"
 )
 
 // AckDeadline is the lease of the subscription that the aggregator makes against an emulator, and that deployments set:
@@ -65,8 +66,8 @@ func (c *Config) Validate() error {
 	check(c.Window >= 50*time.Millisecond && c.Window <= 20*time.Second, "WINDOW", "50ms to 20s: below the lease of 60s")
 	check(c.CommitDocuments >= 1 && c.CommitDocuments <= 5000, "COMMIT_DOCUMENTS", "1 to 5000")
 	check(c.BufferBytes >= 1<<20, "BUFFER_BYTES", "1048576 or more")
-	_, err := zerolog.ParseLevel(c.LogLevel)
-	check(err == nil, "LOG_LEVEL", "debug, info, warn or error")
+	_, ok := logging.Level(c.LogLevel)
+	check(ok, "LOG_LEVEL", "debug, info, warn or error")
 	check(httpserver.ValidateOrigins(c.CORSOrigins) == nil, "CORS_ORIGINS", httpserver.ErrOrigins.Error())
 	return errors.Join(faults...)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/logging"
 )
 
 // Config is ingest's settings, read from the environment.
@@ -53,8 +54,8 @@ func (c *Config) Validate() error {
 	_, _, err := net.SplitHostPort(c.PubSubEmulatorHost)
 	check(err == nil || c.PubSubEmulatorHost == "", "PUBSUB_EMULATOR_HOST", "host:port")
 	check(c.Port >= 0 && c.Port <= 65535, "PORT", "0 to 65535")
-	_, err = zerolog.ParseLevel(c.LogLevel)
-	check(err == nil, "LOG_LEVEL", "debug, info, warn or error")
+	_, ok := logging.Level(c.LogLevel)
+	check(ok, "LOG_LEVEL", "debug, info, warn or error")
 	check(c.Topic != "", "INCREMENTS_TOPIC", "a topic's id")
 	check(c.Partitions >= 1 && c.Partitions <= increment.MaxPartitions, "PARTITIONS", fmt.Sprintf("1 to %d", increment.MaxPartitions))
 	check(c.PendingBytes >= batching.MaxAdd, "PENDING_BYTES", fmt.Sprintf("%d or more: the largest request", batching.MaxAdd))

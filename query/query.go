@@ -14,6 +14,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/query/internal/api"
 	"github.com/accrue/accrue/query/internal/recognition"
 	"github.com/accrue/accrue/query/internal/view"
@@ -62,8 +63,8 @@ func (c *Config) Validate() error {
 	check(err == nil || c.FirestoreEmulatorHost == "", "FIRESTORE_EMULATOR_HOST", "host:port")
 	check(c.Database != "", "FIRESTORE_DATABASE", "a database's id")
 	check(c.Port >= 0 && c.Port <= 65535, "PORT", "0 to 65535")
-	_, err = zerolog.ParseLevel(c.LogLevel)
-	check(err == nil, "LOG_LEVEL", "debug, info, warn or error")
+	_, ok := logging.Level(c.LogLevel)
+	check(ok, "LOG_LEVEL", "debug, info, warn or error")
 	check(c.Refresh >= 10*time.Millisecond && c.Refresh <= time.Minute, "REFRESH", "10ms to 1m")
 	check(c.RecognitionsTopic != "", "RECOGNITIONS_TOPIC", "a topic's id")
 	err = recognition.ValidateTiers(c.RecognitionTiers)

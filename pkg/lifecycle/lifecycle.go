@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -19,19 +20,25 @@ import (
 
 // Main runs a service until it ends or a signal comes, and returns the process's exit code: 0 after a clean stop, 1
 // after an error, 2 for settings that are wrong. A second signal ends the process at once.
-func Main(service string, config environment.Config, run func(context.Context, zerolog.Logger) error) int {
+func Main(service string, config environment.Config, run func(context.Context, zerolog.Logger) error) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
 	variables := environment.Of(os.Environ())
-	log := logging.New(os.Stderr, service, variables["LOG_LEVEL"])
+	log := logging.New(os.Stderr, service, variables)
+	defer func() {
+		if cause := recover(); cause != nil {
+			logging.Panic(ctx, log, cause)
+			code = 1
+		}
+	}()
 	if err := environment.Load(variables, config); err != nil {
-		log.Error().Err(err).Msg("settings are wrong")
+		logging.Fatal(log, err, "settings are wrong")
 		return 2
 	}
 	if err := run(ctx, log); err != nil {
-		log.Error().Err(err).Msg("stopped with an error")
+		logging.Fatal(log, err, "stopped with an error")
 		return 1
 	}
 	return 0
@@ -40,7 +47,8 @@ func Main(service string, config environment.Config, run func(context.Context, z
 // Part is a piece of a service that works until its context ends.
 type Part struct {
 	Name string
-	// Run works until ctx ends, finishes what it has begun, and then returns nil. An error ends the service.
+	// Run works until ctx ends, finishes what it has begun, and then returns nil. An error ends the service, and so does a
+	// panic, as an error with its stack: the other parts stop in order, and the log has it in one line.
 	Run func(ctx context.Context) error
 }
 
@@ -62,7 +70,7 @@ func Run(ctx context.Context, parts ...Part) error {
 		started[i] = running{stop, make(chan struct{})}
 		group.Go(func() error {
 			defer close(started[i].done)
-			err := part.Run(partCtx)
+			err := run(partCtx, part)
 			switch {
 			case err != nil:
 				err = fmt.Errorf("%s: %w", part.Name, err)
@@ -80,6 +88,19 @@ func Run(ctx context.Context, parts ...Part) error {
 	}
 	return group.Wait()
 }
+
+// run runs a part and makes an error of its panic.
+func run(ctx context.Context, part Part) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%w: %v\n\n%s", errPanic, cause, debug.Stack())
+		}
+	}()
+	return part.Run(ctx)
+}
+
+// errPanic is the case of a part that panicked.
+var errPanic = errors.New("panic")
 
 // errEarly is the case of a part that returns although nobody asked it to.
 var errEarly = errors.New("ended by itself")

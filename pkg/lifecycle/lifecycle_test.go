@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -60,5 +61,25 @@ func TestRunWithoutPartsWaitsForTheContext(t *testing.T) {
 	cancel()
 	if err := lifecycle.Run(ctx); err != nil {
 		t.Errorf("Run() = %v", err)
+	}
+}
+
+// A part that panics ends the service as one that fails: in order, and with the place in the code.
+func TestRunStopsAllPartsWhenOnePanics(t *testing.T) {
+	t.Parallel()
+	stopped := false
+	err := lifecycle.Run(t.Context(),
+		lifecycle.Part{Name: "store", Run: func(ctx context.Context) error {
+			<-ctx.Done()
+			stopped = true
+			return nil
+		}},
+		lifecycle.Part{Name: "server", Run: func(context.Context) error { panic("oh") }},
+	)
+	if err == nil || !strings.HasPrefix(err.Error(), "server: panic: oh\n\ngoroutine ") || !strings.Contains(err.Error(), "lifecycle_test.go") {
+		t.Errorf("Run() = %v", err)
+	}
+	if !stopped {
+		t.Error("the other part was not stopped")
 	}
 }

@@ -1,8 +1,10 @@
 // Package logging makes the logger of every service: one JSON object a line in the form that Cloud Logging reads
-// (https://cloud.google.com/logging/docs/structured-logging), or plain text on a terminal.
+// (https://cloud.google.com/logging/docs/structured-logging), or plain text on a terminal. What every line says of its
+// process, its place in the code and its trace is added here, so that whoever logs names only what happened.
 package logging
 
 import (
+	"crypto/rand"
 	"io"
 	"os"
 	"sync"
@@ -10,6 +12,10 @@ import (
 
 	"github.com/rs/zerolog"
 )
+
+// Published is the message of ingest's line for each message that it published. There may be hundreds in a second, for
+// machines to sum: on a terminal they are shown at debug alone.
+const Published = "published"
 
 // setup gives zerolog Cloud Logging's names. They are variables of that library, so they are set once for all loggers.
 var setup = sync.OnceFunc(func() {
@@ -39,22 +45,70 @@ func severity(level zerolog.Level) string {
 	return "DEFAULT"
 }
 
-// New makes the logger of a service that writes to w. Level is one of zerolog's names ("debug", "info", "warn",
-// "error"); others mean info.
-func New(w io.Writer, service, level string) zerolog.Logger {
+// Level returns the level that LOG_LEVEL names: debug, info, warn or error. zerolog's own ParseLevel is no help: it looks
+// for the words of severity, among which is no warn.
+func Level(name string) (zerolog.Level, bool) {
+	switch name {
+	case "debug":
+		return zerolog.DebugLevel, true
+	case "info":
+		return zerolog.InfoLevel, true
+	case "warn":
+		return zerolog.WarnLevel, true
+	case "error":
+		return zerolog.ErrorLevel, true
+	}
+	return zerolog.NoLevel, false
+}
+
+// New makes the logger of a service that writes to w, with what the environment's variables say: LOG_LEVEL (what
+// Level does not know means info), GOOGLE_CLOUD_PROJECT, whose traces lines belong
+// to, and the revision's name, which Cloud Run gives. A line belongs to a trace if its event was given a context that
+// carries one (zerolog's Event.Ctx and package tracecontext).
+func New(w io.Writer, service string, variables map[string]string) zerolog.Logger {
 	setup()
-	parsed, err := zerolog.ParseLevel(level)
-	if err != nil || parsed == zerolog.NoLevel {
-		parsed = zerolog.InfoLevel
+	level, ok := Level(variables["LOG_LEVEL"])
+	if !ok {
+		level = zerolog.InfoLevel
 	}
 	if f, ok := w.(*os.File); ok && terminal(f) {
-		w = zerolog.ConsoleWriter{Out: f, TimeFormat: time.TimeOnly}
+		return console(f, service, level)
 	}
-	return zerolog.New(w).Level(parsed).With().Timestamp().Str("service", service).Logger()
+	revision := variables["K_REVISION"] // of a service
+	if revision == "" {
+		revision = variables["CLOUD_RUN_REVISION"] // of a worker pool
+	}
+	// Those of Cloud Run tell revisions apart; an instance has no name that it could know without asking.
+	labels := zerolog.Dict().Str("service", service).Str("instance", rand.Text()[:12])
+	if revision != "" {
+		labels.Str("revision", revision)
+	}
+	return zerolog.New(w).Level(level).
+		Hook(place{project: variables["GOOGLE_CLOUD_PROJECT"], service: service, revision: revision}).
+		With().Timestamp().Str("service", service).Dict("logging.googleapis.com/labels", labels).Logger()
+}
+
+// console makes a logger for a person.
+func console(w io.Writer, service string, level zerolog.Level) zerolog.Logger {
+	log := zerolog.New(zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly}).Level(level)
+	if level > zerolog.DebugLevel {
+		log = log.Hook(quiet{})
+	}
+	return log.With().Timestamp().Str("service", service).Logger()
 }
 
 // terminal says whether a person reads f.
 func terminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// quiet takes out what is for machines.
+type quiet struct{}
+
+// Run is zerolog's.
+func (quiet) Run(e *zerolog.Event, _ zerolog.Level, message string) {
+	if message == Published {
+		e.Discard()
+	}
 }

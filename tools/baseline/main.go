@@ -28,7 +28,7 @@ func main() {
 func run(port int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	log := logging.New(os.Stderr, "baseline", "info")
+	log := logging.New(os.Stderr, "baseline", nil)
 	server, err := httpserver.New(port, ingest.Baseline(log), time.Second, log)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

@@ -67,7 +67,7 @@ func run(ctx context.Context, arguments, environ []string, stdout, stderr io.Wri
 		return err
 	}
 	defer connections.close() //nolint:errcheck // the process ends
-	logger := func(service, level string) zerolog.Logger { return logging.New(stderr, service, level) }
+	logger := func(service string) zerolog.Logger { return logging.New(stderr, service, variables) }
 	return serve(ctx, configs, connections, logger, stdout)
 }
 
@@ -92,24 +92,24 @@ func (c *configs) load(variables map[string]string) error {
 // serve makes the three services, says how to use them, and runs them until ctx ends: first ingest stops, then the
 // aggregator, then query, so that everything that was answered 202 is counted. Recognitions are printed as they come.
 func serve(
-	ctx context.Context, configs configs, parts *connections, logger func(service, level string) zerolog.Logger, stdout io.Writer,
+	ctx context.Context, configs configs, parts *connections, logger func(service string) zerolog.Logger, stdout io.Writer,
 ) error {
 	reading, err := query.New(configs.query, query.Parts{
 		Checkpoints: parts.store, Contributors: parts.store, Recognitions: parts.store, Events: parts.recognitions,
-		Checks: parts.storeChecks, Log: logger("query", configs.query.LogLevel),
+		Checks: parts.storeChecks, Log: logger("query"),
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	counting, err := aggregator.New(configs.aggregator, aggregator.Parts{
 		Source: parts.source, Ledger: parts.store, DeadLetters: parts.deadLetters,
-		Checks: append(parts.brokerChecks, parts.storeChecks...), Log: logger("aggregator", configs.aggregator.LogLevel),
+		Checks: append(parts.brokerChecks, parts.storeChecks...), Log: logger("aggregator"),
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	taking, err := ingest.New(configs.ingest, ingest.Parts{
-		Publisher: parts.increments, Checks: parts.brokerChecks, Log: logger("ingest", configs.ingest.LogLevel),
+		Publisher: parts.increments, Checks: parts.brokerChecks, Log: logger("ingest"),
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
@@ -134,7 +134,7 @@ Ctrl-C stops it.
 
 `, parts.description, taking.Port(), reading.Port(), counting.Port())
 	started := time.Now()
-	log := logger("recognitions", configs.query.LogLevel)
+	log := logger("recognitions")
 	printing := consumer.New(parts.recognized, rememberedEvents, consumer.Print(stdout), func(err error) {
 		log.Warn().Err(err).Msg("cannot print recognitions")
 	})
