@@ -10,7 +10,7 @@ import (
 	"github.com/rs/cors"
 )
 
-// AnyOrigin, alone in place of a list of origins, lets the pages of all of them read.
+// AnyOrigin alone, in place of a list of origins, lets the pages of all of them read.
 const AnyOrigin = "*"
 
 // maxOrigins bounds the list of origins: each request from a page is compared with all of them.

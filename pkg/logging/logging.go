@@ -45,13 +45,13 @@ func severity(level zerolog.Level) string {
 	return "DEFAULT"
 }
 
-// Level returns the level that LOG_LEVEL names: debug, info, warn or error. zerolog's own ParseLevel is no help: it looks
+// Level returns the level that LOG_LEVEL names: debug, info, which is also that of no name, warn or error. zerolog's own ParseLevel is no help: it looks
 // for the words of severity, among which is no warn.
 func Level(name string) (zerolog.Level, bool) {
 	switch name {
 	case "debug":
 		return zerolog.DebugLevel, true
-	case "info":
+	case "info", "":
 		return zerolog.InfoLevel, true
 	case "warn":
 		return zerolog.WarnLevel, true
