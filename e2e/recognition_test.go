@@ -16,7 +16,6 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/firestore"
 )
@@ -132,7 +131,7 @@ func (e *events) await(t *testing.T, want map[reached]bool, limit time.Duration)
 // recognitions checks that the store has the recognitions that are wanted, no other, and all of them sent.
 func (s *system) recognitions(t *testing.T, contributions map[string]int64, want map[reached]bool) {
 	t.Helper()
-	documents, err := firestore.Connect(t.Context(), s.project, "(default)", emulatortest.Firestore(t))
+	documents, err := firestore.Connect(t.Context(), s.project, "(default)", s.store)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,14 +67,22 @@ func build() error {
 // system is a project of its own on the emulators, and the settings of the services in it.
 type system struct {
 	project, pubSub, firestore string
+	// store is the Firestore emulator that the tests look into. What the services are told of may be a proxy before it.
+	store string
 	// variables are set for every process, beside those that name the above.
 	variables map[string]string
 }
 
 func newSystem(t *testing.T) *system {
 	t.Helper()
+	return newSystemOn(t, emulatortest.Firestore(t))
+}
+
+// newSystemOn is a system on a Firestore emulator that not all tests share.
+func newSystemOn(t *testing.T, firestore string) *system {
+	t.Helper()
 	return &system{
-		project: emulatortest.Project(t), pubSub: emulatortest.PubSub(t), firestore: emulatortest.Firestore(t),
+		project: emulatortest.Project(t), pubSub: emulatortest.PubSub(t), firestore: firestore, store: firestore,
 		variables: map[string]string{},
 	}
 }
@@ -319,7 +327,7 @@ func (s *system) audit(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	documents, err := firestore.Connect(ctx, s.project, "(default)", emulatortest.Firestore(t))
+	documents, err := firestore.Connect(ctx, s.project, "(default)", s.store)
 	if err != nil {
 		t.Fatal(err)
 	}

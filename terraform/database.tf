@@ -83,6 +83,33 @@ resource "google_firestore_index" "latest" {
   }
 }
 
+# What Firebase clients may do. A ruleset never changes, another takes its place; the release says which one holds.
+resource "google_firebaserules_ruleset" "clients" {
+  count = var.firestore_rules == null ? 0 : 1
+
+  source {
+    files {
+      name    = "firestore.rules"
+      content = file(var.firestore_rules)
+    }
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_firebaserules_release" "clients" {
+  count = var.firestore_rules == null ? 0 : 1
+
+  name         = "cloud.firestore" # the (default) database
+  ruleset_name = "projects/${var.project}/rulesets/${google_firebaserules_ruleset.clients[0].name}"
+
+  depends_on = [google_firestore_database.this]
+}
+
 # What has an end goes by itself, within a day or so after it.
 resource "google_firestore_field" "expiring" {
   for_each = toset(local.expiring)

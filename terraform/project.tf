@@ -1,17 +1,21 @@
 # What the project needs before anything else: the APIs, and a registry for the images.
 
 resource "google_project_service" "this" {
-  for_each = toset(concat([
-    "artifactregistry.googleapis.com",
-    "cloudbuild.googleapis.com",
-    "cloudresourcemanager.googleapis.com",
-    "firestore.googleapis.com",
-    "iam.googleapis.com",
-    "logging.googleapis.com",
-    "monitoring.googleapis.com",
-    "pubsub.googleapis.com",
-    "run.googleapis.com",
-  ], var.archive ? ["bigquery.googleapis.com"] : []))
+  for_each = toset(concat(
+    [
+      "artifactregistry.googleapis.com",
+      "cloudbuild.googleapis.com",
+      "cloudresourcemanager.googleapis.com",
+      "firestore.googleapis.com",
+      "iam.googleapis.com",
+      "logging.googleapis.com",
+      "monitoring.googleapis.com",
+      "pubsub.googleapis.com",
+      "run.googleapis.com",
+    ],
+    var.archive ? ["bigquery.googleapis.com"] : [],
+    var.firestore_rules == null ? [] : ["firebaserules.googleapis.com"],
+  ))
 
   service            = each.value
   disable_on_destroy = false # others in the project may use it

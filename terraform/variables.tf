@@ -226,6 +226,12 @@ variable "archive" {
   }
 }
 
+variable "firestore_rules" {
+  description = "Path of the security rules for Firebase clients, ../deployments/firestore.rules, which lets everybody read totals; null for none, and then Firestore refuses all clients. What they read is billed: docs/firebase.md."
+  type        = string
+  default     = null
+}
+
 variable "recognitions_endpoint" {
   description = "HTTPS address that recognitions are pushed to, each as a CloudEvent over HTTP; null for none: consumers then make subscriptions of their own."
   type        = string

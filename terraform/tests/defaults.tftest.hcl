@@ -148,6 +148,7 @@ run "defaults" {
     condition = (
       length(google_pubsub_schema.increments) == 0 && length(google_pubsub_subscription.recognitions_push) == 0 &&
       length(google_pubsub_subscription.archive) == 0 && length(google_bigquery_dataset.archive) == 0 && length(google_bigquery_table.increments) == 0 &&
+      length(google_firebaserules_ruleset.clients) == 0 && length(google_firebaserules_release.clients) == 0 &&
       length(google_service_account_iam_member.pubsub) == 0 && length(google_monitoring_notification_channel.email) == 0
     )
     error_message = "An optional part is made unasked."

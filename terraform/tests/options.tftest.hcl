@@ -52,6 +52,28 @@ run "archive" {
   }
 }
 
+run "clients" {
+  variables {
+    firestore_rules = "tests/firestore.rules"
+  }
+
+  assert {
+    condition     = google_firebaserules_ruleset.clients[0].source[0].files[0].content == file("tests/firestore.rules")
+    error_message = "The rules are not those that were named."
+  }
+  assert {
+    condition = (
+      google_firebaserules_release.clients[0].name == "cloud.firestore" &&
+      google_firebaserules_release.clients[0].ruleset_name == "projects/accrue-test/rulesets/${google_firebaserules_ruleset.clients[0].name}"
+    )
+    error_message = "The rules are not in force for the database."
+  }
+  assert {
+    condition     = contains(keys(google_project_service.this), "firebaserules.googleapis.com")
+    error_message = "The API of the rules is not turned on."
+  }
+}
+
 run "push" {
   variables {
     recognitions_endpoint = "https://example.com/recognitions"

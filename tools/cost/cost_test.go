@@ -172,31 +172,49 @@ func TestRunRefusesALoadThatCannotBe(t *testing.T) {
 	}
 }
 
-// What docs/scaling.md shows is what the program prints.
-func TestTheDocumentShowsWhatTheProgramPrints(t *testing.T) {
+// What the pages show is what the program prints.
+func TestTheDocumentsShowWhatTheProgramPrints(t *testing.T) {
 	t.Parallel()
-	const begin, end = "<!-- tables: go run ./tools/cost -->\n\n", "\n<!-- end of tables -->"
-	path := filepath.Join("..", "..", "docs", "scaling.md")
-	page, err := os.ReadFile(path)
-	if err != nil {
+	var all bytes.Buffer
+	if err := run(nil, &all, &all); err != nil {
 		t.Fatal(err)
 	}
-	before, rest, found := strings.Cut(string(page), begin)
-	shown, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		t.Fatalf("%s has no place for the tables", path)
-	}
-	var printed bytes.Buffer
-	if err := run(nil, &printed, &printed); err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(before+begin+printed.String()+end+after), 0o644); err != nil {
+	for name, printed := range map[string]string{"scaling.md": all.String(), "firebase.md": watching(listPrices())} {
+		const begin, end = "<!-- tables: go run ./tools/cost -->\n\n", "\n<!-- end of tables -->"
+		path := filepath.Join("..", "..", "docs", name)
+		page, err := os.ReadFile(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return
+		before, rest, found := strings.Cut(string(page), begin)
+		shown, after, ended := strings.Cut(rest, end)
+		if !found || !ended {
+			t.Fatalf("%s has no place for the tables", path)
+		}
+		if *update {
+			if err := os.WriteFile(path, []byte(before+begin+printed+end+after), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if shown != printed {
+			t.Errorf("%s shows other tables than `go run ./tools/cost` prints. Write them anew with\n\tcd tools && go test ./cost -update", path)
+		}
 	}
-	if shown != printed.String() {
-		t.Errorf("%s shows other tables than `go run ./tools/cost` prints. Write them anew with\n\tcd tools && go test ./cost -update", path)
+}
+
+// Worked out by hand, as above.
+func TestReadersCanBeWorkedOutByHand(t *testing.T) {
+	t.Parallel()
+	l := usual()
+	l.window, l.refresh, l.partitions = 2*time.Second, time.Second, 4
+	firebase, streams := readers(l, 1e6, 1500, 10, listPrices())
+	// 1,500 readers of 10 tags, every other second for a million seconds.
+	if want := 1500 * 10 * 5e5 / 1e5 * 0.03; math.Abs(firebase-want) > 0.001*want {
+		t.Errorf("Firebase clients cost $%.2f, want $%.2f", firebase, want)
+	}
+	// Two instances that read five documents a second each, and events of 100 bytes and 15 for each tag.
+	if want := 2*5e6/1e5*0.03 + 2*(18+1) + 1500*5e5*250/gib*0.12; math.Abs(streams-want) > 0.001*want {
+		t.Errorf("streams cost $%.2f, want $%.2f", streams, want)
 	}
 }

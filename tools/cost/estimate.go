@@ -68,6 +68,10 @@ const (
 	requestLogBytes = 800
 	publishLogBytes = 400
 	answerBytes     = 250
+	// An event of a stream, and what it says of each tag.
+	eventBytes, changeBytes = 100, 15
+	// streamsPerQuery is how many streams an instance of query holds.
+	streamsPerQuery = 1000
 	// Sizes of instances: those of terraform/.
 	ingestGiB, queryGiB, aggregatorGiB = 0.5, 0.5, 1
 )
@@ -163,6 +167,19 @@ func quiet(l load, seconds float64, p prices) bill {
 func always(l load, seconds float64, p prices) float64 {
 	return seconds * (p.workerCPU.of(1) + p.workerMemory.of(aggregatorGiB) +
 		l.queries*(p.instanceCPU.of(1)+p.instanceMemory.of(queryGiB)))
+}
+
+// readers is what people who watch tags cost for some seconds, if each of the tags changes in every window: as Firebase
+// clients, of whom each is billed a read for each change, and as readers of query's streams, which read the checkpoints
+// once for all of them. What Firestore's own answers weigh on the network comes to the former yet.
+func readers(l load, seconds, people, watched float64, p prices) (firebase, streams float64) {
+	l.queries = math.Ceil(people / streamsPerQuery)
+	events := seconds / l.window.Seconds() * people
+	firebase = p.read.of(events * watched)
+	streams = p.read.of(seconds*l.queries*(l.partitions/l.refresh.Seconds()+1)) +
+		seconds*l.queries*(p.instanceCPU.of(1)+p.instanceMemory.of(queryGiB)) +
+		p.answers.of(events*(eventBytes+watched*changeBytes))
+	return firebase, streams
 }
 
 // breakEven is the number of steady requests a second from which an ingest that is billed by instances is the cheaper.

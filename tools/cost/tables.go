@@ -105,12 +105,34 @@ func document(p prices) string {
 		}
 	}
 
+	fmt.Fprintf(&d, "\n### A day of readers\n\nFirebase clients against streams of query ([firebase.md](firebase.md)).\n\n%s", watching(p))
+
 	fmt.Fprintf(&d, "\n### The prices\n\nList prices of %s for us-central1, without free tiers, commitments and taxes.\n\n"+
 		"| what | of | $ |\n|---|---|--:|\n", pricesOf)
 	for _, price := range p.all() {
 		fmt.Fprintf(&d, "| [%s](%s) | %s | %s |\n", price.what, price.source, price.unit, number(price.usd))
 	}
 	return d.String()
+}
+
+// watching is what readers cost in a day, in Markdown: what docs/firebase.md shows too.
+func watching(p prices) string {
+	const day = 24 * time.Hour
+	var d strings.Builder
+	d.WriteString("| a day of | each watches | as Firebase clients | by `/stats/stream` |\n|---|---|--:|--:|\n")
+	for _, r := range []struct{ people, tags float64 }{{1, 1}, {10, 10}, {1000, 1}, {1000, 10}, {1000, 1000}, {100_000, 1}} {
+		firebase, streams := readers(usual(), day.Seconds(), r.people, r.tags, p)
+		fmt.Fprintf(&d, "| %s | %s | %s | %s |\n", plural(r.people, "reader"), plural(r.tags, "tag"), dollars(firebase), dollars(streams))
+	}
+	return d.String()
+}
+
+// plural is a number of things.
+func plural(n float64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return grouped(n) + " " + thing + "s"
 }
 
 // table is what a billion increments of each load cost, in Markdown.
@@ -144,7 +166,12 @@ func dollars(usd float64) string {
 	case usd < 10:
 		return fmt.Sprintf("%.2f", usd)
 	}
-	digits := fmt.Sprintf("%.0f", usd)
+	return grouped(usd)
+}
+
+// grouped is a whole number with its thousands set off.
+func grouped(n float64) string {
+	digits := fmt.Sprintf("%.0f", n)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
 	}

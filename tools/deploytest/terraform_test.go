@@ -107,6 +107,20 @@ func TestTheSchemaIsTheMessage(t *testing.T) {
 	}
 }
 
+// The pages and the variable name the rules that e2e tests.
+func TestTheRulesAreThoseThatAreTested(t *testing.T) {
+	t.Parallel()
+	const path = "../deployments/firestore.rules"
+	if _, err := os.Stat(filepath.Join(root, "terraform", path)); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"terraform/variables.tf", "docs/deploy.md", "docs/firebase.md"} {
+		if content, err := os.ReadFile(filepath.Join(root, name)); err != nil || !strings.Contains(string(content), path) {
+			t.Errorf("%s does not name %s (%v)", name, path, err)
+		}
+	}
+}
+
 var alert = regexp.MustCompile(`(?m)^    ([a-z-]+) = \{\n      severity `)
 
 // An alert without a playbook wakes somebody who does not know what to do; a playbook without an alert is never read.

@@ -86,6 +86,21 @@ func Firestore(tb testing.TB) string {
 	return owned.firestore.get(tb)
 }
 
+// FirestoreWithRules returns the host of a Firestore emulator of the test's own, with a file of security rules loaded. It
+// is stopped when the test has ended. Where there is no emulator, the test is skipped or fails as by PubSub.
+func FirestoreWithRules(tb testing.TB, path string) string {
+	tb.Helper()
+	leftOutIfShort(tb, "Firestore")
+	e, err := emulator.StartFirestore(tb.Context(), emulator.Options{Rules: path})
+	mustRun(tb, "Firestore", "the Cloud SDK and Java", err)
+	tb.Cleanup(func() {
+		if err := e.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return e.Host
+}
+
 // Project returns the id of a project that no other test uses.
 func Project(tb testing.TB) string {
 	tb.Helper()
@@ -94,10 +109,7 @@ func Project(tb testing.TB) string {
 
 func (s *shared) get(tb testing.TB) string {
 	tb.Helper()
-	ci, _ := strconv.ParseBool(os.Getenv("CI")) // anything else is no
-	if testing.Short() && !ci {
-		tb.Skipf("left out by -short: it needs the %s emulator", s.name)
-	}
+	leftOutIfShort(tb, s.name)
 	if !owned.main {
 		tb.Fatal("TestMain must call emulatortest.Main, which stops the emulator")
 	}
@@ -110,14 +122,34 @@ func (s *shared) get(tb testing.TB) string {
 			s.host = s.started.Host
 		}
 	})
-	switch {
-	case s.err == nil:
-	case errors.Is(s.err, emulator.ErrNotFound) && !ci:
-		tb.Skipf("left out: it needs the %s emulator of the Cloud SDK and Java, or %s (%v)", s.name, s.variable, s.err)
-	default:
-		tb.Fatal(s.err)
-	}
+	mustRun(tb, s.name, "the Cloud SDK and Java, or "+s.variable, s.err)
 	return s.host
+}
+
+// leftOutIfShort skips the test under -short, unless CI is true.
+func leftOutIfShort(tb testing.TB, name string) {
+	tb.Helper()
+	if testing.Short() && !inCI() {
+		tb.Skipf("left out by -short: it needs the %s emulator", name)
+	}
+}
+
+// mustRun ends the test if err says that an emulator does not run: as skipped where there is none, outside of CI.
+func mustRun(tb testing.TB, name, needs string, err error) {
+	tb.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, emulator.ErrNotFound) && !inCI():
+		tb.Skipf("left out: it needs the %s emulator of %s (%v)", name, needs, err)
+	default:
+		tb.Fatal(err)
+	}
+}
+
+// inCI says whether what is missing is a fault.
+func inCI() bool {
+	ci, _ := strconv.ParseBool(os.Getenv("CI")) // anything else is no
+	return ci
 }
 
 func (s *shared) stop() error {
