@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // The collections.
@@ -52,6 +53,8 @@ type Commit struct {
 	Revision Revision
 	Next     checkpoint.Checkpoint
 	Tags     []checkpoint.Delta
+	// Traces are the followed ones that the Commit belongs to, for whoever reads the totals: tracecontext.Most at the most.
+	Traces []tracecontext.Trace
 	// Contributors holds each contributor at most once.
 	Contributors []Contributions
 }
@@ -71,6 +74,8 @@ type PartitionTotals struct {
 	Revision  Revision
 	Totals    []checkpoint.Total
 	UpdatedAt time.Time
+	// Traces are those of the latest Commit.
+	Traces []tracecontext.Trace
 }
 
 // Tag is the document of one tag, which Firebase clients and the audit read.

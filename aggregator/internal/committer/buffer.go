@@ -46,3 +46,10 @@ func (b *buffer) add(n int64) {
 		close(b.room)
 	}
 }
+
+// held returns the bytes that are held.
+func (b *buffer) held() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes
+}

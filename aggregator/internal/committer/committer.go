@@ -58,6 +58,8 @@ type Settings struct {
 	Retention time.Duration
 	// Drain bounds the last flush after the stop.
 	Drain time.Duration
+	// Observer, unless it is nil, is told of each Commit.
+	Observer Observer
 }
 
 const (
@@ -84,6 +86,8 @@ type Committer struct {
 	ledger      Ledger
 	deadLetters DeadLetters
 	log         zerolog.Logger
+	outages     outages
+	told        told
 	buffer      *buffer
 	slots       chan struct{}
 	counts      counts
@@ -96,6 +100,7 @@ type Committer struct {
 func New(settings Settings, source Source, ledger Ledger, deadLetters DeadLetters, log zerolog.Logger) *Committer {
 	return &Committer{
 		settings: settings, source: source, ledger: ledger, deadLetters: deadLetters, log: log,
+		outages: newOutages(log), told: newTold(),
 		buffer:     newBuffer(settings.BufferBytes),
 		slots:      make(chan struct{}, commitsUnderWay),
 		partitions: make(map[uint32]*partition),
@@ -195,11 +200,14 @@ func (c *Committer) reject(ctx context.Context, rejected []rejection) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := c.deadLetters.Publish(ctx, messages); err != nil {
-		c.log.Error().Err(err).Int("messages", len(messages)).Msg("cannot dead-letter; the messages will come again")
+		c.outages.deadLetter.Failed(err, nil) // the messages come again
 		return
 	}
-	c.counts.deadLettered.Add(int64(len(messages)))
-	c.log.Error().Err(rejected[0].reason).Int("messages", len(messages)).Msg("dead-lettered; the reason is the first one's")
+	c.outages.deadLetter.Succeeded()
+	total := c.counts.deadLettered.Add(int64(len(messages)))
+	c.outages.apply.Failed(rejected[0].reason, func(e *zerolog.Event) {
+		e.Int("messages", len(messages)).Int64("dead_lettered", total) // these, and since the start
+	})
 	c.acknowledge(ctx, receipts)
 }
 
@@ -225,8 +233,11 @@ type rejection struct {
 func (c *Committer) acknowledge(ctx context.Context, receipts []string) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := c.source.Acknowledge(ctx, receipts); err != nil && !errors.Is(err, context.Canceled) {
-		c.log.Warn().Err(err).Int("messages", len(receipts)).Msg("cannot acknowledge; the messages will come again and be dropped")
+	switch err := c.source.Acknowledge(ctx, receipts); {
+	case err == nil:
+		c.outages.acknowledge.Succeeded()
+	case !errors.Is(err, context.Canceled):
+		c.outages.acknowledge.Failed(err, nil) // the messages come again and are dropped
 	}
 }
 
@@ -249,8 +260,11 @@ func (c *Committer) keepLeases(ctx context.Context) {
 		if len(receipts) == 0 {
 			continue
 		}
-		if err := c.extend(ctx, receipts); err != nil && ctx.Err() == nil {
-			c.log.Warn().Err(err).Int("messages", len(receipts)).Msg("cannot extend leases; the messages may come again and be dropped")
+		switch err := c.extend(ctx, receipts); {
+		case err == nil:
+			c.outages.extend.Succeeded()
+		case ctx.Err() == nil:
+			c.outages.extend.Failed(err, nil) // the messages may come again and be dropped
 		}
 	}
 }

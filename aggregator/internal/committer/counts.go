@@ -6,17 +6,18 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 )
 
 // counts is what the committer has done since its start.
 type counts struct {
-	pulled, duplicates, deadLettered    atomic.Int64
+	pulled, decoded                     atomic.Int64
+	duplicates, deadLettered            atomic.Int64
 	messages, increments, contributions atomic.Int64
 	byAge, bySize, byDrain, documents   atomic.Int64
 	conflicts, refused, unknown         atomic.Int64
-	pullFailures, commitFailures        atomic.Int64 // since the last success
 }
 
 func (c *counts) committed(batches []*message.Batch, documents int, why trigger) {
@@ -36,8 +37,8 @@ func (c *counts) committed(batches []*message.Batch, documents int, why trigger)
 	}
 }
 
-// failed counts a call to the store that failed, and says so the first time. A conflict is the protocol at work.
-func (c *counts) failed(log zerolog.Logger, err error) {
+// failed counts a call to the store that failed. A conflict is the protocol at work, the others are told.
+func (c *counts) failed(outage *logging.Outage, err error) {
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		c.conflicts.Add(1)
@@ -47,16 +48,7 @@ func (c *counts) failed(log zerolog.Logger, err error) {
 	default:
 		c.unknown.Add(1)
 	}
-	if c.commitFailures.Add(1) == 1 {
-		log.Warn().Err(err).Msg("cannot commit; trying again, and saying no more until it works")
-	}
-}
-
-// succeeded says that the store works again, if it had not.
-func (c *counts) succeeded(log zerolog.Logger) {
-	if failures := c.commitFailures.Swap(0); failures > 0 {
-		log.Info().Int64("failures", failures).Msg("committing again")
-	}
+	outage.Failed(err, nil)
 }
 
 // report says what was done, at the end.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/accrue/accrue/aggregator/internal/window"
@@ -48,12 +49,17 @@ type partition struct {
 	open       []*held // the window that fills
 	openBytes  int64
 	openedAt   time.Time
-	committing []*held // the window that was detached, less what is settled
+	committing []*held   // the window that was detached, less what is settled
+	dueAt      time.Time // when it was to be committed
+	// weight is what is known of the checkpoint; nil before it is first loaded.
+	weight atomic.Pointer[weight]
 
 	// Below belongs to run alone.
 
 	state  store.State
 	loaded bool // state is the present one, as far as we know
+	// recent are the followed traces of the latest commits.
+	recent []committedTrace
 }
 
 func newPartition(c *Committer, number uint32) *partition {
@@ -147,6 +153,9 @@ func (p *partition) detach() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.committing, p.open, p.openBytes = p.open, nil, 0
+	if p.dueAt = p.openedAt.Add(p.c.settings.Window); time.Now().Before(p.dueAt) {
+		p.dueAt = time.Now() // by size or by the drain: it is due now
+	}
 }
 
 // commit counts the detached window: it drops what the checkpoint has, sums the rest, and commits it in as few Commits
@@ -199,10 +208,11 @@ func (p *partition) load(ctx context.Context) bool {
 	defer cancel()
 	state, err := p.c.ledger.Load(ctx, p.number)
 	if err != nil {
-		p.c.counts.failed(p.c.log, err)
+		p.c.counts.failed(p.c.outages.commit, err)
 		return false
 	}
 	p.state, p.loaded = state, true
+	p.weigh()
 	return true
 }
 
@@ -283,7 +293,9 @@ func (p *partition) commitOnce(ctx context.Context, batches []*message.Batch, wh
 		Next: p.state.Checkpoint.Next(time.Now(), p.c.settings.Retention, messages, sums.Tags),
 		Tags: sums.Tags, Contributors: sums.Contributors,
 	}
-	if err := p.write(ctx, commit); err != nil {
+	ctx, done := p.observe(ctx, &commit, batches, why)
+	err := p.write(ctx, commit)
+	if done(err); err != nil {
 		return err
 	}
 	p.c.counts.committed(batches, commit.Documents(), why)
@@ -302,11 +314,12 @@ func (p *partition) write(ctx context.Context, commit store.Commit) error {
 	defer cancel()
 	revision, err := p.c.ledger.Commit(ctx, commit)
 	if err != nil {
-		p.c.counts.failed(p.c.log, err)
+		p.c.counts.failed(p.c.outages.commit, err)
 		return err
 	}
-	p.c.counts.succeeded(p.c.log)
+	p.c.outages.commit.Succeeded()
 	p.state = store.State{Checkpoint: commit.Next, Revision: revision}
+	p.weigh()
 	return nil
 }
 

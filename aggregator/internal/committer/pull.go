@@ -23,15 +23,11 @@ func (c *Committer) pull(ctx, pulling context.Context, start func(*partition)) {
 			return
 		}
 		if err != nil {
-			if c.counts.pullFailures.Add(1) == 1 {
-				c.log.Warn().Err(err).Msg("cannot pull; trying again, and saying no more until it works")
-			}
+			c.outages.pull.Failed(err, nil)
 			sleep(ctx, pause.NextBackOff())
 			continue
 		}
-		if failures := c.counts.pullFailures.Swap(0); failures > 0 {
-			c.log.Info().Int64("failures", failures).Msg("pulling again")
-		}
+		c.outages.pull.Succeeded()
 		pause.Reset()
 		c.accept(ctx, deliveries, time.Now(), start)
 		if len(deliveries) < broker.MaxPull/2 {
@@ -55,6 +51,7 @@ func (c *Committer) accept(ctx context.Context, deliveries []broker.Delivery, pu
 			batch: batch, message: d.Message, receipts: []string{d.Receipt}, leasedAt: pulledAt,
 			bytes: int64(len(d.Data) + batch.Entries()*entryBytes),
 		}
+		c.counts.decoded.Add(1)
 		c.buffer.add(h.bytes)
 		byPartition[batch.Partition] = append(byPartition[batch.Partition], h)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // The fields of the documents (design section 6).
@@ -22,6 +23,7 @@ const (
 	fieldPublishers    = "publishers"
 	fieldTotals        = "totals"
 	fieldUpdatedAt     = "updated_at"
+	fieldTraces        = "traces"
 	fieldTotal         = "total"
 	fieldIncrements    = "increments"
 	fieldContributions = "contributions"
@@ -95,6 +97,16 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 
 func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
 	next := &commit.Next
+	fields := map[string]*firestorepb.Value{
+		fieldVersion:    integer(checkpoint.Version),
+		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
+		fieldPublishers: {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackPublishers()}},
+		fieldTotals:     {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackTotals()}},
+		fieldUpdatedAt:  timestamp(next.UpdatedAt),
+	}
+	if len(commit.Traces) > 0 {
+		fields[fieldTraces] = &firestorepb.Value{ValueType: &firestorepb.Value_StringValue{StringValue: tracecontext.Join(commit.Traces)}}
+	}
 	precondition := &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: false}}
 	if commit.Revision != (store.Revision{}) {
 		precondition.ConditionType = &firestorepb.Precondition_UpdateTime{UpdateTime: timestamppb.New(commit.Revision.UpdateTime)}
@@ -102,14 +114,7 @@ func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
 	return &firestorepb.Write{
 		CurrentDocument: precondition,
 		Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
-			Name: c.name(store.Partitions, store.PartitionID(commit.Partition)),
-			Fields: map[string]*firestorepb.Value{
-				fieldVersion:    integer(checkpoint.Version),
-				fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
-				fieldPublishers: {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackPublishers()}},
-				fieldTotals:     {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackTotals()}},
-				fieldUpdatedAt:  timestamp(next.UpdatedAt),
-			},
+			Name: c.name(store.Partitions, store.PartitionID(commit.Partition)), Fields: fields,
 		}},
 	}
 }
@@ -141,7 +146,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 	var all []store.PartitionTotals
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{
 		From:   from(store.Partitions),
-		Select: selectFields(fieldVersion, fieldTotals),
+		Select: selectFields(fieldVersion, fieldTotals, fieldTraces),
 	}, func(doc *firestorepb.Document) error {
 		partition, err := store.PartitionOf(id(doc))
 		if err != nil {
@@ -156,7 +161,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 		}
 		all = append(all, store.PartitionTotals{
 			Partition: partition, Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()},
-			Totals: totals, UpdatedAt: updated,
+			Totals: totals, UpdatedAt: updated, Traces: tracecontext.Split(doc.GetFields()[fieldTraces].GetStringValue()),
 		})
 		return nil
 	})

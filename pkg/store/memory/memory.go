@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // Store holds all documents. Its methods may be called at the same time.
 type Store struct {
 	mu           sync.Mutex
 	partitions   map[uint32]store.State
+	traces       map[uint32][]tracecontext.Trace // of the latest commit
 	tags         map[string]store.Tag
 	contributors map[string]store.Contributor
 	recognitions map[string]recognition // by document id
@@ -27,6 +29,7 @@ type Store struct {
 func New() *Store {
 	return &Store{
 		partitions:   make(map[uint32]store.State),
+		traces:       make(map[uint32][]tracecontext.Trace),
 		tags:         make(map[string]store.Tag),
 		contributors: make(map[string]store.Contributor),
 		recognitions: make(map[string]recognition),
@@ -70,6 +73,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	}
 	revision := store.Revision{UpdateTime: s.tick()}
 	s.partitions[c.Partition] = store.State{Checkpoint: c.Next, Revision: revision}
+	s.traces[c.Partition] = slices.Clone(c.Traces)
 	return revision, nil
 }
 
@@ -94,7 +98,7 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 	for partition, state := range s.partitions {
 		all = append(all, store.PartitionTotals{
 			Partition: partition, Revision: state.Revision,
-			Totals: state.Checkpoint.Totals, UpdatedAt: state.Checkpoint.UpdatedAt,
+			Totals: state.Checkpoint.Totals, UpdatedAt: state.Checkpoint.UpdatedAt, Traces: s.traces[partition],
 		})
 	}
 	return all, time.Now().UTC(), nil

@@ -18,6 +18,7 @@ import (
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // Store is everything that a store offers to the services together.
@@ -64,6 +65,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"contributors are kept apart and survive a round trip": contributors,
 		"an unknown contributor is not found":                  unknownContributor,
 		"a thousand documents in one commit":                   thousandDocuments,
+		"the traces of the latest commit are read":             traces,
 	}
 	maps.Copy(tests, recognitionTests())
 	for name, test := range tests {
@@ -107,6 +109,26 @@ func roundTrip(t *testing.T, s Store) {
 	}
 	wantTags(t, s, store.Tag{Name: "ballz", Total: 9, Increments: 1, UpdatedAt: at}, store.Tag{Name: "foo", Total: 4, Increments: 1, UpdatedAt: at})
 	wantContributor(t, s, store.Contributor{ID: "ada", Contributions: 2, UpdatedAt: at})
+}
+
+func traces(t *testing.T, s Store) {
+	read := func() []tracecontext.Trace {
+		totals, _, err := s.Totals(t.Context())
+		if err != nil || len(totals) != 1 {
+			t.Fatalf("Totals() = %v, %v", totals, err)
+		}
+		return totals[0].Traces
+	}
+	commit := commitOf(store.State{}, 7, 1, "foo", 4)
+	commit.Traces = []tracecontext.Trace{tracecontext.New(true), tracecontext.New(true)}
+	revision := mustCommit(t, s, commit)
+	if got := read(); !slices.Equal(got, commit.Traces) {
+		t.Errorf("Traces = %v, want %v", got, commit.Traces)
+	}
+	mustCommit(t, s, commitOf(store.State{Checkpoint: commit.Next, Revision: revision}, 7, 2, "foo", 5))
+	if got := read(); len(got) != 0 {
+		t.Errorf("Traces = %v after a commit without any", got)
+	}
 }
 
 func addsUp(t *testing.T, s Store) {
