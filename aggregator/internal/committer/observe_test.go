@@ -91,9 +91,14 @@ func (r *rig) observed(t *testing.T, ledger committer.Ledger) (c *committer.Comm
 // publishTraced publishes a message of one increment that carries traces.
 func (r *rig) publishTraced(t *testing.T, tag string, traces ...tracecontext.Trace) {
 	t.Helper()
-	r.sequences[0]++
+	r.publishTracedIn(t, 0, tag, traces...)
+}
+
+func (r *rig) publishTracedIn(t *testing.T, partition uint32, tag string, traces ...tracecontext.Trace) {
+	t.Helper()
+	r.sequences[partition]++
 	b := &message.Batch{
-		Publisher: message.Publisher{1}, Sequence: r.sequences[0], AcceptedAt: time.Now(),
+		Publisher: message.Publisher{1}, Partition: partition, Sequence: r.sequences[partition], AcceptedAt: time.Now(),
 		Increments: []message.Increment{{Tag: tag, Value: 1}},
 	}
 	data, err := b.Encode()
@@ -165,8 +170,8 @@ func TestTracesDoNotFloodTheLog(t *testing.T) {
 		r := newRig()
 		_, _, log, stop := r.observed(t, r.store)
 		for range 100 { // 10 s
-			for range 5 {
-				r.publishTraced(t, "foo", tracecontext.New(true), tracecontext.New(true))
+			for partition := range uint32(20) { // each commits once a second, with as many traces as it may
+				r.publishTracedIn(t, partition, "foo", tracecontext.New(true), tracecontext.New(true))
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
