@@ -15,7 +15,9 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 const (
@@ -86,6 +88,8 @@ type Batcher struct {
 	partitions int
 	limit      int
 	log        zerolog.Logger
+	outage     *logging.Outage
+	observer   Observer
 
 	// sequences holds, by partition, the number of the last message. It is Run's alone.
 	sequences []uint64
@@ -112,6 +116,8 @@ func New(publisher Publisher, partitions, limit int, log zerolog.Logger) *Batche
 		partitions: partitions,
 		limit:      limit,
 		log:        log,
+		outage:     logging.NewOutage(log, zerolog.ErrorLevel, "publish"),
+		observer:   unobserved{},
 		sequences:  make([]uint64, partitions),
 		added:      make(chan struct{}, 1),
 	}
@@ -131,7 +137,7 @@ func (b *Batcher) Add(ctx context.Context, entries []Entry) error {
 			parts++
 		}
 	}
-	published, err := b.add(entries, size, parts)
+	published, err := b.add(entries, size, parts, tracecontext.From(ctx))
 	if err != nil {
 		return err
 	}
@@ -144,8 +150,8 @@ func (b *Batcher) Add(ctx context.Context, entries []Entry) error {
 }
 
 // add puts entries, which take size bytes and come to as many increments and contributions as parts says, into the group
-// that fills.
-func (b *Batcher) add(entries []Entry, size, parts int) (*outcome, error) {
+// that fills. The messages that take them belong to trace, if it is followed.
+func (b *Batcher) add(entries []Entry, size, parts int, trace tracecontext.Trace) (*outcome, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
@@ -168,7 +174,7 @@ func (b *Batcher) add(entries []Entry, size, parts int) (*outcome, error) {
 		}
 	}
 	g := b.waiting[last]
-	g.add(entries, size)
+	g.add(entries, size, trace)
 	return g.published, nil
 }
 
@@ -249,14 +255,18 @@ func (b *Batcher) take() *group {
 
 // publish sends one group and tells everybody who waits for it.
 func (b *Batcher) publish(ctx context.Context, g *group) {
-	messages := b.encode(g)
-	started := time.Now()
+	ctx, done := b.observer.Publishing(ctx, Publishing{Messages: len(g.batches), Bytes: g.size, Traces: g.traces})
+	messages := b.encode(g, tracecontext.From(ctx))
 	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
 	defer cancel()
-	if err := b.publisher.Publish(ctx, messages); err != nil {
-		b.log.Error().Err(err).Int("messages", len(messages)).Int("bytes", g.size).
-			Dur("elapsed_ms", time.Since(started)).Msg("publish failed")
+	err := b.publisher.Publish(ctx, messages)
+	done(err)
+	if err != nil {
+		b.outage.Failed(err, func(e *zerolog.Event) { e.Int("messages", len(messages)).Int("bytes", g.size) })
 		g.published.err = fmt.Errorf("%w: %w", ErrPublish, err)
+	} else {
+		b.outage.Succeeded()
+		b.report(ctx, g, messages)
 	}
 	published := g.published
 	b.release(g)
@@ -274,13 +284,21 @@ func (b *Batcher) release(g *group) {
 }
 
 // encode turns a group into messages and gives each its sequence. A sequence is used up by the attempt: a publish that
-// failed may have landed, and two messages must never share a number.
-func (b *Batcher) encode(g *group) []broker.Message {
+// failed may have landed, and two messages must never share a number. A message that belongs to the trace of the publish
+// comes from that span of it.
+func (b *Batcher) encode(g *group, publish tracecontext.Trace) []broker.Message {
 	messages := make([]broker.Message, len(g.batches))
 	for i := range messages {
 		batch := &g.batches[i]
 		b.sequences[batch.partition]++
-		messages[i].Data = batch.entries.Encode(b.identity, batch.partition, b.sequences[batch.partition], batch.acceptedAt)
+		batch.sequence = b.sequences[batch.partition]
+		messages[i].Data = batch.entries.Encode(b.identity, batch.partition, batch.sequence, batch.acceptedAt)
+		for j := range batch.traces {
+			if batch.traces[j].ID == publish.ID {
+				batch.traces[j] = publish
+			}
+		}
+		messages[i].Attributes = tracecontext.Attributes(batch.traces)
 	}
 	return messages
 }
@@ -293,6 +311,8 @@ type group struct {
 	// size is the number of bytes of all entries.
 	size      int
 	published *outcome
+	// traces are the followed ones among those of the batches.
+	traces []tracecontext.Trace
 }
 
 // batch is one message in the making.
@@ -301,6 +321,12 @@ type batch struct {
 	// acceptedAt is the time of the first entry.
 	acceptedAt time.Time
 	entries    message.Builder
+	// sequence is given when the group is encoded.
+	sequence uint64
+	// sum is that of the values of all increments.
+	sum int
+	// traces are the followed ones that the entries came with.
+	traces []tracecontext.Trace
 }
 
 // outcome is what the requests of one group wait for. Err is set before done is closed, and never after.
@@ -314,24 +340,34 @@ func (g *group) fits(size, messages int) bool {
 	return len(g.batches) == 0 || g.size+size <= maxGroupBytes && len(g.batches)+messages <= maxMessages
 }
 
-func (g *group) add(entries []Entry, size int) {
+func (g *group) add(entries []Entry, size int, trace tracecontext.Trace) {
 	g.size += size
+	g.traces = tracecontext.Add(g.traces, trace)
 	for i := range entries {
 		if e := &entries[i]; e.Tag != "" {
-			g.batch(e.Tag).AddIncrement(e.Tag, e.Value)
+			b := g.batch(e.Tag, trace)
+			b.entries.AddIncrement(e.Tag, e.Value)
+			b.sum += int(e.Value)
 		}
 		if e := &entries[i]; e.Contributor != "" {
-			g.batch(e.Contributor).AddContribution(e.Contributor)
+			g.batch(e.Contributor, trace).entries.AddContribution(e.Contributor)
 		}
 	}
 }
 
-// batch returns the batch that takes the next entry of key's partition. MaxEntries is the only bound that it needs: so
-// many of the largest entries come to some 520 KB.
-func (g *group) batch(key string) *message.Builder {
+// batch returns the batch that takes the next entry of key's partition, which came with trace.
+func (g *group) batch(key string, trace tracecontext.Trace) *batch {
+	b := g.opened(key)
+	b.traces = tracecontext.Add(b.traces, trace)
+	return b
+}
+
+// opened returns the batch of key's partition, a new one if the last is full. MaxEntries is the only bound that it needs:
+// so many of the largest entries come to some 520 KB.
+func (g *group) opened(key string) *batch {
 	partition := increment.Partition(key, uint32(len(g.open))) //nolint:gosec // at most increment.MaxPartitions
 	if i := g.open[partition]; i > 0 && g.batches[i-1].entries.Entries() < message.MaxEntries {
-		return &g.batches[i-1].entries
+		return &g.batches[i-1]
 	}
 	n := len(g.batches)
 	if n == cap(g.batches) {
@@ -341,16 +377,18 @@ func (g *group) batch(key string) *message.Builder {
 	}
 	g.open[partition] = int32(n + 1) //nolint:gosec // two messages for each entry of one Add at the most
 	g.batches[n].partition, g.batches[n].acceptedAt = partition, time.Now()
-	return &g.batches[n].entries
+	return &g.batches[n]
 }
 
 // reset empties the group and keeps its memory.
 func (g *group) reset() {
 	for i := range g.batches {
 		g.open[g.batches[i].partition] = 0
-		g.batches[i].entries.Reset()
+		b := &g.batches[i]
+		b.entries.Reset()
+		b.sum, b.traces = 0, nil
 	}
-	g.batches, g.size, g.published = g.batches[:0], 0, nil
+	g.batches, g.size, g.published, g.traces = g.batches[:0], 0, nil, nil
 }
 
 // capacity is the memory, in bytes, that an empty group holds.

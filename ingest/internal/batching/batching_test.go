@@ -646,7 +646,12 @@ func (instantPublisher) Publish(context.Context, []broker.Message) error { retur
 
 func benchmarkAdd(b *testing.B, entries int) {
 	b.Helper()
-	batcher := batching.New(instantPublisher{}, partitions, 64<<20, zerolog.Nop())
+	benchmarkAddTo(b, entries, zerolog.Nop())
+}
+
+func benchmarkAddTo(b *testing.B, entries int, log zerolog.Logger) {
+	b.Helper()
+	batcher := batching.New(instantPublisher{}, partitions, 64<<20, log)
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error)
 	go func() { done <- batcher.Run(ctx) }()

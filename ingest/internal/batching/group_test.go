@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // The memory of a group serves the next one, but what an unusual hour has grown is let go.
@@ -25,7 +26,7 @@ func TestSpareMemoryIsBounded(t *testing.T) {
 			g := b.fresh()
 			entry := Entry{Contributor: strings.Repeat("x", increment.MaxContributorLength)}
 			for range tc.entries {
-				g.add([]Entry{entry}, entry.size())
+				g.add([]Entry{entry}, entry.size(), tracecontext.Trace{})
 			}
 			b.held = g.size
 			b.release(g)

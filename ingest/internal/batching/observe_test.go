@@ -1,0 +1,235 @@
+package batching_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"pgregory.net/rapid"
+
+	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/tracecontext"
+)
+
+// keepingPublisher keeps what it is given, or fails.
+type keepingPublisher struct {
+	messages []broker.Message
+	err      error
+}
+
+func (p *keepingPublisher) Publish(_ context.Context, messages []broker.Message) error {
+	if p.err == nil {
+		p.messages = append(p.messages, messages...)
+	}
+	return p.err
+}
+
+// recordingObserver keeps what it is told, and publishes in a span of its own.
+type recordingObserver struct {
+	begun    []batching.Publishing
+	outcomes []error
+	span     tracecontext.Trace
+}
+
+func (o *recordingObserver) Publishing(ctx context.Context, p batching.Publishing) (context.Context, func(error)) {
+	o.begun = append(o.begun, p)
+	if len(p.Traces) > 0 {
+		o.span = tracecontext.Trace{ID: p.Traces[0].ID, Span: [8]byte{1}, Sampled: true}
+		ctx = tracecontext.With(ctx, o.span)
+	}
+	return ctx, func(err error) { o.outcomes = append(o.outcomes, err) }
+}
+
+// logged runs a batcher until do has returned, and returns what it logged, a line each.
+func logged(t *testing.T, p batching.Publisher, o batching.Observer, do func(b *batching.Batcher)) []map[string]any {
+	t.Helper()
+	var written bytes.Buffer
+	b := batching.New(p, partitions, batching.MaxAdd, logging.New(&written, "ingest", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}))
+	if o != nil {
+		b.Observe(o)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	do(b)
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+	var lines []map[string]any
+	for line := range strings.Lines(written.String()) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		lines = append(lines, fields)
+	}
+	return lines
+}
+
+// The log is an audit of its own: one line a message, with the message's numbers, and what they sum to is what was
+// accepted.
+func TestTheLogSumsToWhatWasAccepted(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		publisher := new(keepingPublisher)
+		var sum, count int
+		lines := logged(t, publisher, nil, func(b *batching.Batcher) {
+			for range rapid.IntRange(1, 5).Draw(rt, "requests") {
+				var entries []batching.Entry
+				for range rapid.IntRange(1, 50).Draw(rt, "entries") {
+					e := batching.Entry{Tag: name(rapid.IntRange(0, 99).Draw(rt, "tag")), Value: uint8(rapid.IntRange(1, 9).Draw(rt, "value"))}
+					if rapid.Bool().Draw(rt, "contributes") {
+						e.Contributor = contributor(rapid.IntRange(0, 9).Draw(rt, "contributor"))
+						count++
+					}
+					sum += int(e.Value)
+					count++
+					entries = append(entries, e)
+				}
+				if err := b.Add(context.Background(), entries); err != nil {
+					rt.Fatalf("Add() = %v", err)
+				}
+			}
+		})
+		if len(lines) != len(publisher.messages) {
+			rt.Fatalf("%d lines for %d messages", len(lines), len(publisher.messages))
+		}
+		for i, line := range lines {
+			batch, err := message.Decode(publisher.messages[i].Data)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			values := 0
+			for _, increment := range batch.Increments {
+				values += int(increment.Value)
+			}
+			for field, want := range map[string]any{
+				"message": "published", "severity": "INFO", "partition": float64(batch.Partition), "sequence": float64(batch.Sequence),
+				"count": float64(batch.Entries()), "sum": float64(values), "bytes": float64(len(publisher.messages[i].Data)),
+			} {
+				if line[field] != want {
+					rt.Errorf("%s = %v, want %v", field, line[field], want)
+				}
+			}
+			sum -= values
+			count -= batch.Entries()
+		}
+		if sum != 0 || count != 0 {
+			rt.Errorf("the log says %d less than was accepted, in %d entries fewer", sum, count)
+		}
+	})
+}
+
+func TestWhatIsNotPublishedIsNotInTheSum(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		publisher := &keepingPublisher{err: errors.New("unavailable")}
+		observer := new(recordingObserver)
+		lines := logged(t, publisher, observer, func(b *batching.Batcher) {
+			for range 300 { // 30 s
+				if err := b.Add(t.Context(), one("foo")); !errors.Is(err, batching.ErrPublish) {
+					t.Errorf("Add() = %v", err)
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			publisher.err = nil
+			if err := b.Add(t.Context(), one("foo")); err != nil {
+				t.Errorf("Add() = %v", err)
+			}
+		})
+		said := map[any]int{}
+		for _, line := range lines {
+			said[line["message"]]++
+		}
+		if said["published"] != 1 || said["works again: publish"] != 1 || said["cannot publish"] < 3 || said["cannot publish"] > 4 || len(said) != 3 {
+			t.Errorf("said %v", said)
+		}
+		if len(observer.outcomes) != 301 || observer.outcomes[0] == nil || observer.outcomes[300] != nil {
+			t.Errorf("observed %d outcomes", len(observer.outcomes))
+		}
+	})
+}
+
+// A followed request is followed into the message that takes it, from the span of its publish; one that shares the message
+// goes on beside it, and one that is not followed leaves nothing.
+func TestTracesGoOnInMessages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		publisher, observer := new(keepingPublisher), new(recordingObserver)
+		first, second, ignored := tracecontext.New(true), tracecontext.New(true), tracecontext.New(false)
+		lines := logged(t, publisher, observer, func(b *batching.Batcher) {
+			if err := b.Add(t.Context(), one("foo")); err != nil { // the next ones wait for the pace, together
+				t.Errorf("Add() = %v", err)
+			}
+			for _, trace := range []tracecontext.Trace{first, second, ignored} {
+				go func() {
+					if err := b.Add(tracecontext.With(t.Context(), trace), one("foo")); err != nil {
+						t.Errorf("Add() = %v", err)
+					}
+				}()
+				synctest.Wait()
+			}
+			time.Sleep(time.Second)
+			if err := b.Add(t.Context(), one("foo")); err != nil {
+				t.Errorf("Add() = %v", err)
+			}
+		})
+		if len(publisher.messages) != 3 {
+			t.Fatalf("%d messages", len(publisher.messages))
+		}
+		for i, want := range [][]tracecontext.Trace{nil, {observer.span, second}, nil} {
+			got := tracecontext.FromAttributes(publisher.messages[i].Attributes)
+			if len(got) != len(want) || len(got) == 2 && (got[0] != want[0] || got[1] != want[1]) {
+				t.Errorf("message %d carries %v, want %v", i, got, want)
+			}
+		}
+		if o := observer.begun[1]; o.Messages != 1 || o.Bytes == 0 || len(o.Traces) != 2 || o.Traces[0] != first {
+			t.Errorf("observed %+v", o)
+		}
+		var traces []any
+		for _, line := range lines {
+			if line["logging.googleapis.com/trace"] != nil {
+				traces = append(traces, line["message"], line["logging.googleapis.com/trace"])
+			}
+		}
+		want := []any{
+			"published", "projects/p/traces/" + first.String()[3:35],
+			"published with others", "projects/p/traces/" + second.String()[3:35],
+		}
+		if len(lines) != 4 || len(traces) != 4 || traces[0] != want[0] || traces[1] != want[1] || traces[2] != want[2] || traces[3] != want[3] {
+			t.Errorf("of %d lines, these belong to traces: %v, want %v", len(lines), traces, want)
+		}
+	})
+}
+
+func TestPendingIsWhatWaits(t *testing.T) {
+	t.Parallel()
+	b := batching.New(new(keepingPublisher), partitions, batching.MaxAdd, zerolog.Nop())
+	if held, limit := b.Pending(); held != 0 || limit != batching.MaxAdd {
+		t.Errorf("Pending() = %d, %d", held, limit)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Add(gone, one("foo")); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Add() = %v", err)
+	}
+	if held, _ := b.Pending(); held != message.IncrementSize("foo") {
+		t.Errorf("Pending() = %d, want %d", held, message.IncrementSize("foo"))
+	}
+}
+
+// BenchmarkAddLogged is BenchmarkAdd with the lines: what they cost is the difference.
+func BenchmarkAddLogged(b *testing.B) {
+	benchmarkAddTo(b, 1, logging.New(io.Discard, "ingest", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}))
+}
