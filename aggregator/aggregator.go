@@ -46,6 +46,11 @@ type Config struct {
 	Window time.Duration `env:"WINDOW" envDefault:"1s"`
 	// CommitDocuments is the most documents that one Commit changes: 1 to 5000.
 	CommitDocuments int `env:"COMMIT_DOCUMENTS" envDefault:"1000"`
+	// Horizon is for how long an idempotency key is known: 1m to 24h.
+	Horizon time.Duration `env:"IDEMPOTENCY_HORIZON" envDefault:"15m"`
+	// Keys bounds the idempotency keys held in memory, some 30 bytes each: 1000 or more. Beyond it the oldest are
+	// forgotten before the horizon, which a metric and a warning say.
+	Keys int `env:"IDEMPOTENCY_KEYS" envDefault:"10000000"`
 	// BufferBytes bounds the messages held in memory: 1 MiB or more. A few pulls can exceed it by what they bring.
 	BufferBytes int64 `env:"BUFFER_BYTES" envDefault:"134217728"`
 	// CORSOrigins are the origins whose pages may use the service from a browser: * for all, else a list such as
@@ -65,6 +70,8 @@ func (c *Config) Validate() error {
 	check(c.Port >= 0 && c.Port <= 65535, "PORT", "0 to 65535")
 	check(c.Window >= 50*time.Millisecond && c.Window <= 20*time.Second, "WINDOW", "50ms to 20s: below the lease of 60s")
 	check(c.CommitDocuments >= 1 && c.CommitDocuments <= 5000, "COMMIT_DOCUMENTS", "1 to 5000")
+	check(c.Horizon >= time.Minute && c.Horizon <= 24*time.Hour, "IDEMPOTENCY_HORIZON", "1m to 24h")
+	check(c.Keys >= 1000, "IDEMPOTENCY_KEYS", "1000 or more")
 	check(c.BufferBytes >= 1<<20, "BUFFER_BYTES", "1048576 or more")
 	_, ok := logging.Level(c.LogLevel)
 	check(ok, "LOG_LEVEL", "debug, info, warn or error")
@@ -134,6 +141,8 @@ func (s *Service) Run(ctx context.Context) error {
 		BufferBytes: s.config.BufferBytes,
 		AckDeadline: info.AckDeadline,
 		Retention:   info.Retention + retentionMargin,
+		Horizon:     s.config.Horizon,
+		Keys:        s.config.Keys,
 		Drain:       drain,
 	}, s.parts.Source, s.parts.Ledger, s.parts.DeadLetters, s.parts.Log)
 	return lifecycle.Run(ctx,

@@ -36,6 +36,7 @@ func TestConfigHasDefaults(t *testing.T) {
 		Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Topic: "increments",
 		Subscription: "increments-aggregator", DeadLetterTopic: "increments-dead-letter",
 		Window: time.Second, CommitDocuments: 1000, BufferBytes: 128 << 20, CORSOrigins: []string{"*"},
+		Horizon: 15 * time.Minute, Keys: 10_000_000,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("config = %+v, want %+v", c, want)
@@ -45,7 +46,8 @@ func TestConfigHasDefaults(t *testing.T) {
 func TestConfigReportsEveryFaultAtOnce(t *testing.T) {
 	t.Parallel()
 	wrong := map[string]string{
-		"GOOGLE_CLOUD_PROJECT": "p", "PORT": "70000", "WINDOW": "1ms", "COMMIT_DOCUMENTS": "0", "BUFFER_BYTES": "1", "LOG_LEVEL": "loud",
+		"GOOGLE_CLOUD_PROJECT": "p", "PORT": "70000", "WINDOW": "1ms", "COMMIT_DOCUMENTS": "0", "BUFFER_BYTES": "1",
+		"IDEMPOTENCY_HORIZON": "10s", "IDEMPOTENCY_KEYS": "1", "LOG_LEVEL": "loud",
 		"CORS_ORIGINS": "example.com",
 	}
 	err := environment.Load(wrong, new(aggregator.Config))

@@ -21,9 +21,11 @@ locals {
     { name = "increments", type = "RECORD", mode = "REPEATED", fields = [
       { name = "tag", type = "STRING", mode = "NULLABLE" },
       { name = "value", type = "INTEGER", mode = "NULLABLE" },
+      { name = "key", type = "BYTES", mode = "NULLABLE" },
     ] },
     { name = "contributions", type = "RECORD", mode = "REPEATED", fields = [
       { name = "contributor", type = "STRING", mode = "NULLABLE" },
+      { name = "key", type = "BYTES", mode = "NULLABLE" },
     ] },
     { name = "subscription_name", type = "STRING", mode = "NULLABLE" },
     { name = "message_id", type = "STRING", mode = "NULLABLE" },

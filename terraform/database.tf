@@ -13,7 +13,7 @@ resource "google_firestore_database" "this" {
 }
 
 locals {
-  expiring = ["keys", "minutes"] # below partitions: idempotency keys, and the history of totals
+  expiring = ["keys", "minutes", "hours"] # below partitions: idempotency keys, and the history of totals
 }
 
 # Off for every field of every collection.

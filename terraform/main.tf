@@ -60,6 +60,8 @@ module "aggregator" {
     WINDOW                  = var.settings.window
     COMMIT_DOCUMENTS        = var.settings.commit_documents
     BUFFER_BYTES            = var.settings.buffer_bytes
+    IDEMPOTENCY_HORIZON     = var.settings.idempotency_horizon
+    IDEMPOTENCY_KEYS        = var.settings.idempotency_keys
     CORS_ORIGINS            = join(",", var.settings.cors_origins)
   }
 

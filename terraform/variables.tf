@@ -44,15 +44,17 @@ variable "database_location" {
 variable "settings" {
   description = "Settings that the services read from their environment. Each service's Config says what they mean."
   type = object({
-    log_level         = optional(string, "info")      # above info, the metric accrue_increments has no lines to sum
-    partitions        = optional(number, 16)          # ingest: messages of a publish, and checkpoints of some 20,000 tags
-    pending_bytes     = optional(number, 67108864)    # ingest: what waits to be published; beyond it, 503
-    window            = optional(string, "1s")        # aggregator: one write a tag and window
-    commit_documents  = optional(number, 1000)        # aggregator: documents of one Commit
-    buffer_bytes      = optional(number, 134217728)   # aggregator: messages in memory
-    refresh           = optional(string, "500ms")     # query: time between two reads of the checkpoints
-    recognition_tiers = optional(list(number), [3])   # query: contributions that are recognized
-    cors_origins      = optional(list(string), ["*"]) # all: whose pages may use the services from a browser
+    log_level           = optional(string, "info")      # above info, the metric accrue_increments has no lines to sum
+    partitions          = optional(number, 16)          # ingest: messages of a publish, and checkpoints of some 20,000 tags
+    pending_bytes       = optional(number, 67108864)    # ingest: what waits to be published; beyond it, 503
+    window              = optional(string, "1s")        # aggregator: one write a tag and window
+    commit_documents    = optional(number, 1000)        # aggregator: documents of one Commit
+    buffer_bytes        = optional(number, 134217728)   # aggregator: messages in memory
+    idempotency_horizon = optional(string, "15m")       # aggregator: for how long a producer's retry is known by its key
+    idempotency_keys    = optional(number, 10000000)    # aggregator: keys in memory, some 30 bytes each
+    refresh             = optional(string, "500ms")     # query: time between two reads of the checkpoints
+    recognition_tiers   = optional(list(number), [3])   # query: contributions that are recognized
+    cors_origins        = optional(list(string), ["*"]) # all: whose pages may use the services from a browser
   })
   default = {}
 
@@ -152,8 +154,8 @@ variable "aggregator" {
     error_message = "aggregator's instances are 0 or more."
   }
   validation {
-    condition     = try(tonumber(regex("^([0-9]+)Mi$", var.aggregator.memory)[0]), tonumber(regex("^([0-9]+)Gi$", var.aggregator.memory)[0]) * 1024, 0) * 1048576 >= 4 * var.settings.buffer_bytes
-    error_message = "aggregator's memory is a number of Mi or Gi, and at least four times settings.buffer_bytes."
+    condition     = try(tonumber(regex("^([0-9]+)Mi$", var.aggregator.memory)[0]), tonumber(regex("^([0-9]+)Gi$", var.aggregator.memory)[0]) * 1024, 0) * 1048576 >= 4 * var.settings.buffer_bytes + 40 * var.settings.idempotency_keys
+    error_message = "aggregator's memory is a number of Mi or Gi, and at least four times settings.buffer_bytes and 40 bytes for each of settings.idempotency_keys."
   }
 }
 

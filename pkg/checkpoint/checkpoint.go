@@ -28,8 +28,11 @@ type Checkpoint struct {
 	Publishers map[message.Publisher]Counted
 	// Totals are the partition's tags, sorted by name.
 	Totals []Total
-	// UpdatedAt is when this checkpoint was committed, by the aggregator's clock, to the millisecond.
+	// UpdatedAt is when this checkpoint was committed, to the millisecond, by the aggregator's clock, and never before the
+	// one that it replaced: another aggregator's clock may be behind. It says which minute and hour of the history are open.
 	UpdatedAt time.Time
+	// Keys says which Commits of late had idempotency keys, so that a reader knows where to begin. It is sorted.
+	Keys []KeyMark
 }
 
 // Counted is the part of a checkpoint that one publisher has.
@@ -46,6 +49,8 @@ type Total struct {
 	Increments int64
 	// UpdatedAt is the time of the last Commit that changed the tag, to the millisecond.
 	UpdatedAt time.Time
+	// Minute and Hour are what was added to Total in the minute and in the hour, in UTC, of the checkpoint's UpdatedAt.
+	Minute, Hour int64
 }
 
 // Delta is what one window adds to one tag.
@@ -71,12 +76,15 @@ func (c *Checkpoint) Contains(m Message) bool {
 // are sorted by name, each name once. Publishers last seen before now minus retention leave it: retention is how long
 // Pub/Sub may still deliver a message, plus a margin.
 func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Message, deltas []Delta) Checkpoint {
-	now = now.UTC().Truncate(time.Millisecond)
+	if now = now.UTC().Truncate(time.Millisecond); now.Before(c.UpdatedAt) {
+		now = c.UpdatedAt
+	}
 	next := Checkpoint{
 		Commit:     c.Commit + 1,
 		Publishers: make(map[message.Publisher]Counted, len(c.Publishers)+1),
-		Totals:     merge(c.Totals, deltas, now),
+		Totals:     merge(c.turned(now), deltas, now),
 		UpdatedAt:  now,
+		Keys:       c.Keys,
 	}
 	for publisher, counted := range c.Publishers {
 		if !counted.LastSeen.Before(now.Add(-retention)) {
@@ -114,6 +122,8 @@ func merge(totals []Total, deltas []Delta, now time.Time) []Total {
 		}
 		t.Total += d.Value
 		t.Increments += d.Increments
+		t.Minute += d.Value
+		t.Hour += d.Value
 		t.UpdatedAt = now
 		merged = append(merged, t)
 	}
@@ -131,7 +141,7 @@ func (c *Checkpoint) Has(name string) bool {
 // Size is the most that the packed checkpoint can come to, in bytes, however far its present tags are counted.
 // It is compared with MaxSize before a new tag is let in.
 func (c *Checkpoint) Size() int {
-	size := 64 // the document's own fields
+	size := 64 + keyMarkSize*(keyMarksPerKeep+2) // the document's own fields
 	for _, t := range c.Totals {
 		size += TagSize(t.Name)
 	}

@@ -54,7 +54,7 @@ func TestNextCountsMessagesAndAddsDeltas(t *testing.T) {
 		}
 	}
 	want := []checkpoint.Total{
-		{"ballz", 9, 1, start}, {"foo", 5, 2, start.Add(time.Second)}, {"zoo", 2, 1, start.Add(time.Second)},
+		{"ballz", 9, 1, start, 9, 9}, {"foo", 5, 2, start.Add(time.Second), 5, 5}, {"zoo", 2, 1, start.Add(time.Second), 2, 2},
 	}
 	if !reflect.DeepEqual(two.Totals, want) {
 		t.Errorf("totals = %v, want %v", two.Totals, want)
@@ -141,10 +141,17 @@ func TestSizeIsNeverBelowThePackedSize(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c, _ := drawCheckpoint(t)
 		for i := range c.Totals { // however far they are counted
-			c.Totals[i].Total, c.Totals[i].Increments = 1<<55-1, 1<<55-1
-			c.Totals[i].UpdatedAt = c.UpdatedAt.AddDate(-60, 0, 0)
+			c.Totals[i].Total, c.Totals[i].Increments = 1<<48-1, 1<<48-1
+			c.Totals[i].UpdatedAt, c.Totals[i].Minute, c.Totals[i].Hour = c.UpdatedAt.AddDate(-60, 0, 0), 0, 0
+			if rapid.Bool().Draw(t, "changed in this hour") {
+				c.Totals[i].UpdatedAt, c.Totals[i].Minute, c.Totals[i].Hour = c.UpdatedAt.Add(-time.Hour), 1<<34-1, 1<<41-1
+			}
 		}
-		if packed := len(c.PackPublishers()) + len(c.PackTotals()); packed > c.Size() {
+		for range rapid.IntRange(0, 300).Draw(t, "commits with keys") {
+			c = c.Next(c.UpdatedAt.Add(time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "pause"))), retention, nil, nil)
+			c.MarkKeys(75 * time.Minute)
+		}
+		if packed := len(c.PackPublishers()) + len(c.PackTotals()) + len(c.PackKeys()); packed > c.Size() {
 			t.Fatalf("packed into %d bytes, Size() = %d", packed, c.Size())
 		}
 	})
@@ -169,9 +176,12 @@ func TestGoldenFile(t *testing.T) {
 	var zero checkpoint.Checkpoint
 	c := zero.Next(start, retention, []checkpoint.Message{{ada, 1}, {ada, 2}, {ada, 4}, {bob, 814}}, deltas(map[string]int64{"foo": 4, "ballz": 76, "food": 1}))
 	c = c.Next(start.Add(1500*time.Millisecond), retention, []checkpoint.Message{{ada, 5}}, deltas(map[string]int64{"foo": 9}))
+	c.MarkKeys(time.Hour)
+	changes := checkpoint.PackChanges([]checkpoint.Change{{"ballz", 76}, {"foo", 13}, {"food", 1}})
 	path := filepath.Join("testdata", "checkpoint.hex")
 	if *update {
-		packed := hex.EncodeToString(c.PackPublishers()) + "\n" + hex.EncodeToString(c.PackTotals()) + "\n"
+		packed := hex.EncodeToString(c.PackPublishers()) + "\n" + hex.EncodeToString(c.PackTotals()) + "\n" +
+			hex.EncodeToString(c.PackKeys()) + "\n" + hex.EncodeToString(changes) + "\n"
 		if err := os.WriteFile(path, []byte(packed), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +191,7 @@ func TestGoldenFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Fields(string(golden))
-	for i, got := range [][]byte{c.PackPublishers(), c.PackTotals()} {
+	for i, got := range [][]byte{c.PackPublishers(), c.PackTotals(), c.PackKeys(), changes} {
 		if hex.EncodeToString(got) != lines[i] {
 			t.Errorf("line %d: packed %x, want %s", i+1, got, lines[i])
 		}

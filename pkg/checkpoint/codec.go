@@ -14,15 +14,17 @@ import (
 
 // Version is the version of the packed form, kept in a field of its own beside it. A reader refuses a version that it
 // does not know, so that an old aggregator stops rather than overwrites what a newer one wrote.
-const Version = 1
+const Version = 2
 
 // ErrCorrupt is the case of packed bytes that no version of this package wrote.
 var ErrCorrupt = errors.New("corrupt checkpoint")
 
-// What Size counts for each part: the longest that its varints become. A total or a number of increments takes 8 bytes
-// up to 2^56, an age in milliseconds 6 bytes up to 139 years.
+// What Size counts for each part: the longest that its varints become. A total or a number of increments takes 7 bytes
+// up to 2^48, which all tags of a full partition cannot reach together (docs/decisions/0002-checkpoint-size.md). What is
+// open in a minute takes 5 bytes and in an hour 6, and then the tag's age is below an hour, and takes 4; an older one takes
+// 6 up to 139 years, and then the open changes are zero.
 const (
-	tagSize       = 1 + 1 + 8 + 8 + 6
+	tagSize       = 1 + 1 + 7 + 7 + 4 + 5 + 6
 	publisherSize = 16 + 5 + 3
 	intervalSize  = 2 * 6
 )
@@ -49,27 +51,36 @@ func (c *Checkpoint) PackPublishers() []byte {
 }
 
 // PackTotals returns the totals, packed: the time of the checkpoint, then for each tag, in the order of names, how many
-// bytes of its name it shares with the one before, the rest of the name, the total, the number of increments, and how
-// long before the checkpoint it was changed. All numbers are varints, times in milliseconds.
+// bytes of its name it shares with the one before, the rest of the name, the total, the number of increments, how long
+// before the checkpoint it was changed, and its changes in the open minute and hour. All numbers are varints, times in
+// milliseconds.
 func (c *Checkpoint) PackTotals() []byte {
-	b := make([]byte, 0, 16+len(c.Totals)*16)
+	b := make([]byte, 0, 16+len(c.Totals)*18)
 	b = binary.AppendUvarint(b, uint64(len(c.Totals)))
 	b = binary.AppendVarint(b, c.UpdatedAt.UnixMilli())
 	var previous string
-	for _, t := range c.Totals {
-		shared := 0
-		for shared < min(len(previous), len(t.Name)) && previous[shared] == t.Name[shared] {
-			shared++
-		}
-		b = binary.AppendUvarint(b, uint64(shared))
-		b = binary.AppendUvarint(b, uint64(len(t.Name)-shared)) //nolint:gosec // not negative
-		b = append(b, t.Name[shared:]...)
+	for i := range c.Totals {
+		t := &c.Totals[i]
+		b = appendName(b, previous, t.Name)
 		b = binary.AppendVarint(b, t.Total)
 		b = binary.AppendVarint(b, t.Increments)
 		b = binary.AppendVarint(b, c.UpdatedAt.UnixMilli()-t.UpdatedAt.UnixMilli())
+		b = binary.AppendVarint(b, t.Minute)
+		b = binary.AppendVarint(b, t.Hour)
 		previous = t.Name
 	}
 	return b
+}
+
+// appendName appends how many bytes a name shares with the one before it, and the rest of it.
+func appendName(b []byte, previous, name string) []byte {
+	shared := 0
+	for shared < min(len(previous), len(name)) && previous[shared] == name[shared] {
+		shared++
+	}
+	b = binary.AppendUvarint(b, uint64(shared))
+	b = binary.AppendUvarint(b, uint64(len(name)-shared)) //nolint:gosec // not negative
+	return append(b, name[shared:]...)
 }
 
 // UnpackPublishers reads what PackPublishers wrote. The error is ErrCorrupt.
@@ -100,20 +111,16 @@ func UnpackPublishers(packed []byte) (map[message.Publisher]Counted, error) {
 // ErrCorrupt.
 func UnpackTotals(packed []byte) ([]Total, time.Time, error) {
 	r := reader{rest: packed}
-	totals := make([]Total, r.count(5))
+	totals := make([]Total, r.count(7))
 	updated := r.varint()
 	var name []byte
 	for i := range totals {
-		shared := r.uvarint()
-		if shared > uint64(len(name)) {
-			r.failed = true
-			break
-		}
-		name = append(name[:shared], r.bytes(r.uvarint())...)
+		name = r.name(name)
 		totals[i] = Total{
 			Name: string(name), Total: r.varint(), Increments: r.varint(), UpdatedAt: time.UnixMilli(updated - r.varint()).UTC(),
+			Minute: r.varint(), Hour: r.varint(),
 		}
-		if i > 0 && totals[i].Name <= totals[i-1].Name {
+		if r.failed || i > 0 && totals[i].Name <= totals[i-1].Name {
 			r.failed = true
 			break
 		}
@@ -168,8 +175,25 @@ func (r *reader) count(size int) int {
 	return int(n) //nolint:gosec // bounded above
 }
 
+// name takes a name off that appendName wrote after the one given, whose memory it uses.
+func (r *reader) name(previous []byte) []byte {
+	shared := r.uvarint()
+	if shared > uint64(len(previous)) {
+		r.failed = true
+		return previous[:0]
+	}
+	return append(previous[:shared], r.bytes(r.uvarint())...)
+}
+
+// end returns the fault, which bytes that are left are too.
 func (r *reader) end(part string) error {
-	if r.failed || len(r.rest) > 0 {
+	r.failed = r.failed || len(r.rest) > 0
+	return r.fault(part)
+}
+
+// fault returns ErrCorrupt after a fault.
+func (r *reader) fault(part string) error {
+	if r.failed {
 		return fmt.Errorf("%w: %s, %d bytes from the end", ErrCorrupt, part, len(r.rest))
 	}
 	return nil

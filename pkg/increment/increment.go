@@ -26,6 +26,10 @@ const (
 	MaxValue = 9
 	// MaxContributorLength bounds a contributor's id, in characters (not bytes): at most 512 bytes of UTF-8.
 	MaxContributorLength = 128
+	// MaxKeyLength is the most bytes, which are characters here, that an idempotency key has; it has one at least.
+	MaxKeyLength = 255
+	// KeyPattern is the regular expression that an idempotency key matches as a whole: visible ASCII.
+	KeyPattern = `^[!-~]{1,255}$`
 	// MaxPartitions bounds PARTITIONS: query reads a document of each, twice a window.
 	MaxPartitions = 4096
 	// MaxBatch is the most increments that one request may carry.
@@ -37,6 +41,7 @@ var (
 	ErrName        = fmt.Errorf("must be %d to %d characters from a to z and _", MinNameLength, MaxNameLength)
 	ErrValue       = fmt.Errorf("must be an integer from %d to %d", MinValue, MaxValue)
 	ErrContributor = fmt.Errorf("must be 1 to %d characters, without control characters", MaxContributorLength)
+	ErrKey         = fmt.Errorf("must be 1 to %d visible ASCII characters, without spaces", MaxKeyLength)
 	// ErrContributorEncoding is the case of an id that is not text at all. JSON cannot carry one; a message could.
 	ErrContributorEncoding = errors.New("must be valid UTF-8")
 )
@@ -58,6 +63,19 @@ func ValidateName(name string) error {
 func ValidateValue(value int64) error {
 	if value < MinValue || value > MaxValue {
 		return ErrValue
+	}
+	return nil
+}
+
+// ValidateKey returns ErrKey unless key matches KeyPattern as a whole.
+func ValidateKey(key string) error {
+	if key == "" || len(key) > MaxKeyLength {
+		return ErrKey
+	}
+	for i := range len(key) {
+		if key[i] < '!' || key[i] > '~' {
+			return ErrKey
+		}
 	}
 	return nil
 }

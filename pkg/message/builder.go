@@ -10,7 +10,8 @@ import (
 const (
 	publisherField, partitionField, sequenceField, acceptedAtField = 1, 2, 3, 4
 	incrementsField, contributionsField                            = 5, 6
-	tagField, valueField, contributorField                         = 1, 2, 1
+	tagField, valueField, keyField                                 = 1, 2, 3
+	contributorField, contributionKeyField                         = 1, 2
 )
 
 // Builder collects the entries of one message in their wire form, so that what waits to be published holds no
@@ -22,21 +23,23 @@ type Builder struct {
 	entries       int
 }
 
-// AddIncrement copies an increment into the message. Like Batch.Encode it does not validate.
-func (b *Builder) AddIncrement(tag string, value uint8) {
+// AddIncrement copies an increment into the message. Like Batch.Encode it does not validate. The zero key is none.
+func (b *Builder) AddIncrement(tag string, value uint8, key Key) {
 	b.entries++
 	d := protowire.AppendTag(b.increments, incrementsField, protowire.BytesType)
-	d = protowire.AppendVarint(d, uint64(incrementSize(tag, value))) //nolint:gosec // a length
+	d = protowire.AppendVarint(d, uint64(incrementSize(tag, value, key))) //nolint:gosec // a length
 	d = appendText(d, tagField, tag)
-	b.increments = appendNumber(d, valueField, uint64(value))
+	d = appendNumber(d, valueField, uint64(value))
+	b.increments = appendKey(d, keyField, key)
 }
 
-// AddContribution copies a contribution into the message. Like Batch.Encode it does not validate.
-func (b *Builder) AddContribution(contributor string) {
+// AddContribution copies a contribution into the message. Like Batch.Encode it does not validate. The zero key is none.
+func (b *Builder) AddContribution(contributor string, key Key) {
 	b.entries++
 	d := protowire.AppendTag(b.contributions, contributionsField, protowire.BytesType)
-	d = protowire.AppendVarint(d, uint64(textSize(contributor))) //nolint:gosec // a length
-	b.contributions = appendText(d, contributorField, contributor)
+	d = protowire.AppendVarint(d, uint64(textSize(contributor)+keySize(key))) //nolint:gosec // a length
+	d = appendText(d, contributorField, contributor)
+	b.contributions = appendKey(d, contributionKeyField, key)
 }
 
 // Entries counts what was added.
@@ -65,18 +68,35 @@ func (b *Builder) Encode(publisher Publisher, partition uint32, sequence uint64,
 }
 
 // IncrementSize is the number of bytes that an increment of tag takes in a message, for every value that may be counted.
-func IncrementSize(tag string) int { return fieldSize(incrementSize(tag, 1)) }
+func IncrementSize(tag string, key Key) int { return fieldSize(incrementSize(tag, 1, key)) }
 
 // ContributionSize is the number of bytes that a contribution takes in a message.
-func ContributionSize(contributor string) int { return fieldSize(textSize(contributor)) }
+func ContributionSize(contributor string, key Key) int {
+	return fieldSize(textSize(contributor) + keySize(key))
+}
 
 // incrementSize is the size of a Batch.Increment, without its own tag and length.
-func incrementSize(tag string, value uint8) int {
-	size := textSize(tag)
+func incrementSize(tag string, value uint8, key Key) int {
+	size := textSize(tag) + keySize(key)
 	if value != 0 {
 		size += 1 + protowire.SizeVarint(uint64(value))
 	}
 	return size
+}
+
+func keySize(key Key) int {
+	if key == (Key{}) {
+		return 0
+	}
+	return fieldSize(len(key))
+}
+
+// appendKey appends a key's field, which is left out when there is none.
+func appendKey(d []byte, field protowire.Number, key Key) []byte {
+	if key == (Key{}) {
+		return d
+	}
+	return protowire.AppendBytes(protowire.AppendTag(d, field, protowire.BytesType), key[:])
 }
 
 // fieldSize is the size of a field below 16 that holds n bytes.

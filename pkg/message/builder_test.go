@@ -15,6 +15,12 @@ func TestBuilderEncodesWhatBatchDoes(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	text := func() string { return strings.Repeat([]string{"a", "𝒳"}[random.IntN(2)], random.IntN(150)) }
+	key := func() (k message.Key) {
+		if random.IntN(2) == 0 {
+			k = message.Key(message.NewPublisher())
+		}
+		return k
+	}
 	var builder message.Builder // one for all, to see that Reset leaves nothing behind
 	for range 500 {
 		want := message.Batch{
@@ -25,18 +31,18 @@ func TestBuilderEncodesWhatBatchDoes(t *testing.T) {
 		size := 0
 		for range random.IntN(40) {
 			if random.IntN(2) == 0 {
-				i := message.Increment{Tag: text(), Value: uint8(random.UintN(256))}
+				i := message.Increment{Tag: text(), Value: uint8(random.UintN(256)), Key: key()}
 				want.Increments = append(want.Increments, i)
-				builder.AddIncrement(i.Tag, i.Value)
+				builder.AddIncrement(i.Tag, i.Value, i.Key)
 				if i.Value == 0 || i.Value > 127 { // not a value that may be counted
 					size = -1 << 30
 				}
-				size += message.IncrementSize(i.Tag)
+				size += message.IncrementSize(i.Tag, i.Key)
 			} else {
-				c := message.Contribution{Contributor: text()}
+				c := message.Contribution{Contributor: text(), Key: key()}
 				want.Contributions = append(want.Contributions, c)
-				builder.AddContribution(c.Contributor)
-				size += message.ContributionSize(c.Contributor)
+				builder.AddContribution(c.Contributor, c.Key)
+				size += message.ContributionSize(c.Contributor, c.Key)
 			}
 		}
 		data, err := want.Encode()
@@ -63,10 +69,10 @@ func TestBuilderWritesTheGoldenMessage(t *testing.T) {
 	want := example()
 	var builder message.Builder
 	for _, c := range want.Contributions { // the order of kinds does not matter
-		builder.AddContribution(c.Contributor)
+		builder.AddContribution(c.Contributor, c.Key)
 	}
 	for _, i := range want.Increments {
-		builder.AddIncrement(i.Tag, i.Value)
+		builder.AddIncrement(i.Tag, i.Value, i.Key)
 	}
 	data, err := want.Encode()
 	if err != nil {
@@ -82,7 +88,7 @@ func BenchmarkBuilder(b *testing.B) {
 	for b.Loop() {
 		builder.Reset()
 		for range message.MaxEntries {
-			builder.AddIncrement("some_word", 1)
+			builder.AddIncrement("some_word", 1, message.Key{})
 		}
 		builder.Encode(message.Publisher{}, 1, 1, time.Time{})
 	}

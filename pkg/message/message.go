@@ -56,11 +56,16 @@ type Batch struct {
 type Increment struct {
 	Tag   string
 	Value uint8
+	// Key is zero without an idempotency key.
+	Key Key
 }
 
 // Contribution is one contribution of a contributor.
 type Contribution struct {
 	Contributor string
+	// Key is zero without an idempotency key. It is the increment's key if both were posted as one, and yet another: an
+	// increment and a contribution never repeat each other.
+	Key Key
 }
 
 // Entries counts the increments and contributions of b.
@@ -78,12 +83,14 @@ func (b *Batch) Encode() ([]byte, error) {
 		Increments:    make([]*messagepb.Batch_Increment, len(b.Increments)),
 		Contributions: make([]*messagepb.Batch_Contribution, len(b.Contributions)),
 	}
-	for i, inc := range b.Increments {
-		increments[i].Tag, increments[i].Value = inc.Tag, uint32(inc.Value)
+	for i := range b.Increments {
+		inc := &b.Increments[i]
+		increments[i].Tag, increments[i].Value, increments[i].Key = inc.Tag, uint32(inc.Value), inc.Key.onWire()
 		pb.Increments[i] = &increments[i]
 	}
-	for i, c := range b.Contributions {
-		contributions[i].Contributor = c.Contributor
+	for i := range b.Contributions {
+		c := &b.Contributions[i]
+		contributions[i].Contributor, contributions[i].Key = c.Contributor, c.Key.onWire()
 		pb.Contributions[i] = &contributions[i]
 	}
 	data, err := proto.Marshal(pb)
@@ -123,13 +130,21 @@ func Decode(data []byte) (*Batch, error) {
 		if err := errors.Join(increment.ValidateName(inc.GetTag()), increment.ValidateValue(int64(inc.GetValue()))); err != nil {
 			return nil, fmt.Errorf("%w: increment %d: %w", ErrInvalid, i, err)
 		}
-		b.Increments[i] = Increment{Tag: inc.GetTag(), Value: uint8(inc.GetValue())} //nolint:gosec // validated: 1 to 9
+		key, err := keyFrom(inc.GetKey())
+		if err != nil {
+			return nil, fmt.Errorf("%w: increment %d: %w", ErrInvalid, i, err)
+		}
+		b.Increments[i] = Increment{Tag: inc.GetTag(), Value: uint8(inc.GetValue()), Key: key} //nolint:gosec // validated: 1 to 9
 	}
 	for i, c := range pb.GetContributions() {
 		if err := increment.ValidateContributor(c.GetContributor()); err != nil {
 			return nil, fmt.Errorf("%w: contribution %d: %w", ErrInvalid, i, err)
 		}
-		b.Contributions[i] = Contribution{Contributor: c.GetContributor()}
+		key, err := keyFrom(c.GetKey())
+		if err != nil {
+			return nil, fmt.Errorf("%w: contribution %d: %w", ErrInvalid, i, err)
+		}
+		b.Contributions[i] = Contribution{Contributor: c.GetContributor(), Key: key}
 	}
 	return b, nil
 }

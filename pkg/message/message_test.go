@@ -30,36 +30,69 @@ func example() *message.Batch {
 	}
 }
 
-// The golden file is what a deployed aggregator reads while ingest is already newer: it must never change.
-func TestGoldenFile(t *testing.T) {
+// keyed is an example with idempotency keys.
+func keyed() *message.Batch {
+	b := example()
+	b.Increments[0].Key = message.KeyOf("order-17")
+	b.Increments[1].Key = message.KeyInBatch("order-17", 1)
+	b.Contributions[0].Key = message.KeyOf("order-17")
+	return b
+}
+
+// The golden files are what a deployed aggregator reads while ingest is already newer: they must never change.
+func TestGoldenFiles(t *testing.T) {
 	t.Parallel()
-	data, err := example().Encode()
-	if err != nil {
-		t.Fatal(err)
+	for name, batch := range map[string]*message.Batch{"batch": example(), "keyed": keyed()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data, err := batch.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join("testdata", name+".hex")
+			if *update {
+				if err := os.WriteFile(path, []byte(hex.EncodeToString(data)+"\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			golden, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := hex.DecodeString(strings.TrimSpace(string(golden)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(data) != string(want) {
+				t.Errorf("Encode() = %x, want %x", data, want)
+			}
+			got, err := message.Decode(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, batch) {
+				t.Errorf("Decode() = %+v, want %+v", got, batch)
+			}
+		})
 	}
-	path := filepath.Join("testdata", "batch.hex")
-	if *update {
-		if err := os.WriteFile(path, []byte(hex.EncodeToString(data)+"\n"), 0o600); err != nil {
-			t.Fatal(err)
+}
+
+// What producers were told is one key must stay one, and what is two must stay two.
+func TestKeysAreApart(t *testing.T) {
+	t.Parallel()
+	keys := map[message.Key]string{{}: "none"}
+	for name, key := range map[string]message.Key{
+		"k": message.KeyOf("k"), "k0": message.KeyOf("k0"), "K": message.KeyOf("K"),
+		"k, item 0": message.KeyInBatch("k", 0), "k, item 1": message.KeyInBatch("k", 1), "k1, item 0": message.KeyInBatch("k1", 0),
+		"k, item 10": message.KeyInBatch("k", 10),
+	} {
+		if other, taken := keys[key]; taken {
+			t.Errorf("%s and %s are one key", name, other)
 		}
+		keys[key] = name
 	}
-	golden, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := hex.DecodeString(strings.TrimSpace(string(golden)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(data) != string(want) {
-		t.Errorf("Encode() = %x, want %x", data, want)
-	}
-	got, err := message.Decode(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(got, example()) {
-		t.Errorf("Decode() = %+v, want %+v", got, example())
+	if got, want := message.KeyOf("k").String(), "8254c329a92850f6d539dd376f4816ee"; got != want { // sha256sum
+		t.Errorf("KeyOf() = %s, want %s", got, want)
 	}
 }
 
@@ -76,6 +109,8 @@ func TestDecodeRefusesWhatCannotBeApplied(t *testing.T) {
 		"a bad name":          func(b *messagepb.Batch) { b.Increments[0].Tag = "Foo" },
 		"no value":            func(b *messagepb.Batch) { b.Increments[0].Value = 0 },
 		"a value too large":   func(b *messagepb.Batch) { b.Increments[0].Value = 256 + 4 },
+		"a short key":         func(b *messagepb.Batch) { b.Increments[0].Key = []byte("short") },
+		"a long key":          func(b *messagepb.Batch) { b.Contributions[0].Key = make([]byte, 17) },
 		"a bad contributor":   func(b *messagepb.Batch) { b.Contributions[0].Contributor = "" },
 		"a contributor's \\n": func(b *messagepb.Batch) { b.Contributions[0].Contributor = "a\nb" },
 	} {
@@ -103,6 +138,10 @@ func TestDecodeRefusesWhatCannotBeApplied(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	data, err := example().Encode()
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	if data, err = keyed().Encode(); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(data)

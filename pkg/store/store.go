@@ -20,6 +20,12 @@ const (
 	Contributors = "contributors"
 	Partitions   = "partitions"
 	Recognitions = "recognitions"
+
+	// Below each partition.
+
+	Keys    = "keys"
+	Minutes = "minutes"
+	Hours   = "hours"
 )
 
 var (
@@ -57,15 +63,44 @@ type Commit struct {
 	Traces []tracecontext.Trace
 	// Contributors holds each contributor at most once.
 	Contributors []Contributions
+	// Keys are the idempotency keys of what is counted, which are kept for KeepKeys at least.
+	Keys     []checkpoint.SeenKey
+	KeepKeys time.Duration
+	// Closed are the periods of the partition's history that are over with this Commit.
+	Closed []checkpoint.Period
 }
 
-// Documents counts the documents that change beside the checkpoint.
+// Documents counts the documents of tags and contributors that change.
 func (c *Commit) Documents() int { return len(c.Tags) + len(c.Contributors) }
 
 // Contributions is what one window adds to one contributor.
 type Contributions struct {
 	Contributor   string
 	Contributions int64
+}
+
+// CommitKeys are the idempotency keys of one Commit.
+type CommitKeys struct {
+	Commit uint64
+	// At is when the Commit was made, by the aggregator's clock, to the millisecond.
+	At   time.Time
+	Keys []checkpoint.SeenKey
+}
+
+// Period is a minute or an hour of a partition that is over.
+type Period struct {
+	Begin time.Time
+	// Changes is what checkpoint.PackChanges packed.
+	Changes []byte
+}
+
+// Retention is how long after its end a period can be read: a day of minutes, thirty of hours. The store may keep it for
+// longer.
+func Retention(r checkpoint.Resolution) time.Duration {
+	if r == checkpoint.Hour {
+		return 30 * 24 * time.Hour
+	}
+	return 24 * time.Hour
 }
 
 // PartitionTotals is one partition as query reads it.
@@ -133,4 +168,39 @@ func PartitionOf(id string) (uint32, error) {
 		return 0, fmt.Errorf("document id %q is not of a partition: %w", id, err)
 	}
 	return uint32(n), nil
+}
+
+// PeriodsOf is the collection, below a partition, of the periods of a resolution.
+func PeriodsOf(r checkpoint.Resolution) string {
+	if r == checkpoint.Hour {
+		return Hours
+	}
+	return Minutes
+}
+
+// periodID is the form of PeriodID: it sorts as the times do.
+const periodID = "2006-01-02T15:04Z"
+
+// PeriodID returns the document id of the period that begins at a time.
+func PeriodID(begin time.Time) string { return begin.UTC().Format(periodID) }
+
+// PeriodOf is the inverse of PeriodID.
+func PeriodOf(id string) (time.Time, error) {
+	begin, err := time.Parse(periodID, id)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("document id %q is not of a period: %w", id, err)
+	}
+	return begin.UTC(), nil
+}
+
+// KeysID returns the document id of the keys of a Commit: it sorts as the numbers do.
+func KeysID(commit uint64) string { return fmt.Sprintf("%020d", commit) }
+
+// KeysOf is the inverse of KeysID.
+func KeysOf(id string) (uint64, error) {
+	commit, err := strconv.ParseUint(id, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("document id %q is not of a commit's keys: %w", id, err)
+	}
+	return commit, nil
 }

@@ -116,10 +116,10 @@ func estimate(l load, increments float64, p prices) bill {
 	publishes := math.Min(requests/seconds, instances/publishSeconds) // a second
 	each := l.rate / publishes
 	messages := math.Max(distinct(l.partitions, each), each/message.MaxEntries) // of a publish
-	entry := float64(message.IncrementSize(name))
+	entry := float64(message.IncrementSize(name, message.Key{}))
 	if l.contributors > 0 {
 		messages = distinct(l.partitions, 2*each)
-		entry += float64(message.ContributionSize(contributor))
+		entry += float64(message.ContributionSize(contributor, message.Key{}))
 	}
 	header := float64(len(new(message.Builder).Encode(message.NewPublisher(), 1, 1<<20, time.Unix(1<<31, 0))))
 	size := each*entry + messages*(header+messageOverhead)

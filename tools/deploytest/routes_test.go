@@ -34,7 +34,7 @@ func start(t *testing.T) map[string]running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counting, err := aggregator.New(aggregator.Config{Window: time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20, CORSOrigins: origins}, aggregator.Parts{
+	counting, err := aggregator.New(aggregator.Config{Window: time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20, Horizon: time.Minute, Keys: 1000, CORSOrigins: origins}, aggregator.Parts{
 		Source: increments.Subscribe(aggregator.AckDeadline), Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: log,
 	})
 	if err != nil {

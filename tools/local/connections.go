@@ -27,6 +27,7 @@ type topic interface {
 type documents interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
+	Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error)
 	query.Documents
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/accrue/accrue/aggregator/internal/idempotency"
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
@@ -32,6 +33,9 @@ type Source interface {
 type Ledger interface {
 	// Load returns a partition's checkpoint.
 	Load(ctx context.Context, partition uint32) (store.State, error)
+	// Keys returns the idempotency keys of a partition's Commits from the first to the last of these numbers, as far as they
+	// are kept.
+	Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error)
 	// Commit replaces it and changes the documents that belong to it, all or nothing. The errors are
 	// store.ErrConflict, store.ErrRefused, and others, after which the outcome is unknown.
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
@@ -56,6 +60,10 @@ type Settings struct {
 	// Retention is how long after its publication a message can still be delivered, plus a margin. Publishers that were
 	// silent for longer leave the checkpoint.
 	Retention time.Duration
+	// Horizon is for how long after its acceptance an idempotency key is known.
+	Horizon time.Duration
+	// Keys bounds the idempotency keys that are held in memory: beyond it the oldest are forgotten before their time.
+	Keys int
 	// Drain bounds the last flush after the stop.
 	Drain time.Duration
 	// Observer, unless it is nil, is told of each Commit.
@@ -75,6 +83,11 @@ const (
 	commitTimeout = 10 * time.Second
 	// callTimeout bounds one call to the broker.
 	callTimeout = 5 * time.Second
+	// keepKeysFor is how much longer than the horizon idempotency keys are kept in the store: messages that waited for so
+	// long, while no aggregator ran, are still told from repeats.
+	keepKeysFor = time.Hour
+	// keySlack is for clocks that differ.
+	keySlack = time.Minute
 	// commitsUnderWay bounds how many partitions commit at the same time.
 	commitsUnderWay = 64
 )
@@ -91,6 +104,7 @@ type Committer struct {
 	buffer      *buffer
 	slots       chan struct{}
 	counts      counts
+	keys        *idempotency.Index
 
 	mu         sync.Mutex
 	partitions map[uint32]*partition
@@ -102,6 +116,7 @@ func New(settings Settings, source Source, ledger Ledger, deadLetters DeadLetter
 		settings: settings, source: source, ledger: ledger, deadLetters: deadLetters, log: log,
 		outages: newOutages(log), told: newTold(),
 		buffer:     newBuffer(settings.BufferBytes),
+		keys:       idempotency.NewIndex(settings.Horizon, settings.Keys),
 		slots:      make(chan struct{}, commitsUnderWay),
 		partitions: make(map[uint32]*partition),
 	}

@@ -58,6 +58,100 @@ func TestEveryMessageIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 	}
 }
 
+// The same, with producers that post again with the key that they have posted with, while the committers come and go.
+func TestEveryKeyIsCountedExactlyOnceWhateverHappens(t *testing.T) {
+	t.Parallel()
+	for range 30 {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig()
+			var stops []func()
+			for range 3 {
+				stops = append(stops, r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store}))
+			}
+			posted := make(map[string]bool)
+			for n := range 300 {
+				key := fmt.Sprint(rand.N(100))
+				partition := uint32(len(key)) // a key's retry is of the same tag, and so of the same partition
+				r.post(t, partition, "tag_"+string('a'+key[len(key)-1]-'0'), key, !posted[key])
+				posted[key] = true
+				time.Sleep(rand.N(200 * time.Millisecond))
+				if n%15 == 0 { // one is stopped, and another, which knows nothing, takes its place
+					i := rand.N(len(stops))
+					stops[i]()
+					stops[i] = r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store})
+				}
+			}
+			for r.subscription.Held() > 0 {
+				time.Sleep(ackDeadline)
+			}
+			for _, stop := range stops {
+				stop()
+			}
+			time.Sleep(time.Second)
+			r.verify(t)
+		})
+	}
+}
+
+// Whoever gives one key to two tags has one of them counted, also when they are of two partitions that one committer
+// counts.
+func TestAKeyThatIsReusedForAnotherTagIsNotCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		stop := r.start(t, r.subscription, r.store)
+		defer stop()
+		for n := range 20 {
+			key := fmt.Sprint(n)
+			r.post(t, 1, "foo", key, true)
+			if n%2 == 0 {
+				time.Sleep(2 * time.Second)
+			}
+			r.post(t, 1, "bar", key, false)
+			r.post(t, 2, "zoo", key, false)
+			time.Sleep(2 * time.Second)
+		}
+		totals, _ := r.store.Tags(t.Context())
+		var sum int64
+		for _, tag := range totals {
+			sum += tag.Total
+		}
+		if sum != 20 {
+			t.Errorf("counted %d of 20 keys: %v", sum, totals)
+		}
+	})
+}
+
+// However long an outage is, what the closed periods and the open ones say adds up to the totals: a minute leaves the
+// checkpoint only with the Commit that writes its document.
+func TestTheHistoryAddsUpToTheTotalsWhateverHappens(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig()
+			begun := time.Now()
+			stopOne := r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store})
+			stopTwo := r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store})
+			for range 200 {
+				r.publish(t, rand.N[uint32](3), "foo", "bar")
+				time.Sleep(rand.N(2 * time.Minute))
+			}
+			for r.subscription.Held() > 0 {
+				time.Sleep(ackDeadline)
+			}
+			stopOne()
+			stopTwo()
+			time.Sleep(time.Second)
+			r.verify(t)
+			for _, resolution := range checkpoint.Resolutions() {
+				if got := r.history(t, resolution, begun); got["foo"] != 200 || got["bar"] != 200 {
+					t.Errorf("periods of %v add up to %v, want 200 each", time.Duration(resolution), got)
+				}
+			}
+		})
+	}
+}
+
 func TestAPartitionCommitsOnceAWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

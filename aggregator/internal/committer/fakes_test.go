@@ -15,6 +15,7 @@ import (
 	"github.com/accrue/accrue/aggregator/internal/committer"
 	"github.com/accrue/accrue/pkg/broker"
 	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/memory"
@@ -40,6 +41,7 @@ func newRig() *rig {
 		settings: committer.Settings{
 			Window: time.Second, Documents: 1000, BufferBytes: 1 << 20,
 			AckDeadline: ackDeadline, Retention: 8 * 24 * time.Hour, Drain: 6 * time.Second,
+			Horizon: 15 * time.Minute, Keys: 1 << 20,
 		},
 		sequences: make(map[uint32]uint64), want: make(map[string]int64),
 	}
@@ -71,6 +73,25 @@ func (r *rig) publish(t *testing.T, partition uint32, tags ...string) {
 	b := &message.Batch{Publisher: message.Publisher{1}, Partition: partition, Sequence: r.sequences[partition], AcceptedAt: time.Now()}
 	for _, tag := range tags {
 		b.Increments = append(b.Increments, message.Increment{Tag: tag, Value: 1})
+		r.want[tag]++
+	}
+	data, err := b.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.publishRaw(t, data)
+}
+
+// post publishes one message of the partition that adds a keyed increment of value 1 to a tag, and says whether it is
+// the key's first.
+func (r *rig) post(t *testing.T, partition uint32, tag, key string, first bool) {
+	t.Helper()
+	r.sequences[partition]++
+	b := &message.Batch{
+		Publisher: message.Publisher{1}, Partition: partition, Sequence: r.sequences[partition], AcceptedAt: time.Now(),
+		Increments: []message.Increment{{Tag: tag, Value: 1, Key: message.KeyOf(key)}},
+	}
+	if first {
 		r.want[tag]++
 	}
 	data, err := b.Encode()
@@ -114,6 +135,35 @@ func (r *rig) verify(t *testing.T) {
 	if diff := difference(sums, got); diff != "" {
 		t.Errorf("checkpoints differ from the documents: %s", diff)
 	}
+}
+
+// history sums the periods that are over and the open ones of all partitions, by tag.
+func (r *rig) history(t *testing.T, resolution checkpoint.Resolution, since time.Time) map[string]int64 {
+	t.Helper()
+	sums := make(map[string]int64)
+	totals, _, err := r.store.Totals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, partition := range totals {
+		for _, total := range partition.Totals {
+			sums[total.Name] += total.Open(resolution)
+		}
+		periods, err := r.store.History(t.Context(), partition.Partition, resolution, resolution.Begin(since), time.Now().Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range periods {
+			changes, err := checkpoint.UnpackChanges(p.Changes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range changes {
+				sums[c.Name] += c.Change
+			}
+		}
+	}
+	return sums
 }
 
 func difference(got, want map[string]int64) (diff string) {
@@ -189,6 +239,13 @@ func (l *chaoticLedger) Load(ctx context.Context, partition uint32) (store.State
 		return store.State{}, errLost
 	}
 	return l.Ledger.Load(ctx, partition)
+}
+
+func (l *chaoticLedger) Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error) {
+	if rand.N(10) == 0 {
+		return nil, errLost
+	}
+	return l.Ledger.Keys(ctx, partition, first, last)
 }
 
 func (l *chaoticLedger) Commit(ctx context.Context, c store.Commit) (store.Revision, error) {

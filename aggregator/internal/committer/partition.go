@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/accrue/accrue/aggregator/internal/idempotency"
 	"github.com/accrue/accrue/aggregator/internal/window"
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/checkpoint"
@@ -58,6 +59,8 @@ type partition struct {
 
 	state  store.State
 	loaded bool // state is the present one, as far as we know
+	// keysOf is the last Commit whose idempotency keys are known.
+	keysOf uint64
 	// recent are the followed traces of the latest commits.
 	recent []committedTrace
 }
@@ -185,6 +188,7 @@ func (p *partition) commit(ctx context.Context, why trigger) {
 			batches[i] = p.committing[i].batch
 		}
 		batches = batches[:window.Cut(batches, p.c.settings.Documents)]
+		batches = batches[:idempotency.Cut(batches)]
 		switch err := p.commitOnce(ctx, batches, why); {
 		case err == nil:
 			p.settle(ctx, len(batches))
@@ -211,9 +215,40 @@ func (p *partition) load(ctx context.Context) bool {
 		p.c.counts.failed(p.c.outages.commit, err)
 		return false
 	}
+	if err := p.learnKeys(ctx, &state.Checkpoint); err != nil {
+		p.c.counts.failed(p.c.outages.commit, err)
+		return false
+	}
 	p.state, p.loaded = state, true
 	p.weigh()
 	return true
+}
+
+// learnKeys reads the idempotency keys that somebody else has counted, or an earlier life of ours: those of Commits that
+// we have not seen, as far back as the messages that wait can repeat one.
+func (p *partition) learnKeys(ctx context.Context, c *checkpoint.Checkpoint) error {
+	oldest := time.Now()
+	for _, h := range p.committing {
+		if h.batch.AcceptedAt.Before(oldest) {
+			oldest = h.batch.AcceptedAt
+		}
+	}
+	since := oldest.Add(-p.c.settings.Horizon - keySlack)
+	first, ok := c.KeysSince(since)
+	if first = max(first, p.keysOf+1); !ok || first > c.Commit {
+		p.keysOf = c.Commit
+		return nil
+	}
+	keys, err := p.c.ledger.Keys(ctx, p.number, first, c.Commit)
+	if err != nil {
+		return err
+	}
+	if since.Before(c.UpdatedAt.Add(-p.c.settings.Horizon - keepKeysFor)) {
+		since = c.Keys[0].At // what was before may have expired
+	}
+	p.c.counts.forgotten(p.c.log, p.c.keys.Learn(p.number, since, keys))
+	p.keysOf = c.Commit
+	return nil
 }
 
 // dropCounted acknowledges the messages that the checkpoint has, and joins the deliveries of one message into one.
@@ -283,30 +318,42 @@ const longestName = "_______________"
 
 // commitOnce tries one Commit of the first messages, and takes its state over if it is in.
 func (p *partition) commitOnce(ctx context.Context, batches []*message.Batch, why trigger) error {
-	sums := window.Sum(batches)
+	claim := p.c.keys.Claim(p.number, batches)
+	sums := window.Sum(claim.Batches)
 	messages := make([]checkpoint.Message, len(batches))
 	for i, b := range batches {
 		messages[i] = checkpoint.Message{Publisher: b.Publisher, Sequence: b.Sequence}
 	}
-	commit := store.Commit{
-		Partition: p.number, Revision: p.state.Revision,
-		Next: p.state.Checkpoint.Next(time.Now(), p.c.settings.Retention, messages, sums.Tags),
-		Tags: sums.Tags, Contributors: sums.Contributors,
-	}
+	commit := p.commitOf(messages, sums, claim.Keys)
 	ctx, done := p.observe(ctx, &commit, batches, why)
 	err := p.write(ctx, commit)
 	if done(err); err != nil {
+		p.c.keys.Release(claim)
 		return err
 	}
-	p.c.counts.committed(batches, commit.Documents(), why)
+	p.c.counts.forgotten(p.c.log, p.c.keys.Confirm(claim, commit.Next.UpdatedAt))
+	p.c.counts.committed(claim, commit.Documents(), why)
 	return nil
+}
+
+// commitOf makes the Commit that counts messages, which add sums and bring keys.
+func (p *partition) commitOf(messages []checkpoint.Message, sums window.Sums, keys []checkpoint.SeenKey) store.Commit {
+	next := p.state.Checkpoint.Next(time.Now(), p.c.settings.Retention, messages, sums.Tags)
+	keep := p.c.settings.Horizon + keepKeysFor
+	if len(keys) > 0 {
+		next.MarkKeys(keep)
+	}
+	return store.Commit{
+		Partition: p.number, Revision: p.state.Revision, Next: next,
+		Tags: sums.Tags, Contributors: sums.Contributors,
+		Keys: keys, KeepKeys: keep, Closed: p.state.Checkpoint.Closed(&next),
+	}
 }
 
 // commitNothing commits the checkpoint as it is, and says whether that went through: whether a refusal was the fault of
 // what was to be counted.
 func (p *partition) commitNothing(ctx context.Context) bool {
-	next := p.state.Checkpoint.Next(time.Now(), p.c.settings.Retention, nil, nil)
-	return p.write(ctx, store.Commit{Partition: p.number, Revision: p.state.Revision, Next: next}) == nil
+	return p.write(ctx, p.commitOf(nil, window.Sums{}, nil)) == nil
 }
 
 func (p *partition) write(ctx context.Context, commit store.Commit) error {
@@ -318,7 +365,7 @@ func (p *partition) write(ctx context.Context, commit store.Commit) error {
 		return err
 	}
 	p.c.outages.commit.Succeeded()
-	p.state = store.State{Checkpoint: commit.Next, Revision: revision}
+	p.state, p.keysOf = store.State{Checkpoint: commit.Next, Revision: revision}, commit.Next.Commit
 	p.weigh()
 	return nil
 }

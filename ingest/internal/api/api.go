@@ -112,6 +112,7 @@ func (a *api) recover(c *gin.Context) {
 var (
 	errNotFound  = errors.New("no such path")
 	errMethod    = errors.New("no such method here")
+	errKey       = errors.New("invalid idempotency key")
 	errMediaType = errors.New("not JSON by its header")
 	errTooLarge  = errors.New("body too large")
 	errBody      = errors.New("body broke off")

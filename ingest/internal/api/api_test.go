@@ -23,6 +23,7 @@ import (
 	"github.com/accrue/accrue/ingest/internal/batching"
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/problem"
 )
 
@@ -189,6 +190,75 @@ func TestAcceptedIsCounted(t *testing.T) {
 	}
 }
 
+func TestKeysGoWithWhatIsCounted(t *testing.T) {
+	t.Parallel()
+	longest := strings.Repeat("~", increment.MaxKeyLength)
+	one := func(key message.Key) []batching.Entry { return []batching.Entry{{Tag: "foo", Value: 4, Key: key}} }
+	for title, tc := range map[string]struct {
+		path, body string
+		header     []string
+		want       []batching.Entry
+	}{
+		"no key":                 {increments, foo, nil, one(message.Key{})},
+		"a bare key":             {increments, foo, []string{"order-17"}, one(message.KeyOf("order-17"))},
+		"a quoted key":           {increments, foo, []string{`"order-17"`}, one(message.KeyOf("order-17"))},
+		"the longest key":        {increments, foo, []string{longest}, one(message.KeyOf(longest))},
+		"the longest quoted key": {increments, foo, []string{`"` + longest + `"`}, one(message.KeyOf(longest))},
+		"an id":                  {increments, `{"id":"order-17","name":"foo","value":4}`, nil, one(message.KeyOf("order-17"))},
+		"an id before the key":   {increments, `{"name":"foo","value":4,"id":"mine"}`, []string{"k"}, one(message.KeyOf("mine"))},
+		"a contribution's key":   {contributions, `{"contributor":"ada"}`, []string{"k"}, []batching.Entry{{Contributor: "ada", Key: message.KeyOf("k")}}},
+		"a batch's key": {
+			incrementsBatch, list("increments", foo, `{"name":"foo","value":4,"id":"mine"}`, foo), []string{"k"},
+			[]batching.Entry{
+				{Tag: "foo", Value: 4, Key: message.KeyInBatch("k", 0)}, {Tag: "foo", Value: 4, Key: message.KeyOf("mine")},
+				{Tag: "foo", Value: 4, Key: message.KeyInBatch("k", 2)},
+			},
+		},
+		"a batch of ids": {
+			contributionsBatch, list("contributions", `{"contributor":"ada","id":"1"}`, `{"contributor":"ada"}`), nil,
+			[]batching.Entry{{Contributor: "ada", Key: message.KeyOf("1")}, {Contributor: "ada"}},
+		},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			counter := &recordingCounter{}
+			server := serve(t, counter)
+			r := request(t, server, http.MethodPost, tc.path, strings.NewReader(tc.body))
+			r.Header["Idempotency-Key"] = tc.header
+			if answer := do(t, server, r); answer.status != http.StatusAccepted {
+				t.Errorf("%d %s, want 202", answer.status, answer.body)
+			}
+			if got := counter.counted(); !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("counted %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestAWrongKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	for title, header := range map[string][]string{
+		"empty": {""}, "empty in quotes": {`""`}, "half quoted": {`"k`}, "a quote": {`"`}, "a space": {"a b"}, "too long": {strings.Repeat("x", 256)},
+		"an umlaut": {"ä"}, "two": {"a", "b"}, "two that are equal": {"a", "a"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			counter := &recordingCounter{}
+			server := serve(t, counter)
+			r := request(t, server, http.MethodPost, increments, strings.NewReader(foo))
+			r.Header["Idempotency-Key"] = header
+			answer := do(t, server, r)
+			d := problemIn(t, answer)
+			if answer.status != http.StatusBadRequest || len(d.Errors) != 1 || d.Errors[0].Parameter != "Idempotency-Key" {
+				t.Errorf("%d %s, want 400 that names the header", answer.status, answer.body)
+			}
+			if got := counter.counted(); len(got) > 0 {
+				t.Errorf("counted %v", got)
+			}
+		})
+	}
+}
+
 func TestRefusedIsNotCounted(t *testing.T) {
 	t.Parallel()
 	const malformed, broken = http.StatusBadRequest, http.StatusUnprocessableEntity
@@ -219,7 +289,7 @@ func TestRefusedIsNotCounted(t *testing.T) {
 		"a string":                  {increments, `"foo"`, malformed, []string{"#"}},
 		"null":                      {increments, `null`, malformed, []string{"#"}},
 		"an unknown field":          {increments, `{"name":"foo","value":4,"colour":"red"}`, malformed, []string{"#/colour"}},
-		"an id, which is not yet":   {incrementsBatch, list("increments", `{"id":"1","name":"foo","value":4}`), malformed, []string{"#/increments/0/id"}},
+		"an id that is a number":    {incrementsBatch, list("increments", `{"id":1,"name":"foo","value":4}`), malformed, []string{"#/increments/0/id"}},
 		"an unknown object":         {increments, `{"name":"foo","value":4,"a":{"name":1,"name":[{}]}}`, malformed, []string{"#/a"}},
 		"an unknown odd field":      {increments, `{"name":"foo","value":4,"a/b~c %é":1}`, malformed, []string{"#/a~1b~0c%20%25%C3%A9"}},
 		"an unknown long field":     {increments, `{"name":"foo","value":4,"` + longName + `":1}`, malformed, []string{"#"}},
@@ -245,7 +315,7 @@ func TestRefusedIsNotCounted(t *testing.T) {
 		"a name of 4":               {increments, `{"name":4,"value":4}`, malformed, []string{"#/name"}},
 		"a name of null":            {increments, `{"name":null,"value":4}`, malformed, []string{"#/name"}},
 		"a contributor of null":     {increments, `{"name":"foo","value":4,"contributor":null}`, malformed, []string{"#/contributor"}},
-		"wrong in every way":        {increments, `{"name":[],"value":"4","contributor":{},"x":1,"y":2}`, malformed, []string{"#/name", "#/value", "#/contributor", "#/x"}},
+		"wrong in every way":        {increments, `{"name":[],"value":"4","contributor":{},"x":1,"y":2,"z":3}`, malformed, []string{"#/name", "#/value", "#/contributor", "#/x", "#/y"}},
 		"form after a rule":         {increments, `{"name":"F","value":0,"contributor":"","x":1}`, malformed, []string{"#/name", "#/value", "#/contributor", "#/x"}},
 
 		"a name too short":       {increments, `{"name":"fo","value":4}`, broken, []string{"#/name"}},
@@ -268,6 +338,11 @@ func TestRefusedIsNotCounted(t *testing.T) {
 		"a contributor too long": {contributions, `{"contributor":"` + strings.Repeat("é", 129) + `"}`, broken, []string{"#/contributor"}},
 		"every rule":             {increments, `{"name":"F","value":0,"contributor":""}`, broken, []string{"#/name", "#/value", "#/contributor"}},
 
+		"an empty id":          {increments, `{"name":"foo","value":4,"id":""}`, broken, []string{"#/id"}},
+		"an id with a space":   {increments, `{"name":"foo","value":4,"id":"a b"}`, broken, []string{"#/id"}},
+		"an id with an umlaut": {incrementsBatch, list("increments", foo, `{"name":"foo","value":4,"id":"ä"}`), broken, []string{"#/increments/1/id"}},
+		"an id too long":       {contributions, `{"contributor":"ada","id":"` + strings.Repeat("x", 256) + `"}`, broken, []string{"#/id"}},
+
 		"no contributor":            {contributions, `{}`, broken, []string{"#/contributor"}},
 		"a contributor of 4":        {contributions, `{"contributor":4}`, malformed, []string{"#/contributor"}},
 		"a contribution's value":    {contributions, `{"contributor":"ada","value":1}`, malformed, []string{"#/value"}},
@@ -285,7 +360,7 @@ func TestRefusedIsNotCounted(t *testing.T) {
 		"a contribution in ten":     {contributionsBatch, list("contributions", `{"contributor":"ada"}`, `{"contributor":""}`), broken, []string{"#/contributions/1/contributor"}},
 		"every item that is bad":    {incrementsBatch, list("increments", `{"name":"F","value":4}`, foo, `{"name":"foo","value":10}`, foo, `{"name":"foo"}`), broken, []string{"#/increments/0/name", "#/increments/2/value", "#/increments/4/value"}},
 		"both kinds":                {incrementsBatch, list("increments", `{"name":"F","value":4}`, `{"name":"foo","value":"4"}`), malformed, []string{"#/increments/0/name", "#/increments/1/value"}},
-		"four faults an item":       {incrementsBatch, list("increments", `{"a":1,"b":1,"c":1,"d":1,"e":1}`, `{"f":1,"name":"foo","value":4}`), malformed, []string{"#/increments/0/a", "#/increments/0/b", "#/increments/0/c", "#/increments/0/d", "#/increments/1/f"}},
+		"five faults an item":       {incrementsBatch, list("increments", `{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}`, `{"g":1,"name":"foo","value":4}`), malformed, []string{"#/increments/0/a", "#/increments/0/b", "#/increments/0/c", "#/increments/0/d", "#/increments/0/e", "#/increments/1/g"}},
 		"faults, then no JSON":      {incrementsBatch, `{"increments":[{"name":"F","value":4},{"name":"foo","value":x`, malformed, []string{"#/increments/0/name", "#/increments/1/value"}},
 		"a good list, then no JSON": {incrementsBatch, list("increments", foo) + `]`, malformed, []string{"#"}},
 	} {

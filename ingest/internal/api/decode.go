@@ -16,6 +16,7 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/batching"
 	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/problem"
 )
 
@@ -23,7 +24,7 @@ const (
 	// maxBody bounds a request's body, in bytes.
 	maxBody = 1 << 20
 	// maxFaults bounds the faults that are reported of one item. It is more than the rules that one can break at once.
-	maxFaults = 4
+	maxFaults = 5
 	// maxPointer bounds the part of a pointer that comes from the request, in bytes: longer names are not repeated.
 	maxPointer = 64
 	// leastItem is less than the shortest item takes in a body, in bytes, with its comma.
@@ -53,9 +54,50 @@ func (e *invalidError) Error() string { return fmt.Sprintf("invalid body: %d fau
 // form reads a body of one form into the walk. The error is the JSON's own; whatever else is wrong is in the walk.
 type form func(*walk) error
 
-// decode reads the body of a request. The error is errMediaType, errTooLarge, errBody, or an *invalidError with every
-// fault, and then there are no entries.
+// keyHeader gives an idempotency key to a request (draft-ietf-httpapi-idempotency-key-header-07, which has expired: it is
+// a model here, not a standard).
+const keyHeader = "Idempotency-Key"
+
+// readKey returns the idempotency key that the header gives, bare or quoted, or nothing. The error is errKey.
+func readKey(h http.Header) (string, error) {
+	values := h[keyHeader]
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := values[0]
+	if strings.HasPrefix(key, `"`) {
+		if len(key) < 2 || !strings.HasSuffix(key, `"`) {
+			return "", errKey
+		}
+		key = key[1 : len(key)-1]
+	}
+	if len(values) > 1 || increment.ValidateKey(key) != nil {
+		return "", errKey
+	}
+	return key, nil
+}
+
+// giveKeys gives the header's key to the items without an id: to one alone as it is, to those of a batch with their
+// places in it.
+func giveKeys(entries []batching.Entry, key string, batch bool) {
+	for i := range entries {
+		switch e := &entries[i]; {
+		case e.Key != message.Key{}:
+		case batch:
+			e.Key = message.KeyInBatch(key, i)
+		default:
+			e.Key = message.KeyOf(key)
+		}
+	}
+}
+
+// decode reads the body of a request. The error is errKey, errMediaType, errTooLarge, errBody, or an *invalidError with
+// every fault, and then there are no entries.
 func decode(r *http.Request, form form) ([]batching.Entry, error) {
+	key, err := readKey(r.Header)
+	if err != nil {
+		return nil, err
+	}
 	if err := checkMediaType(r.Header); err != nil {
 		return nil, err
 	}
@@ -70,7 +112,7 @@ func decode(r *http.Request, form form) ([]batching.Entry, error) {
 	if err := s.read(r.Body); err != nil {
 		return nil, err
 	}
-	return s.walk(form)
+	return s.walk(form, key)
 }
 
 // checkMediaType returns errMediaType unless the body is said to be plain JSON.
@@ -134,8 +176,8 @@ func (s *scratch) read(body io.Reader) error {
 	return nil
 }
 
-// walk decodes the body that was read.
-func (s *scratch) walk(form form) ([]batching.Entry, error) {
+// walk decodes the body that was read, with the key that the header gives.
+func (s *scratch) walk(form form, key string) ([]batching.Entry, error) {
 	w := walk{json: &s.json, text: s.body.String(), item: outside}
 	// Names that repeat are found here: the decoder would stop at the first.
 	s.json.Reset(&s.body, jsontext.AllowDuplicateNames(true))
@@ -148,6 +190,9 @@ func (s *scratch) walk(form form) ([]batching.Entry, error) {
 	}
 	if w.malformed || len(w.faults) > 0 {
 		return nil, &invalidError{w.malformed, w.faults}
+	}
+	if key != "" {
+		giveKeys(w.entries, key, w.list != "")
 	}
 	return w.entries, nil
 }
@@ -282,12 +327,21 @@ func incrementItems() *items {
 			return increment.ValidateValue(n)
 		}},
 		contributorField(false),
+		idField(),
 	}}
 }
 
 // contributionItems describes contributions.
 func contributionItems() *items {
-	return &items{list: "contributions", fields: []field{contributorField(true)}}
+	return &items{list: "contributions", fields: []field{contributorField(true), idField()}}
+}
+
+// idField is the idempotency key of one item. It goes before the one that the request's header gives to all.
+func idField() field {
+	return field{name: "id", text: func(e *batching.Entry, text string) error {
+		e.Key = message.KeyOf(text)
+		return increment.ValidateKey(text)
+	}}
 }
 
 func contributorField(required bool) field {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/problem"
 )
 
@@ -22,6 +23,9 @@ func problemOf(err error) *problem.Document {
 		return problem.New(http.StatusBadRequest, "The body is malformed. Nothing was counted.", invalid.faults...)
 	case errors.As(err, &invalid):
 		return problem.New(http.StatusUnprocessableEntity, "The body breaks a rule. Nothing was counted.", invalid.faults...)
+	case errors.Is(err, errKey):
+		return problem.New(http.StatusBadRequest, "A header is malformed. Nothing was counted.",
+			problem.Fault{Parameter: keyHeader, Detail: increment.ErrKey.Error() + ", once, bare or in quotes"})
 	case errors.Is(err, errBody):
 		return problem.New(http.StatusBadRequest, "The body ended before it was complete. Nothing was counted.")
 	case errors.Is(err, errTooLarge):

@@ -67,16 +67,18 @@ type Entry struct {
 	Tag         string
 	Contributor string
 	Value       uint8
+	// Key is the idempotency key of both; zero is none.
+	Key message.Key
 }
 
 // size is the number of bytes that the entry takes in messages.
 func (e *Entry) size() int {
 	n := 0
 	if e.Tag != "" {
-		n += message.IncrementSize(e.Tag)
+		n += message.IncrementSize(e.Tag, e.Key)
 	}
 	if e.Contributor != "" {
-		n += message.ContributionSize(e.Contributor)
+		n += message.ContributionSize(e.Contributor, e.Key)
 	}
 	return n
 }
@@ -346,11 +348,11 @@ func (g *group) add(entries []Entry, size int, trace tracecontext.Trace) {
 	for i := range entries {
 		if e := &entries[i]; e.Tag != "" {
 			b := g.batch(e.Tag, trace)
-			b.entries.AddIncrement(e.Tag, e.Value)
+			b.entries.AddIncrement(e.Tag, e.Value, e.Key)
 			b.sum += int(e.Value)
 		}
 		if e := &entries[i]; e.Contributor != "" {
-			g.batch(e.Contributor, trace).entries.AddContribution(e.Contributor)
+			g.batch(e.Contributor, trace).entries.AddContribution(e.Contributor, e.Key)
 		}
 	}
 }

@@ -407,7 +407,7 @@ func TestFullRefusesAndAddsNothing(t *testing.T) {
 		release := make(chan struct{})
 		p := &recordingPublisher{react: func(context.Context, int) (bool, error) { <-release; return true, nil }}
 		const room = 10
-		b, _ := running(t, p, partitions, room*message.IncrementSize(name(0)))
+		b, _ := running(t, p, partitions, room*message.IncrementSize(name(0), message.Key{}))
 		var adding sync.WaitGroup
 		for n := range room {
 			adding.Go(func() {
@@ -620,7 +620,7 @@ func TestTheLargestAddFits(t *testing.T) {
 		Tag: strings.Repeat("x", increment.MaxNameLength), Value: increment.MaxValue,
 		Contributor: strings.Repeat("𝒳", increment.MaxContributorLength),
 	}
-	if got := increment.MaxBatch * (message.IncrementSize(entry.Tag) + message.ContributionSize(entry.Contributor)); got > batching.MaxAdd {
+	if got := increment.MaxBatch * (message.IncrementSize(entry.Tag, entry.Key) + message.ContributionSize(entry.Contributor, entry.Key)); got > batching.MaxAdd {
 		t.Errorf("the largest Add takes %d bytes, more than MaxAdd, %d", got, batching.MaxAdd)
 	}
 	synctest.Test(t, func(t *testing.T) {

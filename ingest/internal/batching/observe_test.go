@@ -224,8 +224,8 @@ func TestPendingIsWhatWaits(t *testing.T) {
 	if err := b.Add(gone, one("foo")); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Add() = %v", err)
 	}
-	if held, _ := b.Pending(); held != message.IncrementSize("foo") {
-		t.Errorf("Pending() = %d, want %d", held, message.IncrementSize("foo"))
+	if held, _ := b.Pending(); held != message.IncrementSize("foo", message.Key{}) {
+		t.Errorf("Pending() = %d, want %d", held, message.IncrementSize("foo", message.Key{}))
 	}
 }
 

@@ -114,9 +114,11 @@ func (x *Batch) GetContributions() []*Batch_Contribution {
 
 // Adds value, 1 to 9, to a tag.
 type Batch_Increment struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tag           string                 `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`
-	Value         uint32                 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Tag   string                 `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`
+	Value uint32                 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	// The hash of the idempotency key, 16 bytes; empty without one.
+	Key           []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -165,10 +167,19 @@ func (x *Batch_Increment) GetValue() uint32 {
 	return 0
 }
 
+func (x *Batch_Increment) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // One contribution of a contributor.
 type Batch_Contribution struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Contributor   string                 `protobuf:"bytes,1,opt,name=contributor,proto3" json:"contributor,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Contributor string                 `protobuf:"bytes,1,opt,name=contributor,proto3" json:"contributor,omitempty"`
+	// The hash of the idempotency key, 16 bytes; empty without one.
+	Key           []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,11 +221,18 @@ func (x *Batch_Contribution) GetContributor() string {
 	return ""
 }
 
+func (x *Batch_Contribution) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 var File_batch_proto protoreflect.FileDescriptor
 
 const file_batch_proto_rawDesc = "" +
 	"\n" +
-	"\vbatch.proto\x12\taccrue.v1\"\xe8\x02\n" +
+	"\vbatch.proto\x12\taccrue.v1\"\x8c\x03\n" +
 	"\x05Batch\x12\x1c\n" +
 	"\tpublisher\x18\x01 \x01(\fR\tpublisher\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x1a\n" +
@@ -224,12 +242,14 @@ const file_batch_proto_rawDesc = "" +
 	"\n" +
 	"increments\x18\x05 \x03(\v2\x1a.accrue.v1.Batch.IncrementR\n" +
 	"increments\x12C\n" +
-	"\rcontributions\x18\x06 \x03(\v2\x1d.accrue.v1.Batch.ContributionR\rcontributions\x1a3\n" +
+	"\rcontributions\x18\x06 \x03(\v2\x1d.accrue.v1.Batch.ContributionR\rcontributions\x1aE\n" +
 	"\tIncrement\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value\x1a0\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x1aB\n" +
 	"\fContribution\x12 \n" +
-	"\vcontributor\x18\x01 \x01(\tR\vcontributorB0Z.github.com/accrue/accrue/pkg/message/messagepbb\x06proto3"
+	"\vcontributor\x18\x01 \x01(\tR\vcontributor\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03keyB0Z.github.com/accrue/accrue/pkg/message/messagepbb\x06proto3"
 
 var (
 	file_batch_proto_rawDescOnce sync.Once

@@ -119,10 +119,17 @@ func (c *Client) get(ctx context.Context, collection, id string, fields ...strin
 func (c *Client) query(
 	ctx context.Context, q *firestorepb.StructuredQuery, each func(*firestorepb.Document) error,
 ) (*firestorepb.RunQueryResponse, error) {
+	return c.queryBelow(ctx, c.documents(), q, each)
+}
+
+// queryBelow is query for the collections below a document.
+func (c *Client) queryBelow(
+	ctx context.Context, parent string, q *firestorepb.StructuredQuery, each func(*firestorepb.Document) error,
+) (*firestorepb.RunQueryResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.api.RunQuery(ctx, &firestorepb.RunQueryRequest{
-		Parent: c.documents(), QueryType: &firestorepb.RunQueryRequest_StructuredQuery{StructuredQuery: q},
+		Parent: parent, QueryType: &firestorepb.RunQueryRequest_StructuredQuery{StructuredQuery: q},
 	})
 	if err != nil {
 		return nil, classify("query", err)

@@ -24,6 +24,9 @@ const (
 	fieldTotals        = "totals"
 	fieldUpdatedAt     = "updated_at"
 	fieldTraces        = "traces"
+	fieldKeys          = "keys"
+	fieldChanges       = "changes"
+	fieldExpireAt      = "expire_at"
 	fieldTotal         = "total"
 	fieldIncrements    = "increments"
 	fieldContributions = "contributions"
@@ -54,6 +57,10 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 	if err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
 	}
+	state.Checkpoint.Keys, err = checkpoint.UnpackKeys(fields[fieldKeys].GetBytesValue())
+	if err != nil {
+		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
+	}
 	return state, nil
 }
 
@@ -64,12 +71,12 @@ func checkVersion(fields map[string]*firestorepb.Value) error {
 	return nil
 }
 
-// Commit applies commit by one Firestore Commit: the checkpoint with its precondition, and an increment transform for
-// each tag and contributor. All is done or nothing is. The errors are store.ErrConflict, store.ErrRefused, and others,
+// Commit applies commit by one Firestore Commit: the checkpoint with its precondition, an increment transform for each tag
+// and contributor, a document of all idempotency keys, and one of each period that is over. All is done or nothing is. The errors are store.ErrConflict, store.ErrRefused, and others,
 // after which the outcome is unknown: the client underneath has retried some of them, so that a Commit of our own that
 // went through may well appear as a conflict.
 func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revision, error) {
-	writes := make([]*firestorepb.Write, 0, 1+commit.Documents())
+	writes := make([]*firestorepb.Write, 0, 1+commit.Documents()+1+len(commit.Closed))
 	writes = append(writes, c.checkpointWrite(&commit))
 	updated := timestamp(commit.Next.UpdatedAt)
 	for _, d := range commit.Tags {
@@ -81,6 +88,8 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 			// Adding nothing creates the field as 0, which recognition's query needs, and changes no other value.
 			transform{fieldContributions, d.Contributions}, transform{fieldTier, 0}))
 	}
+	writes = append(writes, c.keysWrite(&commit)...)
+	writes = append(writes, c.historyWrites(&commit)...)
 	response, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
 	if err != nil {
 		// The document is gone although we hold its update time: as much a conflict as one that has changed.
@@ -102,6 +111,7 @@ func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
 		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
 		fieldPublishers: {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackPublishers()}},
 		fieldTotals:     {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackTotals()}},
+		fieldKeys:       {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackKeys()}},
 		fieldUpdatedAt:  timestamp(next.UpdatedAt),
 	}
 	if len(commit.Traces) > 0 {

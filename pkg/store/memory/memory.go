@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/tracecontext"
 )
@@ -22,7 +23,21 @@ type Store struct {
 	tags         map[string]store.Tag
 	contributors map[string]store.Contributor
 	recognitions map[string]recognition // by document id
+	keys         map[uint32][]expiringKeys
+	periods      map[periods][]store.Period
 	updated      time.Time
+}
+
+// expiringKeys leave with a later Commit of their partition.
+type expiringKeys struct {
+	store.CommitKeys
+	expireAt time.Time
+}
+
+// periods names the history of a partition.
+type periods struct {
+	partition  uint32
+	resolution checkpoint.Resolution
 }
 
 // New makes an empty store.
@@ -33,6 +48,8 @@ func New() *Store {
 		tags:         make(map[string]store.Tag),
 		contributors: make(map[string]store.Contributor),
 		recognitions: make(map[string]recognition),
+		keys:         make(map[uint32][]expiringKeys),
+		periods:      make(map[periods][]store.Period),
 	}
 }
 
@@ -71,10 +88,66 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 		contributor.UpdatedAt = c.Next.UpdatedAt
 		s.contributors[d.Contributor] = contributor
 	}
+	s.keepKeys(&c)
+	s.keepHistory(&c)
 	revision := store.Revision{UpdateTime: s.tick()}
 	s.partitions[c.Partition] = store.State{Checkpoint: c.Next, Revision: revision}
 	s.traces[c.Partition] = slices.Clone(c.Traces)
 	return revision, nil
+}
+
+func (s *Store) keepKeys(c *store.Commit) {
+	if len(c.Keys) == 0 {
+		return
+	}
+	at := c.Next.UpdatedAt
+	kept := slices.DeleteFunc(s.keys[c.Partition], func(k expiringKeys) bool { return k.expireAt.Before(at) })
+	s.keys[c.Partition] = append(kept, expiringKeys{
+		store.CommitKeys{Commit: c.Next.Commit, At: at, Keys: slices.Clone(c.Keys)}, at.Add(c.KeepKeys),
+	})
+}
+
+func (s *Store) keepHistory(c *store.Commit) {
+	for _, p := range c.Closed {
+		name := periods{c.Partition, p.Resolution}
+		oldest := p.Begin.Add(-store.Retention(p.Resolution))
+		kept := slices.DeleteFunc(s.periods[name], func(old store.Period) bool { return old.Begin.Before(oldest) })
+		s.periods[name] = append(kept, store.Period{Begin: p.Begin, Changes: checkpoint.PackChanges(p.Changes)})
+	}
+}
+
+// Keys returns the idempotency keys of the partition's Commits from the first to the last of these numbers, as far as they
+// are kept, in order.
+func (s *Store) Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read keys: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []store.CommitKeys
+	for _, k := range s.keys[partition] {
+		if k.Commit >= first && k.Commit <= last {
+			found = append(found, k.CommitKeys)
+		}
+	}
+	return found, nil
+}
+
+// History returns the periods of the partition that are over, begin at or after from and before to, and had changes, in
+// order.
+func (s *Store) History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read history: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []store.Period
+	for _, p := range s.periods[periods{partition, r}] {
+		if !p.Begin.Before(from) && p.Begin.Before(to) {
+			found = append(found, p)
+		}
+	}
+	return found, nil
 }
 
 // tick returns a time that is later than any before, to the microsecond, as Firestore's update times are.

@@ -26,6 +26,8 @@ type Store interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
 	Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error)
+	Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error)
+	History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error)
 	Tags(ctx context.Context) ([]store.Tag, error)
 	Contributor(ctx context.Context, id string) (store.Contributor, error)
 	Check(ctx context.Context) error
@@ -66,6 +68,9 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"an unknown contributor is not found":                  unknownContributor,
 		"a thousand documents in one commit":                   thousandDocuments,
 		"the traces of the latest commit are read":             traces,
+		"keys are read by the numbers of their commits":        keysByCommit,
+		"a commit in conflict leaves no keys and no periods":   leavesNothingOnConflict,
+		"periods that are over are read by their beginnings":   history,
 	}
 	maps.Copy(tests, recognitionTests())
 	for name, test := range tests {
@@ -263,6 +268,92 @@ func thousandDocuments(t *testing.T, s Store) {
 	mustCommit(t, s, commitOf(store.State{}, 1, 1, tags...))
 	if all, err := s.Tags(t.Context()); err != nil || len(all) != 1000 {
 		t.Errorf("Tags() = %d tags, %v, want 1000", len(all), err)
+	}
+}
+
+func keysByCommit(t *testing.T, s Store) {
+	var state store.State
+	var want []store.CommitKeys
+	for n := uint64(1); n <= 12; n++ { // past 9, where the order of numbers and of digits part
+		commit := commitOf(state, 1, n)
+		commit.Next.MarkKeys(time.Hour)
+		if commit.KeepKeys = time.Hour; n%3 != 0 {
+			commit.Keys = []checkpoint.SeenKey{{Key: message.Key{1, byte(n)}, Print: uint16(n)}, {Key: message.Key{2, byte(n)}}}
+			want = append(want, store.CommitKeys{Commit: n, At: at, Keys: commit.Keys})
+		}
+		state = store.State{Checkpoint: commit.Next, Revision: mustCommit(t, s, commit)}
+	}
+	other := commitOf(store.State{}, 11, 1)
+	other.Keys, other.KeepKeys = []checkpoint.SeenKey{{Key: message.Key{3}}}, time.Hour
+	mustCommit(t, s, other)
+
+	loaded, err := s.Load(t.Context(), 1)
+	if err != nil || !slices.Equal(loaded.Checkpoint.Keys, state.Checkpoint.Keys) {
+		t.Errorf("Load() has marks %v, %v, want %v", loaded.Checkpoint.Keys, err, state.Checkpoint.Keys)
+	}
+	for _, r := range [][2]uint64{{1, 12}, {2, 10}, {3, 3}, {13, 20}, {5, 5}} {
+		got, err := s.Keys(t.Context(), 1, r[0], r[1])
+		within := slices.DeleteFunc(slices.Clone(want), func(k store.CommitKeys) bool { return k.Commit < r[0] || k.Commit > r[1] })
+		if err != nil || len(got) != len(within) || len(got) > 0 && !reflect.DeepEqual(got, within) {
+			t.Errorf("Keys(%d to %d) = %+v, %v\nwant %+v", r[0], r[1], got, err, within)
+		}
+	}
+}
+
+func leavesNothingOnConflict(t *testing.T, s Store) {
+	mustCommit(t, s, commitOf(store.State{}, 1, 1))
+	late := commitOf(store.State{}, 1, 2)
+	late.Keys, late.KeepKeys = []checkpoint.SeenKey{{Key: message.Key{1}}}, time.Hour
+	late.Closed = []checkpoint.Period{{Resolution: checkpoint.Minute, Begin: at.Truncate(time.Minute), Changes: []checkpoint.Change{{Name: "foo", Change: 1}}}}
+	wantConflict(t, s, late)
+	if keys, err := s.Keys(t.Context(), 1, 0, 100); err != nil || len(keys) != 0 {
+		t.Errorf("Keys() = %v, %v, want none", keys, err)
+	}
+	if periods, err := s.History(t.Context(), 1, checkpoint.Minute, at.Add(-time.Hour), at.Add(time.Hour)); err != nil || len(periods) != 0 {
+		t.Errorf("History() = %v, %v, want none", periods, err)
+	}
+}
+
+func history(t *testing.T, s Store) {
+	midnight := at.Truncate(24 * time.Hour)
+	var state store.State
+	for i, begin := range []time.Duration{9*time.Hour + 59*time.Minute, 10 * time.Hour, 23*time.Hour + 59*time.Minute, 24 * time.Hour} {
+		commit := commitOf(state, 7, uint64(i+1))
+		commit.Closed = []checkpoint.Period{{
+			Resolution: checkpoint.Minute, Begin: midnight.Add(begin), Changes: []checkpoint.Change{{Name: "bar", Change: 9}, {Name: "foo", Change: int64(i)}},
+		}}
+		if i == 2 {
+			commit.Closed = append(commit.Closed, checkpoint.Period{
+				Resolution: checkpoint.Hour, Begin: midnight.Add(23 * time.Hour), Changes: []checkpoint.Change{{Name: "foo", Change: 100}},
+			})
+		}
+		state = store.State{Checkpoint: commit.Next, Revision: mustCommit(t, s, commit)}
+	}
+	for name, test := range map[string]struct {
+		partition  uint32
+		resolution checkpoint.Resolution
+		from, to   time.Duration
+		want       []int64 // of foo
+	}{
+		"all minutes":              {7, checkpoint.Minute, 0, 48 * time.Hour, []int64{0, 1, 2, 3}},
+		"from is in, to is not":    {7, checkpoint.Minute, 10 * time.Hour, 24 * time.Hour, []int64{1, 2}},
+		"hours are apart":          {7, checkpoint.Hour, 0, 48 * time.Hour, []int64{100}},
+		"nothing happened":         {7, checkpoint.Minute, 11 * time.Hour, 12 * time.Hour, nil},
+		"another partition's":      {1, checkpoint.Minute, 0, 48 * time.Hour, nil},
+		"its number is a prefix's": {77, checkpoint.Minute, 0, 48 * time.Hour, nil},
+	} {
+		periods, err := s.History(t.Context(), test.partition, test.resolution, midnight.Add(test.from), midnight.Add(test.to))
+		var got []int64
+		for _, p := range periods {
+			change, findErr := checkpoint.FindChange(p.Changes, "foo")
+			if err = errors.Join(err, findErr); !p.Begin.Equal(test.resolution.Begin(p.Begin)) || p.Begin.Before(midnight.Add(test.from)) {
+				t.Errorf("%s: a period begins at %v", name, p.Begin)
+			}
+			got = append(got, change)
+		}
+		if err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, %v, want %v", name, got, err, test.want)
+		}
 	}
 }
 

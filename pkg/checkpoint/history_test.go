@@ -1,0 +1,152 @@
+package checkpoint_test
+
+import (
+	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+)
+
+// However Commits fall, and wherever the clock goes back, what the closed periods and the open one say of a tag adds up
+// to its total: the promise of a history (issue: "the sum of a finished range equals the change of the total").
+func TestPeriodsAddUpToTheTotals(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var c checkpoint.Checkpoint
+		now := start.Add(time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "start")))
+		sums := map[checkpoint.Resolution]map[string]int64{checkpoint.Minute: {}, checkpoint.Hour: {}}
+		begun := map[checkpoint.Resolution]time.Time{}
+		for range rapid.IntRange(1, 30).Draw(t, "commits") {
+			now = now.Add(time.Duration(rapid.Int64Range(-int64(time.Minute), int64(40*time.Minute)).Draw(t, "pause")))
+			next := c.Next(now, retention, nil, deltas(drawValues(t)))
+			for _, p := range c.Closed(&next) {
+				if !p.Begin.After(begun[p.Resolution]) || !p.Begin.Equal(p.Resolution.Begin(p.Begin)) {
+					t.Fatalf("period of %v begins at %v after %v", time.Duration(p.Resolution), p.Begin, begun[p.Resolution])
+				}
+				begun[p.Resolution] = p.Begin
+				for _, change := range p.Changes {
+					sums[p.Resolution][change.Name] += change.Change
+				}
+			}
+			c = next
+		}
+		for r, sum := range sums {
+			for _, total := range c.Totals {
+				if got := sum[total.Name] + total.Open(r); got != total.Total {
+					t.Fatalf("%s: periods of %v add up to %d, total is %d", total.Name, time.Duration(r), got, total.Total)
+				}
+			}
+		}
+	})
+}
+
+func TestAMinuteClosesWithTheFirstCommitAfterIt(t *testing.T) {
+	t.Parallel()
+	var zero checkpoint.Checkpoint
+	one := zero.Next(start.Add(59*time.Minute+59*time.Second), retention, nil, deltas(map[string]int64{"foo": 4, "zoo": 1}))
+	two := one.Next(start.Add(59*time.Minute+59*time.Second+999*time.Millisecond), retention, nil, deltas(map[string]int64{"foo": 5}))
+	three := two.Next(start.Add(time.Hour), retention, nil, deltas(map[string]int64{"foo": 7}))
+	if closed := one.Closed(&two); closed != nil {
+		t.Errorf("closed within the minute: %v", closed)
+	}
+	changes := []checkpoint.Change{{"foo", 9}, {"zoo", 1}}
+	want := []checkpoint.Period{
+		{checkpoint.Minute, start.Add(59 * time.Minute), changes}, {checkpoint.Hour, start, changes},
+	}
+	if closed := two.Closed(&three); !reflect.DeepEqual(closed, want) {
+		t.Errorf("closed at the hour: %v, want %v", closed, want)
+	}
+	if foo, zoo := three.Totals[0], three.Totals[1]; foo.Minute != 7 || foo.Hour != 7 || zoo.Minute != 0 || zoo.Hour != 0 {
+		t.Errorf("open after the hour: %+v, %+v", foo, zoo)
+	}
+	if two.Totals[0].Minute != 9 {
+		t.Error("Next changed its receiver")
+	}
+}
+
+func TestChangesArePackedAndFound(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		values := rapid.MapOf(rapid.StringMatching(`[a-c_]{3,6}`), rapid.Int64Min(1)).Draw(t, "values")
+		var changes []checkpoint.Change
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			changes = append(changes, checkpoint.Change{Name: name, Change: values[name]})
+		}
+		packed := checkpoint.PackChanges(changes)
+		if got, err := checkpoint.UnpackChanges(packed); err != nil || !slices.Equal(got, changes) {
+			t.Fatalf("unpacked %v, %v, want %v", got, err, changes)
+		}
+		name := rapid.StringMatching(`[a-c_]{3,6}`).Draw(t, "name")
+		if got, err := checkpoint.FindChange(packed, name); err != nil || got != values[name] {
+			t.Fatalf("FindChange(%q) = %d, %v, want %d", name, got, err, values[name])
+		}
+	})
+}
+
+func FuzzChanges(f *testing.F) {
+	f.Add(checkpoint.PackChanges([]checkpoint.Change{{"foo", 4}, {"food", 1}}), "foo")
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, "foo")
+	f.Fuzz(func(t *testing.T, packed []byte, name string) {
+		changes, err := checkpoint.UnpackChanges(packed)
+		if err != nil && !errors.Is(err, checkpoint.ErrCorrupt) {
+			t.Errorf("UnpackChanges() error = %v", err)
+		}
+		found, findErr := checkpoint.FindChange(packed, name)
+		if findErr != nil && !errors.Is(findErr, checkpoint.ErrCorrupt) {
+			t.Errorf("FindChange() error = %v", findErr)
+		}
+		if err != nil {
+			return
+		}
+		for _, c := range changes {
+			if c.Name == name && (found != c.Change || findErr != nil) {
+				t.Errorf("FindChange(%q) = %d, %v, want %d", name, found, findErr, c.Change)
+			}
+		}
+	})
+}
+
+// Whoever reads the keys since a time reads all of them, and not many more; and marks stay few.
+func TestKeyMarksFindEveryKeySinceATime(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		const keep = 75 * time.Minute
+		var c checkpoint.Checkpoint
+		now := start
+		type commit struct {
+			number uint64
+			at     time.Time
+		}
+		var keyed []commit
+		for range rapid.IntRange(1, 200).Draw(t, "commits") {
+			now = now.Add(time.Duration(rapid.Int64Range(0, int64(3*time.Minute)).Draw(t, "pause")))
+			c = c.Next(now, retention, nil, nil)
+			if rapid.Bool().Draw(t, "has keys") {
+				c.MarkKeys(keep)
+				keyed = append(keyed, commit{c.Commit, now})
+			}
+		}
+		if marks, err := checkpoint.UnpackKeys(c.PackKeys()); err != nil || !slices.Equal(marks, c.Keys) {
+			t.Fatalf("unpacked %v, %v, want %v", marks, err, c.Keys)
+		}
+		since := now.Add(-time.Duration(rapid.Int64Range(0, int64(keep)-int64(time.Minute)).Draw(t, "since")))
+		first, ok := c.KeysSince(since)
+		if ok != (len(keyed) > 0) {
+			t.Fatalf("KeysSince() = %v with %d commits with keys", ok, len(keyed))
+		}
+		for _, k := range keyed {
+			if !k.at.Before(since) && k.number < first {
+				t.Fatalf("begins at %d and misses %d, of %v: %v", first, k.number, k.at, c.Keys)
+			}
+		}
+		if len(c.Keys) > 66 {
+			t.Fatalf("%d marks", len(c.Keys))
+		}
+	})
+}
