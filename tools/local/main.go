@@ -116,6 +116,7 @@ func serve(
 	}
 	fmt.Fprintf(stdout, `Accrue is running: %s.
 
+  look    http://localhost:%[3]d/
   post    http://localhost:%[2]d/increments
   read    http://localhost:%[3]d/stats
   health  http://localhost:%[4]d/health/ready

@@ -19,6 +19,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/query/internal/board"
 	"github.com/accrue/accrue/query/internal/view"
 )
 
@@ -60,6 +61,9 @@ func New(views Views, store Contributors, checks []httpserver.Check, log zerolog
 	contributors := newContributors(store, log)
 	router.Match(read, "/contributors", contributors.list)
 	router.Match(read, "/contributors/:id", contributors.one)
+	page := gin.WrapH(board.New())
+	router.Match(read, "/", page)
+	router.Match(read, board.Assets+"/:release/:file", page)
 	router.Match(read, "/recognitions", (&recognitions{store: contributors}).list)
 	return router
 }

@@ -315,7 +315,7 @@ func TestUnknownParametersAreRefusedEachByName(t *testing.T) {
 func TestUnknownPathsAndMethods(t *testing.T) {
 	t.Parallel()
 	url := serve(t, handler(example()))
-	for _, path := range []string{"/", "/stats/", "/Stats", "/stats/foo", "//stats", "/increments", "/health", "/healthz"} {
+	for _, path := range []string{"/index.html", "/board", "/stats/", "/Stats", "/stats/foo", "//stats", "/increments", "/health", "/healthz"} {
 		wantProblem(t, request(t, http.MethodGet, url+path), http.StatusNotFound)
 	}
 	for _, path := range []string{"/stats", httpserver.LivePath, httpserver.ReadyPath} {
@@ -495,4 +495,20 @@ func BenchmarkStatsOverHTTP(b *testing.B) {
 			}
 		})
 	}
+}
+
+func TestTheBoardIsAtTheTop(t *testing.T) {
+	t.Parallel()
+	address := serve(t, handler(empty())) // there is a page before there is a view
+	page := request(t, http.MethodGet, address+"/?whatever=else")
+	if page.status != http.StatusOK || !strings.Contains(page.body, "<title>Accrue</title>") {
+		t.Fatalf("%d %v %.200s", page.status, page.header, page.body)
+	}
+	_, script, _ := strings.Cut(page.body, `type="module" src="`)
+	script, _, _ = strings.Cut(script, `"`)
+	if got := request(t, http.MethodGet, address+script); got.status != http.StatusOK || got.header.Get("Content-Type") != "text/javascript; charset=utf-8" {
+		t.Errorf("%s: %d %v", script, got.status, got.header)
+	}
+	wantProblem(t, request(t, http.MethodPost, address+"/"), http.StatusMethodNotAllowed)
+	wantProblem(t, request(t, http.MethodGet, address+"/board/x/nothing.js"), http.StatusNotFound)
 }

@@ -1,0 +1,115 @@
+// Package board is the page for people at / of query: what the API tells, drawn. The page is in page/ as a browser takes
+// it, without a build; it speaks to this service and to nobody else. What of it is arithmetic is tested with Node, in test/.
+package board
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/accrue/accrue/pkg/problem"
+)
+
+// Assets is where the parts of the page are: Assets/{release}/{file}.
+const Assets = "/board"
+
+// policy lets the page load its parts and ask the API, and nothing else: whatever an id or a name may hold, it is text.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+const (
+	// index is the page itself.
+	index = "index.html"
+	// placeholder is where the page names its release.
+	placeholder = "{release}"
+)
+
+//go:embed page
+var files embed.FS
+
+// file is one part of the page, as it is served.
+type file struct {
+	body, contentType, etag string
+}
+
+// Board answers requests for the page and its parts.
+type Board struct {
+	files map[string]file
+	// release names the contents of all parts. It is in their addresses, so that browsers need not ask again for one that
+	// they have.
+	release string
+}
+
+// New makes the board.
+func New() *Board {
+	b := &Board{files: make(map[string]file)}
+	all := sha256.New()
+	_ = fs.WalkDir(files, "page", func(name string, entry fs.DirEntry, err error) error { // within the program: it cannot fail
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		body, err := files.ReadFile(name)
+		b.files[path.Base(name)] = file{body: string(body), contentType: contentType(name)}
+		fmt.Fprintf(all, "%s %d\n%s", name, len(body), body)
+		return err
+	})
+	b.release = hex.EncodeToString(all.Sum(nil))[:16]
+	for name, f := range b.files {
+		if name == index {
+			f.body = strings.ReplaceAll(f.body, placeholder, b.release)
+		}
+		f.etag = fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(f.body)))[:18] + `"`
+		b.files[name] = f
+	}
+	return b
+}
+
+// contentType does not depend on what the machine thinks of a file's name.
+func contentType(name string) string {
+	switch path.Ext(name) {
+	case ".html":
+		return "text/html; charset=utf-8"
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	default:
+		return "application/octet-stream"
+	}
+}
+
+// ServeHTTP answers GET and HEAD of / and of what is under Assets. The page is asked for anew each time, its parts once a
+// release: during an update a page may ask an instance of another release, which then answers with its own part and
+// forbids to keep it.
+func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, caching := index, "no-cache"
+	if r.URL.Path != "/" {
+		release, part, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, Assets+"/"), "/")
+		name = part
+		if release == b.release {
+			caching = "public, max-age=31536000, immutable"
+		}
+	}
+	f, ok := b.files[name]
+	if !ok || (name == index && r.URL.Path != "/") {
+		problem.New(http.StatusNotFound, "there is nothing at this path").Write(w)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", f.contentType)
+	h.Set("Cache-Control", caching)
+	h.Set("ETag", f.etag)
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	http.ServeContent(w, r, name, time.Time{}, strings.NewReader(f.body))
+}

@@ -1,0 +1,290 @@
+// The board: what the stream tells, drawn.
+import { areaPath, drawBars, element } from './charts.js';
+import { age, clockSeconds, number, rate } from './format.js';
+import { Histories, parse, path } from './history.js';
+import { List } from './list.js';
+import { People } from './people.js';
+import { Stream } from './stream.js';
+import { TagView } from './tag.js';
+import { Totals } from './totals.js';
+
+// held is how long after the reader's last move over the list its order holds still.
+const held = 3_000;
+
+// minutes is how many a row's chart shows, in a box of chart's size.
+const minutes = 30;
+const chart = { width: 120, height: 24 };
+
+// pulseSamples is how many seconds the chart of the whole rate shows.
+const pulseSamples = 180;
+
+const byId = (id) => document.getElementById(id);
+const e = {
+  state: byId('state'), word: byId('state-word'), age: byId('age'), notice: byId('notice'),
+  rate: byId('rate'), count: byId('count'), countUnit: byId('count-unit'), sum: byId('sum'), pulse: byId('pulse'),
+  empty: byId('empty'), now: byId('now'), columns: byId('columns'), curl: byId('curl'), copy: byId('copy'),
+  prefix: byId('prefix'), search: byId('search'), found: byId('found'), nothing: byId('nothing'), nothingPrefix: byId('nothing-prefix'),
+  grid: byId('grid'), body: byId('body'),
+};
+
+const totals = new Totals();
+let known = false; // whether there was a snapshot
+let order = { by: 'total', falling: true };
+let touched = -Infinity; // when the reader last moved over the list
+let sorted = ''; // what the list was last sorted for
+let behindOrder = false; // whether the list waits for a new order
+const pulse = [];
+
+const setText = (node, text) => {
+  if (node.textContent !== text) node.textContent = text;
+};
+
+const stream = new Stream({
+  snapshot(all, asOf) {
+    totals.snapshot(all, asOf);
+    known = true;
+    behindOrder = true;
+    show();
+  },
+  changes(some, asOf, gap) {
+    totals.changes(some, asOf, gap);
+    behindOrder = true;
+    show();
+  },
+  agrees: (tag) => (tag ? totals.get(tag.name)?.total === tag.total : totals.size === 0),
+  state: showState,
+});
+const live = () => stream.state === 'live' || stream.state === 'late';
+
+const histories = new Histories({
+  async load(name) {
+    const response = await fetch(path(name, 'minute', minutes, Date.now()), { signal: AbortSignal.timeout(8000) });
+    if (!response.ok) throw new Error(response.statusText);
+    return parse(await response.json());
+  },
+  loaded: () => list.draw(),
+});
+
+const list = new List(e.body, {
+  open: (name) => { location.hash = `tag/${name}`; },
+  make() {
+    const row = document.createElement('div');
+    row.className = 'row';
+    row.setAttribute('role', 'row');
+    for (const cell of ['name', 'chart', 'rate', 'total']) {
+      const span = document.createElement('span');
+      span.className = cell;
+      span.setAttribute('role', 'gridcell');
+      row.append(span);
+    }
+    const [name, bars] = row.children;
+    const link = document.createElement('a');
+    link.append(document.createElement('b'), document.createElement('span'));
+    name.append(link);
+    bars.append(element('svg', { role: 'img', 'aria-label': '', viewBox: `0 0 ${chart.width} ${chart.height}`, preserveAspectRatio: 'none' }));
+    return row;
+  },
+  fill(row, tag) {
+    const [name, bars, perSecond, total] = row.children;
+    const link = name.firstChild;
+    const prefix = e.prefix.value;
+    if (link.dataset.of !== `${prefix} ${tag.name}`) {
+      link.dataset.of = `${prefix} ${tag.name}`;
+      link.href = `#tag/${tag.name}`;
+      link.firstChild.textContent = prefix;
+      link.lastChild.textContent = tag.name.slice(prefix.length);
+    }
+    setText(perSecond, rate(totals.rate(tag)));
+    perSecond.classList.toggle('none', tag.recent === 0);
+    const text = number(tag.total);
+    if (total.textContent !== text) {
+      // A row that shows another tag than before has not changed: it has moved.
+      if (row.shows === tag.name) flash(total);
+      total.textContent = text;
+    }
+    const history = histories.get(tag.name);
+    if (row.shows !== tag.name || row.history !== history) {
+      const svg = bars.firstChild;
+      if (history) {
+        drawBars(svg, history, chart.width, chart.height);
+        svg.setAttribute('aria-label', `${number(history.changes.reduce((a, b) => a + b, 0))} in ${minutes} minutes`);
+      } else {
+        svg.replaceChildren();
+        svg.setAttribute('aria-label', 'loading');
+      }
+      row.history = history;
+    }
+    row.shows = tag.name;
+  },
+  drawn: wantHistories,
+});
+
+// flash shows for a moment that a number has just changed.
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+function flash(node) {
+  if (calm.matches) return;
+  node.classList.toggle('changed');
+  node.classList.toggle('changed-again', !node.classList.contains('changed'));
+}
+
+let wanting = 0;
+function wantHistories() {
+  wanting ||= setTimeout(() => { // scrolling past a tag is no wish
+    wanting = 0;
+    if (!document.hidden && live()) histories.want(list.visible());
+  }, 150);
+}
+
+function show() {
+  const empty = known && totals.size === 0;
+  e.empty.hidden = !empty;
+  e.columns.hidden = empty;
+  e.now.hidden = empty;
+  setText(e.count, known ? number(totals.size) : '–');
+  setText(e.countUnit, totals.size === 1 ? 'tag' : 'tags');
+  setText(e.sum, known ? number(totals.sum) : '–');
+  setText(e.rate, known ? rate(totals.rate()) : '–');
+  sort();
+  view.tick();
+}
+
+// sort brings the list into order, unless the reader is about to choose from it.
+function sort() {
+  const prefix = e.prefix.value;
+  const now = `${order.by} ${order.falling} ${prefix}`;
+  if (now !== sorted || (behindOrder && performance.now() - touched > held)) {
+    const found = totals.list(prefix, order.by, order.falling);
+    list.set(found);
+    e.grid.setAttribute('aria-rowcount', found.length + 1);
+    e.nothing.hidden = !known || found.length > 0;
+    setText(e.nothingPrefix, prefix);
+    setText(e.found, prefix ? `${number(found.length)} of ${number(totals.size)}` : '');
+    sorted = now;
+    behindOrder = false;
+  } else {
+    list.draw();
+  }
+}
+
+let wasCut = false;
+let noticeTimer = 0;
+
+function showState(state) {
+  const words = { connecting: 'Connecting', live: 'Live', late: 'Old numbers', cut: 'Cut off' };
+  e.state.dataset.state = state;
+  document.body.classList.toggle('cut', state === 'cut');
+  clearTimeout(noticeTimer);
+  let notice = '';
+  if (state === 'cut') {
+    notice = stream.asOf
+      ? `The connection is cut. These numbers stand still since ${clockSeconds(stream.asOf)}. Trying again.`
+      : 'The service does not answer. Trying again.';
+    pulse.length = 0;
+  } else if (state === 'late') {
+    notice = 'The service answers, but has no newer numbers.';
+  } else if (wasCut && state === 'live') {
+    notice = 'The connection is back. The numbers are live.';
+    noticeTimer = setTimeout(() => { e.notice.hidden = true; }, 6000);
+  }
+  e.notice.textContent = notice;
+  e.notice.hidden = !notice;
+  e.notice.dataset.state = state;
+  setText(e.word, wasCut && state === 'live' ? 'Live again' : words[state]);
+  wasCut = state === 'cut';
+  showAge();
+}
+
+function showAge() {
+  setText(e.age, stream.age === null ? '' : `${age(stream.age)} old`);
+}
+
+// drawPulse draws the rate of all tags, as it was second by second since the board was opened.
+function drawPulse() {
+  const size = { width: 600, height: 72 };
+  const { line, area } = areaPath(pulse, Math.max(30, pulse.length), size.width, size.height - 2, Math.max(1, ...pulse) * 1.08);
+  if (e.pulse.children.length === 0) {
+    e.pulse.setAttribute('viewBox', `0 -1 ${size.width} ${size.height}`);
+    e.pulse.append(element('path', { class: 'area' }), element('path', { class: 'line' }));
+  }
+  e.pulse.firstChild.setAttribute('d', area);
+  e.pulse.lastChild.setAttribute('d', line);
+}
+
+function everySecond() {
+  showAge();
+  if (!known || !live()) return;
+  totals.advance(stream.asOf + stream.age);
+  const now = totals.rate();
+  if (now !== null) {
+    pulse.push(now);
+    if (pulse.length > pulseSamples) pulse.shift();
+  }
+  if (document.hidden) return;
+  drawPulse();
+  behindOrder ||= order.by === 'rate';
+  show();
+  wantHistories();
+}
+
+// The first number of a tag that is opened by its address, and the one that is closed again.
+const view = new TagView(totals, live, () => {
+  if (location.hash.startsWith('#tag/')) history.pushState(null, '', location.pathname + location.search);
+});
+
+function follow() {
+  const hash = decodeURIComponent(location.hash.slice(1));
+  const name = hash.startsWith('tag/') ? hash.slice(4) : '';
+  if (/^[a-z_]{3,15}$/.test(name)) {
+    view.open(name);
+  } else if (view.name !== null) {
+    view.close();
+  }
+  if (!name) e.columns.dataset.view = hash === 'people' ? 'people' : 'tags';
+  for (const link of document.querySelectorAll('.views a')) {
+    if (link.hash === `#${e.columns.dataset.view}`) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  list.draw();
+}
+
+for (const button of e.grid.querySelectorAll('button[data-order]')) {
+  button.addEventListener('click', () => {
+    const by = button.dataset.order;
+    order = { by, falling: order.by === by ? !order.falling : by !== 'name' };
+    for (const other of e.grid.querySelectorAll('button[data-order]')) {
+      other.parentElement.setAttribute('aria-sort', other !== button ? 'none' : order.falling ? 'descending' : 'ascending');
+    }
+    show();
+  });
+}
+e.prefix.addEventListener('input', () => {
+  const name = e.prefix.value.toLowerCase().replace(/[^a-z_]/g, '');
+  if (name !== e.prefix.value) e.prefix.value = name; // no tag has any other character
+  show();
+});
+e.search.addEventListener('submit', (event) => {
+  event.preventDefault();
+  e.body.querySelector('a[tabindex="0"]')?.focus();
+});
+for (const kind of ['pointermove', 'keydown', 'focusin']) {
+  e.body.addEventListener(kind, () => { touched = performance.now(); }, { passive: true });
+}
+
+// ingest has an address of its own. Where all of Accrue runs on one machine it is this one, unless somebody chose another.
+const here = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
+const ingest = here ? 'http://localhost:8080' : 'https://INGEST';
+const curl = `curl -H 'Content-Type: application/json' -d '{"name":"foo","value":4}' ${ingest}/increments`;
+e.curl.textContent = curl;
+e.copy.hidden = !navigator.clipboard;
+e.copy.addEventListener('click', async () => {
+  await navigator.clipboard.writeText(curl);
+  e.copy.textContent = 'Copied';
+  setTimeout(() => { e.copy.textContent = 'Copy'; }, 2000);
+});
+
+addEventListener('hashchange', follow);
+document.addEventListener('visibilitychange', () => { if (!document.hidden) everySecond(); });
+setInterval(everySecond, 1000);
+follow();
+stream.start();
+new People(live).start();

@@ -1,0 +1,89 @@
+// The history of tags, for as long as somebody looks at them.
+
+const minute = 60_000;
+
+// behind is how long after a minute's end its change is asked for: by then it is closed, as a rule.
+const behind = 5_000;
+
+// failed is the wait after a history that could not be had.
+const failed = 15_000;
+
+// path is the address of a tag's history: the changes of its total in count periods, minutes or hours, the last of them
+// the present one.
+export function path(name, resolution, count, now) {
+  const period = resolution === 'hour' ? 60 * minute : minute;
+  const to = (Math.floor(now / period) + 1) * period;
+  const query = new URLSearchParams({
+    resolution,
+    from: new Date(to - count * period).toISOString(),
+    to: new Date(to).toISOString(),
+  });
+  return `/tags/${encodeURIComponent(name)}/history?${query}`;
+}
+
+// parse returns the body of an answer as {from, period, changes, closed}: times in milliseconds, and closed the number of
+// the changes that change no more.
+export function parse(body) {
+  const period = body.resolution === 'hour' ? 60 * minute : minute;
+  const from = Date.parse(body.from);
+  const closed = Math.floor((Date.parse(body.complete_to) - from) / period);
+  return { from, period, changes: body.changes, closed: Math.max(0, Math.min(closed, body.changes.length)) };
+}
+
+// Histories keeps the last minutes of the tags that are wanted. It asks for few at once, only for those that are wanted at
+// that time, and for each at most once a minute.
+export class Histories {
+  #load; // (name) => a promise of a history
+  #loaded; // called with the name of a tag whose history has come
+  #now;
+  #atOnce;
+  #keep;
+  #entries = new Map(); // name → {history, next}, the oldest first
+  #loading = new Set();
+  #wanted = [];
+
+  constructor({ load, loaded, now = Date.now, atOnce = 4, keep = 500 }) {
+    this.#load = load;
+    this.#loaded = loaded;
+    this.#now = now;
+    this.#atOnce = atOnce;
+    this.#keep = keep;
+  }
+
+  // get returns a tag's history, or undefined while there is none.
+  get(name) {
+    return this.#entries.get(name)?.history;
+  }
+
+  // want says whose histories are wanted from now on, the most wanted first. It is to be called again now and then.
+  want(names) {
+    this.#wanted = names;
+    this.#fill();
+  }
+
+  #fill() {
+    const now = this.#now();
+    for (const name of this.#wanted) {
+      if (this.#loading.size >= this.#atOnce) return;
+      if (this.#loading.has(name) || this.#entries.get(name)?.next > now) continue;
+      this.#fetch(name);
+    }
+  }
+
+  async #fetch(name) {
+    this.#loading.add(name);
+    const entry = { history: this.get(name), next: 0 };
+    try {
+      entry.history = await this.#load(name);
+      entry.next = Math.floor((this.#now() - behind) / minute + 1) * minute + behind;
+    } catch {
+      entry.next = this.#now() + failed; // what was there stays
+    }
+    this.#entries.delete(name);
+    this.#entries.set(name, entry);
+    if (this.#entries.size > this.#keep) this.#entries.delete(this.#entries.keys().next().value);
+    this.#loading.delete(name);
+    this.#loaded(name);
+    this.#fill();
+  }
+}

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Totals } from '../page/totals.js';
+
+const names = (tags) => tags.map((t) => t.name);
+
+test('a snapshot replaces what was there, and keeps the tags that stay', () => {
+  const totals = new Totals();
+  totals.snapshot({ foo: 13, ballz: 76 }, 1000);
+  assert.equal(totals.size, 2);
+  assert.equal(totals.sum, 89);
+  const foo = totals.get('foo');
+  totals.snapshot({ foo: 14, bar: 1 }, 2000);
+  assert.equal(totals.get('ballz'), undefined);
+  assert.equal(totals.get('foo'), foo);
+  assert.equal(foo.total, 14);
+  assert.equal(totals.sum, 15);
+});
+
+test('there is no rate before enough was seen', () => {
+  const totals = new Totals();
+  totals.snapshot({ foo: 1000 }, 0);
+  assert.equal(totals.rate(), null);
+  totals.changes({ foo: 1100 }, 1000);
+  assert.equal(totals.rate(), null);
+  totals.changes({ foo: 1200 }, 2000);
+  assert.equal(totals.rate(), 100);
+  assert.equal(totals.rate(totals.get('foo')), 100);
+});
+
+test('a rate is the average of the last ten seconds', () => {
+  const totals = new Totals();
+  totals.snapshot({}, 0);
+  let foo = 0;
+  for (let second = 1; second <= 30; second++) {
+    foo += second <= 15 ? 50 : 20;
+    totals.changes({ foo, [second % 2 ? 'odd' : 'even']: second }, second * 1000);
+  }
+  assert.equal(totals.rate(totals.get('foo')), 20);
+  assert.equal(totals.rate(totals.get('odd')), 1); // 21, 23... 29: ten in ten seconds
+  assert.equal(totals.rate(), 22);
+});
+
+test('rates fall to nothing when nothing comes any more', () => {
+  const totals = new Totals();
+  totals.snapshot({ foo: 0 }, 0);
+  for (let second = 1; second <= 10; second++) totals.changes({ foo: second * 10 }, second * 1000);
+  totals.advance(11_900); // an event may be on its way
+  assert.equal(totals.rate(), 10);
+  totals.advance(17_000);
+  assert.equal(totals.rate(), 5);
+  totals.advance(60_000);
+  assert.equal(totals.rate(), 0);
+  assert.equal(totals.rate(totals.get('foo')), 0);
+  assert.equal(totals.get('foo').total, 100);
+});
+
+test('what came during a gap is counted and is no rate', () => {
+  const totals = new Totals();
+  totals.snapshot({ foo: 0 }, 0);
+  totals.changes({ foo: 10 }, 1000);
+  totals.changes({ foo: 10_000, bar: 5 }, 3000, true);
+  assert.equal(totals.get('foo').total, 10_000);
+  assert.equal(totals.sum, 10_005);
+  assert.equal(totals.rate(), null);
+  totals.changes({ foo: 10_020 }, 5000);
+  assert.equal(totals.rate(), 10);
+});
+
+test('lists come in every order, equals by name, and by prefix', () => {
+  const totals = new Totals();
+  totals.snapshot({ foo: 13, food: 5, ballz: 76, fob: 5 }, 0);
+  totals.changes({ foo: 14, food: 25 }, 2000);
+  assert.deepEqual(names(totals.list('', 'name', false)), ['ballz', 'fob', 'foo', 'food']);
+  assert.deepEqual(names(totals.list('', 'name', true)), ['food', 'foo', 'fob', 'ballz']);
+  assert.deepEqual(names(totals.list('', 'total', true)), ['ballz', 'food', 'foo', 'fob']);
+  assert.deepEqual(names(totals.list('', 'total', false)), ['fob', 'foo', 'food', 'ballz']);
+  assert.deepEqual(names(totals.list('', 'rate', true)), ['food', 'foo', 'ballz', 'fob']);
+  assert.deepEqual(names(totals.list('foo', 'name', false)), ['foo', 'food']);
+  assert.deepEqual(names(totals.list('x', 'name', false)), []);
+});
+
+test('names that objects have already are names', () => {
+  const totals = new Totals();
+  totals.snapshot(JSON.parse('{"__proto__":3,"constructor":4,"foo":1}'), 0);
+  assert.deepEqual(names(totals.list('', 'name', false)), ['__proto__', 'constructor', 'foo']);
+  totals.changes(JSON.parse('{"__proto__":5}'), 1000);
+  assert.equal(totals.get('__proto__').total, 5);
+  totals.snapshot({ foo: 1 }, 2000);
+  assert.equal(totals.size, 1);
+});
+
+test('sums of whole numbers do not drift', () => {
+  const totals = new Totals();
+  totals.snapshot({}, 0);
+  let seed = 1;
+  const next = (n) => (seed = (seed * 48271) % 2147483647) % n;
+  const want = {};
+  for (let at = 300; at < 200_000; at += 100 + next(900)) {
+    const some = {};
+    for (let i = 0; i < 5; i++) {
+      const name = `tag_${'abcdefghij'[next(10)]}`;
+      want[name] = some[name] = (want[name] ?? 0) + next(1000);
+    }
+    totals.changes(some, at);
+  }
+  for (const [name, total] of Object.entries(want)) assert.equal(totals.get(name).total, total);
+  assert.equal(totals.sum, Object.values(want).reduce((a, b) => a + b, 0));
+  totals.advance(300_000);
+  for (const tag of totals.list('', 'name', false)) assert.equal(tag.recent, 0);
+});
