@@ -62,6 +62,7 @@ measure: build ## measures the whole system on this machine: docs/measured.md sa
 .PHONY: generate
 generate: ## writes generated code anew
 	$(BUF) generate
+	go run ./tools/openapi
 
 .PHONY: lint
 lint: ## checks format, vet, the lint rules and the arrows between packages

@@ -27,10 +27,31 @@ type Check struct {
 }
 
 // Live answers that the process runs. It never asks a dependency: a restart heals none of them.
+//
+//	@Summary		Does the process run?
+//	@Description	Answers 200 as long as the process can answer at all. It asks no dependency: a restart heals none of them.
+//	@ID				getLive
+//	@Tags			health
+//	@Produce		json
+//	@Success		200	{object}	Health	"It runs."
+//	@x-example-200	{"status":"live"}
+//	@Router			/health/live [get]
 func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}`) }
 
 // Ready answers 200 when every check passes, and otherwise 503 with a problem document that names those that did not. All
 // requests of a second share one outcome: anybody may ask, and each question to a dependency may cost money.
+//
+//	@Summary		Can the service do its work?
+//	@Description	Asks the service's dependencies. All requests of a second share one outcome.
+//	@ID				getReady
+//	@Tags			health
+//	@Produce		json
+//	@Success		200	{object}	Health				"Every dependency answers."
+//	@Failure		503	{object}	problem.Document	"not ready"
+//	@Header			503	{integer}	Retry-After			"After how many seconds to ask again."
+//	@x-example-200	{"status":"ready"}
+//	@x-example-503	{"errors":[{"parameter":"pubsub","detail":"publish: no answer"}]}
+//	@Router			/health/ready [get]
 func Ready(checks ...Check) http.HandlerFunc {
 	r := readiness{checks: checks}
 	return func(w http.ResponseWriter, request *http.Request) {
@@ -43,6 +64,14 @@ func Ready(checks ...Check) http.HandlerFunc {
 		answer(w, `{"status":"ready"}`)
 	}
 }
+
+// Health is the answer of a service that is well.
+//
+//	@Description	The answer of a service that is well.
+type Health struct {
+	// What is well: the process (live) or all that it depends on (ready).
+	Status string `json:"status" validate:"required" enums:"live,ready"`
+} //	@name	Health
 
 // checkEvery is how long an outcome of the checks is good for.
 const checkEvery = time.Second

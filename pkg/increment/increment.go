@@ -24,14 +24,22 @@ const (
 	MinValue = 1
 	// MaxValue is the greatest value of one increment.
 	MaxValue = 9
+	// MinContributorLength is the fewest characters that a contributor's id has.
+	MinContributorLength = 1
 	// MaxContributorLength bounds a contributor's id, in characters (not bytes): at most 512 bytes of UTF-8.
 	MaxContributorLength = 128
-	// MaxKeyLength is the most bytes, which are characters here, that an idempotency key has; it has one at least.
+	// ContributorPattern is the regular expression of any text without control characters.
+	ContributorPattern = `^[^\x00-\x1f\x7f-\x9f]*$`
+	// MinKeyLength is the fewest bytes, which are characters here, that an idempotency key has.
+	MinKeyLength = 1
+	// MaxKeyLength is the most bytes that an idempotency key has.
 	MaxKeyLength = 255
 	// KeyPattern is the regular expression that an idempotency key matches as a whole: visible ASCII.
 	KeyPattern = `^[!-~]{1,255}$`
 	// MaxPartitions bounds PARTITIONS: query reads a document of each, twice a window.
 	MaxPartitions = 4096
+	// MinBatch is the fewest increments that a batch carries.
+	MinBatch = 1
 	// MaxBatch is the most increments that one request may carry.
 	MaxBatch = 1000
 )

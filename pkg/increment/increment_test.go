@@ -5,6 +5,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/pkg/increment"
 )
@@ -74,4 +77,20 @@ func TestPartitionIsStable(t *testing.T) {
 			t.Errorf("Partition(%q, 16) = %d, want %d", key, got, want)
 		}
 	}
+}
+
+// The API's document holds contributors to the pattern and the bounds of their length: together they are the rule.
+func TestContributorPatternIsTheRule(t *testing.T) {
+	t.Parallel()
+	pattern := regexp.MustCompile(increment.ContributorPattern)
+	rapid.Check(t, func(t *rapid.T) {
+		id := rapid.OneOf(
+			rapid.String(), rapid.StringN(0, increment.MaxContributorLength+2, -1), rapid.StringMatching(`[a\x00\x1f \x7f\x9f\xa0é]{0,4}`),
+		).Draw(t, "id")
+		length := utf8.RuneCountInString(id)
+		want := pattern.MatchString(id) && length >= increment.MinContributorLength && length <= increment.MaxContributorLength
+		if got := increment.ValidateContributor(id) == nil; got != want {
+			t.Errorf("ValidateContributor(%q) says %t, the pattern %t", id, got, want)
+		}
+	})
 }

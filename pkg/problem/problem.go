@@ -14,10 +14,15 @@ const ContentType = "application/problem+json"
 
 // Document is a problem document. Its type is "about:blank" (RFC 9457, section 4.2.1): the status says what kind of problem
 // it is, and Errors say where.
+//
+//	@Description	A problem document (RFC 9457).
 type Document struct { //nolint:errname // RFC 9457 calls it a problem document
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
+	// Type is always about:blank: the status says what kind of problem it is.
+	Type string `json:"type" validate:"required" enums:"about:blank"`
+	// Title is the status in words.
+	Title string `json:"title" validate:"required"`
+	// Status is the HTTP status of the answer.
+	Status int `json:"status" validate:"required" minimum:"400" maximum:"599"`
 	// Detail is a sentence for the person who wrote the request.
 	Detail string `json:"detail,omitempty"`
 	// Errors are the faults, in the order in which they stand in the request.
@@ -28,18 +33,20 @@ type Document struct { //nolint:errname // RFC 9457 calls it a problem document
 	RetryAfter time.Duration `json:"-"`
 	// Allow, if not empty, are the methods that the resource has: the header Allow of a 405.
 	Allow string `json:"-"`
-}
+} //	@name	Problem
 
 // Fault is one thing that is wrong with a request.
+//
+//	@Description	One thing that is wrong with a request.
 type Fault struct {
 	// Pointer says where in the body: a JSON pointer in its URI fragment form (RFC 6901, section 6), as in the example of
 	// RFC 9457: "#/increments/3/value", and "#" for the whole body.
 	Pointer string `json:"pointer,omitempty"`
 	// Detail says what would have been right.
-	Detail string `json:"detail"`
+	Detail string `json:"detail" validate:"required"`
 	// Parameter, in place of Pointer, names a parameter of the query or a header.
 	Parameter string `json:"parameter,omitempty"`
-}
+} //	@name	Fault
 
 // New returns a problem of the given status with a sentence of detail and the faults that make it up.
 func New(status int, detail string, faults ...Fault) *Document {

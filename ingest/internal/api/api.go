@@ -14,6 +14,7 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/batching"
 	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/openapi"
 )
 
 // The paths of what can be posted.
@@ -46,6 +47,7 @@ func New(counter Counter, checks []httpserver.Check, log zerolog.Logger) http.Ha
 	engine.POST(incrementsPath+batchPath, a.count(increments.batch))
 	engine.POST(contributionsPath, a.count(contributions.one))
 	engine.POST(contributionsPath+batchPath, a.count(contributions.batch))
+	openapi.Register(engine, document, title)
 	live, ready := gin.WrapF(httpserver.Live), gin.WrapF(httpserver.Ready(checks...))
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		engine.Handle(method, httpserver.LivePath, live)

@@ -58,6 +58,9 @@ type form func(*walk) error
 // a model here, not a standard).
 const keyHeader = "Idempotency-Key"
 
+// keyHeaderPattern is the regular expression of what readKey takes, for the document.
+const keyHeaderPattern = `^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$`
+
 // readKey returns the idempotency key that the header gives, bare or quoted, or nothing. The error is errKey.
 func readKey(h http.Header) (string, error) {
 	values := h[keyHeader]

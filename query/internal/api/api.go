@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/query/internal/board"
 	"github.com/accrue/accrue/query/internal/view"
@@ -51,6 +52,7 @@ func New(views Views, store Contributors, checks []httpserver.Check, log zerolog
 	read := []string{http.MethodGet, http.MethodHead}
 	router.Match(read, httpserver.LivePath, gin.WrapF(httpserver.Live))
 	router.Match(read, httpserver.ReadyPath, gin.WrapF(httpserver.Ready(checks...)))
+	openapi.Register(router, document, title)
 	process, compressor := rand.Text(), new(compressor)
 	stats := &stats{views: views, compressor: compressor}
 	router.Match(read, "/stats", stats.answer)

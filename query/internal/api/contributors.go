@@ -29,8 +29,8 @@ type Contributors interface {
 }
 
 const (
-	// defaultPageSize and maxPageSize bound a page of contributors.
-	defaultPageSize, maxPageSize = 100, 1000
+	// A page has minPageSize to maxPageSize items at most, as asked for, or else defaultPageSize.
+	minPageSize, defaultPageSize, maxPageSize = 1, 100, 1000
 	// readTimeout bounds one read of the store, and the wait for its turn.
 	readTimeout = 3 * time.Second
 	// maxReads is how many reads are under way at once: what pages can take of the memory, at some 2 MiB each, is bounded
@@ -57,24 +57,58 @@ func newContributors(s Contributors, log zerolog.Logger) *contributors {
 }
 
 // contributorBody is a contributor in a list.
+//
+//	@Description	A contributor.
 type contributorBody struct {
-	ID             string `json:"id"`
-	Contributions  int64  `json:"contributions"`
-	RecognizedTier int64  `json:"recognized_tier"`
-	UpdatedAt      string `json:"updated_at"`
-}
+	// The contributor's id, as it was posted.
+	ID string `json:"id" validate:"required" example:"ada"`
+	// How many contributions they have made.
+	Contributions int64 `json:"contributions" validate:"required" example:"4" minimum:"1"`
+	// The highest tier that they were recognized for, 0 for none.
+	RecognizedTier int64 `json:"recognized_tier" validate:"required" example:"3" minimum:"0"`
+	// When they last contributed, by the database's clock.
+	UpdatedAt string `json:"updated_at" validate:"required" format:"date-time" example:"2026-11-23T08:01:41.566Z"`
+} //	@name	Contributor
 
 // recognitionBody is one tier that a contributor has reached.
+//
+//	@Description	A tier that a contributor was recognized for.
 type recognitionBody struct {
-	Tier          int64  `json:"tier"`
-	Contributions int64  `json:"contributions"`
-	RecognizedAt  string `json:"recognized_at"`
-}
+	// The number of contributions that the recognition is for.
+	Tier int64 `json:"tier" validate:"required" example:"3" minimum:"1"`
+	// The number of contributions when it was made: the tier, or more.
+	Contributions int64 `json:"contributions" validate:"required" example:"4" minimum:"1"`
+	// When it was made, by the database's clock.
+	RecognizedAt string `json:"recognized_at" validate:"required" format:"date-time" example:"2026-11-23T08:01:42.053Z"`
+} //	@name	Recognition
+
+// standing is a contributor as an answer by itself.
+//
+//	@Description	A contributor with their recognitions, and how old the answer is.
+type standing struct {
+	contributorBody
+	// The tiers that they were recognized for, rising.
+	Recognitions []recognitionBody `json:"recognitions" validate:"required"`
+	freshness
+} //	@name	Standing
+
+// contributorPage is a page of contributors.
+//
+//	@Description	A page of contributors.
+type contributorPage struct {
+	// The contributors, in the order that was asked for.
+	Contributors []contributorBody `json:"contributors" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
+	// The page_token of the next page, if there is one.
+	NextPageToken string `json:"next_page_token,omitempty" example:"AWFkYQ"`
+	freshness
+} //	@name	ContributorPage
 
 // freshness says of which time an answer is, by the store's clock, and how long ago that was, by ours.
 type freshness struct {
-	AsOf  string `json:"as_of"`
-	LagMS int64  `json:"lag_ms"`
+	// When the answer was read, by the database's clock.
+	AsOf string `json:"as_of" validate:"required" format:"date-time" example:"2026-11-23T08:01:44.133Z"`
+	// How many milliseconds ago that was when it was answered.
+	LagMS int64 `json:"lag_ms" validate:"required" example:"120" minimum:"0"`
 }
 
 func freshnessOf(asOf time.Time) freshness {
@@ -99,24 +133,20 @@ func (s *contributors) one(c *gin.Context) {
 		problem.New(http.StatusNotFound, "no contributor can have this id").Write(c.Writer)
 		return
 	}
-	var standing store.Standing
+	var found store.Standing
 	err = s.read(c.Request.Context(), func(ctx context.Context) (err error) {
-		standing, err = s.store.Standing(ctx, id)
+		found, err = s.store.Standing(ctx, id)
 		return err
 	})
 	if err != nil {
 		s.refuse(c, err)
 		return
 	}
-	recognitions := make([]recognitionBody, len(standing.Recognitions))
-	for i, r := range standing.Recognitions {
+	recognitions := make([]recognitionBody, len(found.Recognitions))
+	for i, r := range found.Recognitions {
 		recognitions[i] = recognitionBody{r.Tier, r.Contributions, formatTime(r.RecognizedAt)}
 	}
-	writeJSON(c.Writer, struct {
-		contributorBody
-		Recognitions []recognitionBody `json:"recognitions"`
-		freshness
-	}{bodyOf(standing.Contributor), recognitions, freshnessOf(standing.AsOf)})
+	writeJSON(c.Writer, standing{bodyOf(found.Contributor), recognitions, freshnessOf(found.AsOf)})
 }
 
 // list answers /contributors: a page, and the token of the next one if there is one.
@@ -145,11 +175,7 @@ func (s *contributors) list(c *gin.Context) {
 	for i, contributor := range page {
 		bodies[i] = bodyOf(contributor)
 	}
-	writeJSON(c.Writer, struct {
-		Contributors  []contributorBody `json:"contributors"`
-		NextPageToken string            `json:"next_page_token,omitempty"`
-		freshness
-	}{bodies, next, freshnessOf(asOf)})
+	writeJSON(c.Writer, contributorPage{bodies, next, freshnessOf(asOf)})
 }
 
 // read calls the store when it is this request's turn.

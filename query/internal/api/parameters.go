@@ -47,8 +47,8 @@ func readParameters(r *http.Request, known map[string]parameter) *problem.Docume
 func readPageSize(size *int) parameter {
 	return func(value string) string {
 		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > maxPageSize {
-			return fmt.Sprintf("must be an integer from 1 to %d", maxPageSize)
+		if err != nil || n < minPageSize || n > maxPageSize {
+			return fmt.Sprintf("must be an integer from %d to %d", minPageSize, maxPageSize)
 		}
 		*size = n
 		return ""

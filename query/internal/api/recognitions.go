@@ -36,10 +36,22 @@ type latestRead struct {
 }
 
 // latestBody is a recognition in the list of the latest.
+//
+//	@Description	A contributor's recognition.
 type latestBody struct {
-	Contributor string `json:"contributor"`
+	// The contributor's id, as it was posted.
+	Contributor string `json:"contributor" validate:"required" example:"ada"`
 	recognitionBody
-}
+} //	@name	LatestRecognition
+
+// latestRecognitions is the answer.
+//
+//	@Description	The latest recognitions.
+type latestRecognitions struct {
+	// The recognitions, the latest first.
+	Recognitions []latestBody `json:"recognitions" validate:"required" extensions:"x-go-maxitems=maxLatest"`
+	freshness
+} //	@name	LatestRecognitions
 
 func (s *recognitions) list(c *gin.Context) {
 	size := defaultLatest
@@ -65,10 +77,7 @@ func (s *recognitions) list(c *gin.Context) {
 	for i, r := range latest {
 		bodies[i] = latestBody{r.Contributor, recognitionBody{r.Tier, r.Contributions, formatTime(r.RecognizedAt)}}
 	}
-	writeJSON(c.Writer, struct {
-		Recognitions []latestBody `json:"recognitions"`
-		freshness
-	}{bodies, freshnessOf(asOf)})
+	writeJSON(c.Writer, latestRecognitions{bodies, freshnessOf(asOf)})
 }
 
 // latest returns up to size recognitions, and the time that they are of: from the last read, if that was less than

@@ -1,0 +1,206 @@
+package api
+
+import _ "embed"
+
+// document is the OpenAPI document of this API. tools/openapi makes it of the notes below, which are in the notation of
+// github.com/swaggo/swag; `make generate` runs it. ${…} is the value of a constant, and x-go-… a bound that is one.
+//
+//go:embed openapi.json
+var document []byte
+
+// title is the title of the page that shows it.
+const title = "Accrue: query"
+
+//	@title			Accrue: query
+//	@version		1
+//	@description	Accrue counts. This service reads: the totals of tags, from memory, a second or two after they were posted to the service `ingest`; and who contributes, and who was recognized for it.
+//	@description
+//	@description	**Every answer says how old it is.** `X-As-Of` and `as_of` are the time of the read that an answer is of, by the database's clock; `lag_ms` is how long ago that was when it was answered. Totals are exact: of what was answered 202, each increment is in them once or, for up to two windows, not yet.
+//	@description
+//	@description	**Ask as often as you like.** Totals are served from memory, whoever asks. Send the `ETag` of an answer back in `If-None-Match`: as long as nothing has changed the answer is a 304 without a body. Bodies of ${minCompressed} bytes and more are compressed for those who accept gzip. To be told of changes instead of asking, open `/stats/stream`.
+//	@description
+//	@description	**Pages.** A list has `page_size` items at most; as long as there are more, its answer has a `next_page_token`, to be sent as `page_token` with the same other parameters. Parameters that are unknown, given twice or wrong are refused with a problem document (RFC 9457) that names each.
+//	@description
+//	@description	**From a browser.** Every path answers CORS preflight requests and lets pages of the origins in `CORS_ORIGINS` (all, by default) read the answers and the headers `Allow`, `ETag`, `Retry-After` and `X-As-Of`.
+//	@description
+//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`.
+//	@tag.name			totals
+//	@tag.description	The totals of tags.
+//	@tag.name			contributors
+//	@tag.description	Who contributes, and who was recognized for reaching a tier.
+//	@tag.name			health
+//	@tag.description	Whether the process runs, and whether it can do its work.
+//	@tag.name			documentation
+//	@tag.description	This description.
+//	@x-header-retry-after	{"schema":{"minimum":1},"example":1}
+//	@x-header-etag			{"schema":{"pattern":"^(W/)?\"[0-9a-f]{16}\"$"},"example":"\"1f2e3d4c5b6a7980\""}
+//	@x-header-if-none-match	{"example":"\"1f2e3d4c5b6a7980\""}
+//	@x-header-x-as-of		{"schema":{"format":"date-time"},"example":"2026-11-23T08:01:44.133Z"}
+//	@x-header-last-event-id	{"example":"ZUPQJ5DB7QJVVXVJDSXKKLZRTD-42"}
+
+//	@Summary		All totals
+//	@Description	Every tag with its total, as one object. Tags that were never counted are not there.
+//	@ID				getStats
+//	@Tags			totals
+//	@Produce		json
+//	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
+//	@Success		200				{object}	Totals				"The totals."
+//	@Success		304				"Nothing has changed since the answer with the given ETag."
+//	@Failure		400				{object}	problem.Document	"this resource has no parameters"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"the totals have not been read yet"
+//	@Header			200,304			{string}	ETag				"Names these totals. It is the same for all instances, and weak for a compressed answer."
+//	@Header			200,304			{string}	X-As-Of				"When the totals were read."
+//	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"ballz":76,"foo":13}
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is not known"}]}
+//	@Router			/stats [get]
+
+//	@Summary		Totals as they change
+//	@Description	Server-sent events, for `EventSource` or any client: first `snapshot`, with all totals, then `changes`, with the new totals of the tags that have changed, at most one a second. The data of both is `{"as_of":"…","lag_ms":0,"totals":{"foo":13}}`.
+//	@Description
+//	@Description	A reader who comes back with the id of the last event, as `EventSource` does by itself, is sent what has changed since, as long as the same instance answers and remembers; otherwise a snapshot. A slow reader gets fewer events with the same outcome. When nothing changes there is a comment every 15 seconds. The stream ends when the server stops, and in the cloud when a request may last no longer: come back.
+//	@ID				getStatsStream
+//	@Tags			totals
+//	@Produce		text/event-stream
+//	@Param			Last-Event-ID	header		string				false	"The id of the last event that was read."
+//	@Success		200				{string}	string				"Events, until one of the two goes."
+//	@Failure		400				{object}	problem.Document	"this resource has no parameters"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"as many streams are open as can be served"
+//	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	"retry: 2000\n\nevent: snapshot\nid: ZUPQJ5DB7QJVVXVJDSXKKLZRTD-42\ndata: {\"as_of\":\"2026-11-23T08:01:44.133Z\",\"lag_ms\":120,\"totals\":{\"ballz\":76,\"foo\":13}}\n\nevent: changes\nid: ZUPQJ5DB7QJVVXVJDSXKKLZRTD-43\ndata: {\"as_of\":\"2026-11-23T08:01:45.135Z\",\"lag_ms\":118,\"totals\":{\"foo\":17}}\n\n"
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is not known"}]}
+//	@Router			/stats/stream [get]
+
+//	@Summary		Tags, page by page
+//	@Description	Tags with their totals, numbers of increments and times. Pages by name are each of the latest totals, and every tag that exists all the while is on exactly one of them. Pages in the other orders all show the moment of the first one; they expire some minutes after the last was read, and are kept by one instance alone.
+//	@ID				getTags
+//	@Tags			totals
+//	@Produce		json
+//	@Param			prefix			query		string				false	"Only tags whose names begin so."															extensions(x-example=ba)
+//	@Param			order_by		query		string				false	"What the tags are sorted by; with a - in front, falling. Equals are in the order of names."	Enums(name,-name,total,-total,updated_at,-updated_at)	default(name)	extensions(x-example=-total)
+//	@Param			page_size		query		integer				false	"The most tags that the page has."															extensions(x-go-minimum=minPageSize,x-go-maximum=maxPageSize,x-go-default=defaultPageSize,x-example=50)
+//	@Param			page_token		query		string				false	"The next_page_token of the page before, with the same prefix and order_by."				format(page-token)	extensions(x-example=EABmb28)
+//	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing on the page has changed since, the answer is a 304 without a body."
+//	@Success		200				{object}	TagPage				"A page."
+//	@Success		304				"Nothing on the page has changed since the answer with the given ETag."
+//	@Failure		400				{object}	problem.Document	"a parameter is wrong"
+//	@Failure		410				{object}	problem.Document	"the pages of this order show one moment, which this server does not keep any more or never kept: start over with the first page; pages by name do not expire"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"the totals have not been read yet"
+//	@Header			200,304			{string}	ETag				"Names what is on the page. It is weak: how old the page is does not count."
+//	@Header			200,304			{string}	X-As-Of				"When the totals were read."
+//	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"tags":[{"name":"ballz","total":76,"increments":19,"updated_at":"2026-11-23T08:01:41.566Z"}],"next_page_token":"EAJiYWJhbGx6","as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
+//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"must be an integer from 1 to 1000"}]}
+//	@x-example-410	{"errors":[{"parameter":"page_token","detail":"has expired"}]}
+//	@Router			/tags [get]
+
+//	@Summary		One tag
+//	@Description	A tag with its total, its number of increments, and when it was last counted.
+//	@ID				getTag
+//	@Tags			totals
+//	@Produce		json
+//	@Param			name			path		string				true	"The tag's name. No other text is the name of a tag."	extensions(x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength,x-example=foo)
+//	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
+//	@Success		200				{object}	TagNow				"The tag."
+//	@Success		304				"Nothing has changed since the answer with the given ETag."
+//	@Failure		400				{object}	problem.Document	"this resource has no parameters"
+//	@Failure		404				{object}	problem.Document	"there is no tag of this name"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"the totals have not been read yet"
+//	@Header			200,304			{string}	ETag				"Names the tag as it is. It is weak: how old the answer is does not count."
+//	@Header			200,304			{string}	X-As-Of				"When the totals were read."
+//	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"name":"foo","total":13,"increments":2,"updated_at":"2026-11-23T08:01:41.566Z","as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is not known"}]}
+//	@Router			/tags/{name} [get]
+
+//	@Summary		Contributors, page by page
+//	@Description	Contributors with their numbers of contributions and the highest tier for which they were recognized. Each page is read from the database when it is asked for.
+//	@ID				getContributors
+//	@Tags			contributors
+//	@Produce		json
+//	@Param			order_by	query		string				false	"What the contributors are sorted by; with a - in front, falling."	Enums(id,contributions,-contributions)	default(id)	extensions(x-example=-contributions)
+//	@Param			page_size	query		integer				false	"The most contributors that the page has."							extensions(x-go-minimum=minPageSize,x-go-maximum=maxPageSize,x-go-default=defaultPageSize,x-example=50)
+//	@Param			page_token	query		string				false	"The next_page_token of the page before, with the same order_by."	format(page-token)	extensions(x-example=AWFkYQ)
+//	@Success		200			{object}	contributorPage		"A page."
+//	@Failure		400			{object}	problem.Document	"a parameter is wrong"
+//	@Failure		500			{object}	problem.Document	"the answer could not be made"
+//	@Failure		503			{object}	problem.Document	"the store does not answer"
+//	@Header			503			{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"contributors":[{"id":"ada","contributions":4,"recognized_tier":3,"updated_at":"2026-11-23T08:01:41.566Z"}],"next_page_token":"AWFkYQ","as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
+//	@x-example-400	{"errors":[{"parameter":"order_by","detail":"must be id, contributions or -contributions"}]}
+//	@Router			/contributors [get]
+
+//	@Summary		One contributor
+//	@Description	A contributor with their number of contributions, and every tier that they were recognized for, with its time.
+//	@ID				getContributor
+//	@Tags			contributors
+//	@Produce		json
+//	@Param			id	path		string				true	"The contributor's id, percent-encoded: an id may hold a slash."	extensions(x-go-pattern=increment.ContributorPattern,x-go-minlength=increment.MinContributorLength,x-go-maxlength=increment.MaxContributorLength,x-example=ada)
+//	@Success		200	{object}	standing			"The contributor."
+//	@Failure		400	{object}	problem.Document	"this resource has no parameters"
+//	@Failure		404	{object}	problem.Document	"there is no contributor with this id"
+//	@Failure		500	{object}	problem.Document	"the answer could not be made"
+//	@Failure		503	{object}	problem.Document	"the store does not answer"
+//	@Header			503	{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"id":"ada","contributions":4,"recognized_tier":3,"updated_at":"2026-11-23T08:01:41.566Z","recognitions":[{"tier":3,"contributions":3,"recognized_at":"2026-11-23T08:01:42.053Z"}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
+//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"is not known"}]}
+//	@Router			/contributors/{id} [get]
+
+//	@Summary		The latest recognitions
+//	@Description	Who was recognized last, the latest first. Requests of one second share a read of the database. Every recognition is sent to Pub/Sub as an event (CloudEvents 1.0) as well: subscribe to have them all.
+//	@ID				getRecognitions
+//	@Tags			contributors
+//	@Produce		json
+//	@Param			page_size	query		integer				false	"The most recognitions that the answer has."	extensions(x-go-minimum=minPageSize,x-go-maximum=maxLatest,x-go-default=defaultLatest,x-example=10)
+//	@Success		200			{object}	latestRecognitions	"The latest recognitions."
+//	@Failure		400			{object}	problem.Document	"a parameter is wrong"
+//	@Failure		500			{object}	problem.Document	"the answer could not be made"
+//	@Failure		503			{object}	problem.Document	"the store does not answer"
+//	@Header			503			{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"recognitions":[{"contributor":"ada","tier":3,"contributions":3,"recognized_at":"2026-11-23T08:01:42.053Z"}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
+//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"must be an integer from 1 to 100"}]}
+//	@Router			/recognitions [get]
+
+// What is answered from the view is written by hand, in the forms below: a test reads every answer by the document.
+
+// Totals are the totals of all tags, by name.
+//
+//	@Description	The totals of all tags, by name.
+type Totals map[string]int64 //	@name	Totals
+
+// Tag is a tag in a list.
+//
+//	@Description	A tag.
+type Tag struct {
+	// The tag's name.
+	Name string `json:"name" validate:"required" example:"foo" extensions:"x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength"`
+	// The sum of the values of its increments.
+	Total int64 `json:"total" validate:"required" example:"13" minimum:"1"`
+	// How many increments it has had.
+	Increments int64 `json:"increments" validate:"required" example:"2" minimum:"1"`
+	// When it was last counted, by the database's clock.
+	UpdatedAt string `json:"updated_at" validate:"required" format:"date-time" example:"2026-11-23T08:01:41.566Z"`
+} //	@name	Tag
+
+// TagNow is a tag as an answer by itself.
+//
+//	@Description	A tag, and how old the answer is.
+type TagNow struct {
+	Tag
+	freshness
+} //	@name	TagNow
+
+// TagPage is a page of tags.
+//
+//	@Description	A page of tags.
+type TagPage struct {
+	// The tags, in the order that was asked for.
+	Tags []Tag `json:"tags" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
+	// The page_token of the next page, if there is one.
+	NextPageToken string `json:"next_page_token,omitempty" example:"EAJiYWJhbGx6"`
+	freshness
+} //	@name	TagPage
