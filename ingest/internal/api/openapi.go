@@ -24,7 +24,7 @@ const title = "Accrue: ingest"
 //	@description
 //	@description	**From a browser.** Every path answers CORS preflight requests and lets pages of the origins in `CORS_ORIGINS` (all, by default) read the answers and the headers `Allow`, `ETag`, `Retry-After` and `X-As-Of`.
 //	@description
-//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`.
+//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`, which are not described.
 //	@tag.name			increments
 //	@tag.description	What is counted: a tag's name and a value.
 //	@tag.name			contributions

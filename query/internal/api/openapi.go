@@ -23,11 +23,13 @@ const title = "Accrue: query"
 //	@description
 //	@description	**From a browser.** Every path answers CORS preflight requests and lets pages of the origins in `CORS_ORIGINS` (all, by default) read the answers and the headers `Allow`, `ETag`, `Retry-After` and `X-As-Of`.
 //	@description
-//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`.
+//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`. The parts of the pages at `/` and `/docs` are not described.
 //	@tag.name			totals
 //	@tag.description	The totals of tags.
 //	@tag.name			contributors
 //	@tag.description	Who contributes, and who was recognized for reaching a tier.
+//	@tag.name			board
+//	@tag.description	The page for people.
 //	@tag.name			health
 //	@tag.description	Whether the process runs, and whether it can do its work.
 //	@tag.name			documentation
@@ -164,6 +166,18 @@ const title = "Accrue: query"
 //	@x-example-200	{"recognitions":[{"contributor":"ada","tier":3,"contributions":3,"recognized_at":"2026-11-23T08:01:42.053Z"}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
 //	@x-example-400	{"errors":[{"parameter":"page_size","detail":"must be an integer from 1 to 100"}]}
 //	@Router			/recognitions [get]
+
+//	@Summary		The board
+//	@Description	A page for people: every tag with its total, its rate and its last half hour, contributors and the latest recognitions, live.
+//	@ID				getBoard
+//	@Tags			board
+//	@Produce		html
+//	@Param			If-None-Match	header	string	false	"The ETag of an earlier answer: if the page is still the same, the answer is a 304 without a body."
+//	@Success		200				{string}	string	"The page."
+//	@Success		304				"The page is the one of the given ETag."
+//	@Header			200,304			{string}	ETag	"Names this version of the page."
+//	@x-example-200	"<!doctype html>\n<html lang=\"en\">…</html>"
+//	@Router			/ [get]
 
 // What is answered from the view is written by hand, in the forms below: a test reads every answer by the document.
 
