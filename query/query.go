@@ -16,6 +16,7 @@ import (
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/query/internal/api"
+	"github.com/accrue/accrue/query/internal/history"
 	"github.com/accrue/accrue/query/internal/recognition"
 	"github.com/accrue/accrue/query/internal/view"
 )
@@ -77,6 +78,7 @@ func (c *Config) Validate() error {
 type Documents interface {
 	view.Reader
 	api.Contributors
+	history.Reader
 	recognition.Store
 }
 
@@ -86,6 +88,8 @@ type Parts struct {
 	Checkpoints view.Reader
 	// Contributors are read for the requests that ask for them.
 	Contributors api.Contributors
+	// History is read for the requests that ask for it, as far as it was not read before.
+	History history.Reader
 	// Recognitions are found, made and sent.
 	Recognitions recognition.Store
 	// Events is the topic that they are sent to.
@@ -99,6 +103,9 @@ type Parts struct {
 // drain bounds how long a stop waits for answers under way. A read under way is given up at once, and recognition takes
 // 2 s at most for what it has begun: a stop takes less than 8 s, of the 10 s that Cloud Run gives.
 const drain = 5 * time.Second
+
+// historyBytes bounds what is kept of the history that was read.
+const historyBytes = 64 << 20
 
 // Service is a query, bound to its port and not yet running.
 type Service struct {
@@ -116,7 +123,7 @@ func New(config Config, parts Parts) (*Service, error) {
 		Moved: activity.Moved(), Log: parts.Log,
 	})
 	checks := append(slices.Clone(parts.Checks), httpserver.Check{Name: "view", Check: refresher.Check})
-	handler := api.New(refresher, parts.Contributors, checks, parts.Log)
+	handler := api.New(refresher, parts.Contributors, history.New(parts.History, historyBytes), checks, parts.Log)
 	server, err := httpserver.New(config.Port, httpserver.CORS(config.CORSOrigins, handler), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)

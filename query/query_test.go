@@ -168,7 +168,7 @@ func startWithEvents(t *testing.T, s *failingStore) (url string, events *brokerm
 	topic := brokermemory.NewTopic()
 	events = topic.Subscribe(time.Minute)
 	service, err := query.New(query.Config{Refresh: 20 * time.Millisecond, RecognitionTiers: []int64{3}}, query.Parts{
-		Checkpoints: s, Contributors: s, Recognitions: s, Events: topic,
+		Checkpoints: s, Contributors: s, History: s, Recognitions: s, Events: topic,
 		Checks: []httpserver.Check{{Name: "firestore", Check: s.Check}}, Log: zerolog.Nop(),
 	})
 	if err != nil {

@@ -95,7 +95,7 @@ func serve(
 	ctx context.Context, configs configs, parts *connections, logger func(service string) zerolog.Logger, stdout io.Writer,
 ) error {
 	reading, err := query.New(configs.query, query.Parts{
-		Checkpoints: parts.store, Contributors: parts.store, Recognitions: parts.store, Events: parts.recognitions,
+		Checkpoints: parts.store, Contributors: parts.store, History: parts.store, Recognitions: parts.store, Events: parts.recognitions,
 		Checks: parts.storeChecks, Log: logger("query"),
 	})
 	if err != nil {

@@ -39,7 +39,7 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger) error {
 		return fmt.Errorf("prepare: %w", err)
 	}
 	service, err := query.New(config, query.Parts{
-		Checkpoints: documents, Contributors: documents, Recognitions: documents,
+		Checkpoints: documents, Contributors: documents, History: documents, Recognitions: documents,
 		Events: messages.Topic(config.RecognitionsTopic),
 		Checks: []httpserver.Check{{Name: "firestore", Check: documents.Check}}, Log: log,
 	})

@@ -34,7 +34,7 @@ type Views interface {
 }
 
 // New makes the handler of all of query's requests. Readiness asks the checks; nothing else does.
-func New(views Views, store Contributors, checks []httpserver.Check, log zerolog.Logger) http.Handler {
+func New(views Views, store Contributors, changes History, checks []httpserver.Check, log zerolog.Logger) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
@@ -61,6 +61,7 @@ func New(views Views, store Contributors, checks []httpserver.Check, log zerolog
 	router.Match(read, "/tags", tags.list)
 	router.Match(read, "/tags/:name", tags.one)
 	contributors := newContributors(store, log)
+	router.Match(read, "/tags/:name/history", (&history{tags: tags, changes: changes, log: contributors.log}).answer)
 	router.Match(read, "/contributors", contributors.list)
 	router.Match(read, "/contributors/:id", contributors.one)
 	page := gin.WrapH(board.New())

@@ -82,7 +82,7 @@ func serve(tb testing.TB, handler http.Handler) string {
 }
 
 func handler(views api.Views, checks ...httpserver.Check) http.Handler {
-	return api.New(views, memory.New(), checks, zerolog.Nop())
+	return api.New(views, memory.New(), nil, checks, zerolog.Nop())
 }
 
 // newRequest makes a request of /stats for a handler that is called directly.

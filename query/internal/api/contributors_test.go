@@ -56,7 +56,7 @@ func counted(t *testing.T, ids ...string) *memory.Store {
 
 func serveContributors(t *testing.T, s api.Contributors) (address string) {
 	t.Helper()
-	return serve(t, api.New(empty(), s, nil, zerolog.Nop()))
+	return serve(t, api.New(empty(), s, nil, nil, zerolog.Nop()))
 }
 
 func decode[T any](t *testing.T, a answer) (body T) {
@@ -318,7 +318,7 @@ func TestAStoreThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &hangingStore{}
 		var log bytes.Buffer
-		handler := api.New(empty(), s, nil, zerolog.New(&log))
+		handler := api.New(empty(), s, nil, nil, zerolog.New(&log))
 		var requests sync.WaitGroup
 		for i := range 100 {
 			requests.Go(func() {

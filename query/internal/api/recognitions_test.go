@@ -90,7 +90,7 @@ func TestRequestsOfOneSecondShareARead(t *testing.T) {
 	t.Parallel()
 	s := &countingStore{Store: recognized(t, 40)}
 	synctest.Test(t, func(t *testing.T) {
-		handler := api.New(empty(), s, nil, zerolog.Nop())
+		handler := api.New(empty(), s, nil, nil, zerolog.Nop())
 		ask := func(query string, wantReads int64) {
 			t.Helper()
 			w, r := &silentWriter{header: make(http.Header)}, newRequest(t)

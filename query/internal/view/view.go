@@ -227,6 +227,27 @@ func (v *View) recount(tag Tag) (Tag, bool) {
 	return tag, anywhere
 }
 
+// Part is what one partition has of a tag.
+type Part struct {
+	Partition uint32
+	Total     checkpoint.Total
+	// UpdatedAt is the time of the partition's checkpoint, which says what Total's open minute and hour are.
+	UpdatedAt time.Time
+}
+
+// Parts returns what each partition that the tag has lived in has of it, in no order: of most tags there is one.
+func (v *View) Parts(tag string) []Part {
+	var parts []Part
+	for number, p := range v.partitions {
+		if i, found := slices.BinarySearchFunc(p.Totals, tag, func(t checkpoint.Total, name string) int {
+			return strings.Compare(t.Name, name)
+		}); found {
+			parts = append(parts, Part{number, p.Totals[i], p.UpdatedAt})
+		}
+	}
+	return parts
+}
+
 func same(a, b Tag) bool {
 	return a.Total == b.Total && a.Increments == b.Increments && a.UpdatedAt.Equal(b.UpdatedAt)
 }

@@ -1,0 +1,212 @@
+package history_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/store/memory"
+	"github.com/accrue/accrue/query/internal/history"
+	"github.com/accrue/accrue/query/internal/view"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const plenty = 1 << 30
+
+var start = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
+
+// countingReader counts what is read of a store.
+type countingReader struct {
+	*memory.Store
+	reads, periods atomic.Int64
+}
+
+func (r *countingReader) History(ctx context.Context, partition uint32, res checkpoint.Resolution, from, to time.Time) ([]store.Period, error) {
+	periods, err := r.Store.History(ctx, partition, res, from, to)
+	r.reads.Add(1)
+	r.periods.Add(int64(len(periods)))
+	return periods, err
+}
+
+// rig counts into a store, and views it.
+type rig struct {
+	tb     rapid.TB
+	store  *countingReader
+	view   view.View
+	counts map[time.Time]int64 // of foo, by the time of their Commits
+}
+
+func newRig(tb rapid.TB) *rig {
+	return &rig{tb: tb, store: &countingReader{Store: memory.New()}, counts: make(map[time.Time]int64)}
+}
+
+// commit adds n to foo, and 1 to zoo, in a partition at a time.
+func (r *rig) commit(partition uint32, at time.Time, n int64) {
+	ctx := context.Background()
+	state, err := r.store.Load(ctx, partition)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	tags := []checkpoint.Delta{{Name: "foo", Value: n, Increments: 1}, {Name: "zoo", Value: 1, Increments: 1}}
+	next := state.Checkpoint.Next(at, time.Hour, nil, tags)
+	if _, err := r.store.Commit(ctx, store.Commit{
+		Partition: partition, Revision: state.Revision, Next: next, Tags: tags, Closed: state.Checkpoint.Closed(&next),
+	}); err != nil {
+		r.tb.Fatal(err)
+	}
+	r.counts[next.UpdatedAt] += n
+	totals, _, err := r.store.Totals(ctx)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	r.view = *r.view.Next(totals, at)
+}
+
+// want is what Changes should return.
+func (r *rig) want(res checkpoint.Resolution, from, to time.Time) []int64 {
+	var want []int64
+	for begin := from; begin.Before(to); begin = begin.Add(time.Duration(res)) {
+		var n int64
+		for at, count := range r.counts {
+			if res.Begin(at).Equal(begin) {
+				n += count
+			}
+		}
+		want = append(want, n)
+	}
+	return want
+}
+
+func TestChangesAreWhatWasCounted(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		r := newRig(t)
+		// A bound that nothing fits, and one that all does: what is forgotten is read again.
+		h := history.New(r.store, rapid.SampledFrom([]int{0, 1000, plenty}).Draw(t, "limit"))
+		now := start.Add(time.Duration(rapid.IntRange(0, 3600).Draw(t, "second")) * time.Second)
+		for range rapid.IntRange(1, 15).Draw(t, "commits") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "pause")) * time.Second)
+			r.commit(rapid.Uint32Range(0, 2).Draw(t, "partition"), now, rapid.Int64Range(1, 9).Draw(t, "value"))
+			res := rapid.SampledFrom(checkpoint.Resolutions()).Draw(t, "resolution")
+			from := res.Begin(start.Add(time.Duration(rapid.IntRange(-3600, 20_000).Draw(t, "from")) * time.Second))
+			to := from.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "periods")) * time.Duration(res))
+			got, err := h.Changes(context.Background(), &r.view, "foo", res, from, to)
+			if want := r.want(res, from, to); err != nil || !slices.Equal(got, want) {
+				t.Fatalf("Changes(%v to %v) = %v, %v, want %v", from, to, got, err, want)
+			}
+		}
+	})
+}
+
+func TestPeriodsAreReadOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	h := history.New(r.store, plenty)
+	ask := func(tag string) {
+		if _, err := h.Changes(t.Context(), &r.view, tag, checkpoint.Minute, start, start.Add(3*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for minute := range 100 {
+		r.commit(7, start.Add(time.Duration(minute)*time.Minute), 1)
+		ask("foo")
+		ask("zoo") // the same documents
+		ask("foo")
+	}
+	if got := r.store.periods.Load(); got != 99 {
+		t.Errorf("%d documents were read for 99 minutes that are over", got)
+	}
+	if got := r.store.reads.Load(); got > 101 {
+		t.Errorf("the store was read %d times in 100 minutes", got)
+	}
+}
+
+func TestManyWhoAskReadOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for minute := range 10 {
+		r.commit(7, start.Add(time.Duration(minute)*time.Minute), 1)
+	}
+	h := history.New(r.store, plenty)
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			if _, err := h.Changes(t.Context(), &r.view, "foo", checkpoint.Minute, start, start.Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if got := r.store.reads.Load(); got != 1 {
+		t.Errorf("50 who asked at once read %d times", got)
+	}
+}
+
+// failingReader cannot read.
+type failingReader struct{}
+
+func (failingReader) History(context.Context, uint32, checkpoint.Resolution, time.Time, time.Time) ([]store.Period, error) {
+	return nil, errDown
+}
+
+var errDown = errors.New("the store is down")
+
+func TestAFailedReadIsAnErrorAndIsForgotten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.commit(7, start, 1)
+	r.commit(7, start.Add(time.Minute), 1)
+	if got, err := history.New(failingReader{}, plenty).Changes(t.Context(), &r.view, "foo", checkpoint.Minute, start, start.Add(time.Hour)); !errors.Is(err, errDown) {
+		t.Errorf("Changes() = %v, %v", got, err)
+	}
+	h := history.New(r.store, plenty)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.Changes(gone, &r.view, "foo", checkpoint.Minute, start, start.Add(time.Hour)); !errors.Is(err, context.Canceled) {
+		t.Errorf("Changes() of a client that has gone = %v", err)
+	}
+	if got, err := h.Changes(t.Context(), &r.view, "foo", checkpoint.Minute, start, start.Add(2*time.Minute)); err != nil || !slices.Equal(got, []int64{1, 1}) {
+		t.Errorf("Changes() after a failure = %v, %v", got, err)
+	}
+}
+
+// A day of minutes of a tag among 3,400, all of which change: what the board's long chart costs when it is cached.
+func BenchmarkChanges(b *testing.B) {
+	s := memory.New()
+	ctx := b.Context()
+	var state store.State
+	tags := make([]checkpoint.Delta, 3400)
+	for i := range tags {
+		tags[i] = checkpoint.Delta{Name: fmt.Sprintf("tag_%c%c%c", 'a'+i/676, 'a'+i/26%26, 'a'+i%26), Value: 100, Increments: 1}
+	}
+	for minute := range 24 * 60 {
+		next := state.Checkpoint.Next(start.Add(time.Duration(minute)*time.Minute), time.Hour, nil, tags)
+		revision, err := s.Commit(ctx, store.Commit{Revision: state.Revision, Next: next, Closed: state.Checkpoint.Closed(&next)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		state = store.State{Checkpoint: next, Revision: revision}
+	}
+	totals, _, err := s.Totals(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	v := new(view.View).Next(totals, start)
+	h := history.New(s, plenty)
+	for b.Loop() {
+		if _, err := h.Changes(ctx, v, "tag_cnn", checkpoint.Minute, start, start.Add(24*time.Hour)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
