@@ -23,6 +23,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/emulator/emulatortest"
 	"github.com/accrue/accrue/pkg/store/firestore"
 )
@@ -321,8 +322,8 @@ func union(a, b map[string]int64) map[string]int64 {
 	return both
 }
 
-// audit compares the tags' documents with the totals of the checkpoints: both are written by every Commit, each in its
-// own way, and must agree.
+// audit compares the tags' documents with the totals of the checkpoints, and the history of both resolutions: all are
+// written by every Commit, each in its own way, and must agree.
 func (s *system) audit(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -350,5 +351,30 @@ func (s *system) audit(t *testing.T) {
 	}
 	if err := errors.Join(difference(documentTotals, totals), difference(documentIncrements, increments)); err != nil {
 		t.Errorf("the tags' documents disagree with the checkpoints: %v", err)
+	}
+	for _, resolution := range checkpoint.Resolutions() {
+		changes := map[string]int64{}
+		for _, partition := range partitions {
+			for _, total := range partition.Totals {
+				changes[total.Name] += total.Open(resolution)
+			}
+			now := time.Now()
+			periods, err := documents.History(ctx, partition.Partition, resolution, now.Add(-12*time.Hour), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range periods {
+				of, err := checkpoint.UnpackChanges(p.Changes)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, change := range of {
+					changes[change.Name] += change.Change
+				}
+			}
+		}
+		if err := difference(changes, totals); err != nil {
+			t.Errorf("the periods of %v do not add up to the totals: %v", time.Duration(resolution), err)
+		}
 	}
 }
