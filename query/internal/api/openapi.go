@@ -119,6 +119,29 @@ const title = "Accrue: query"
 //	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is not known"}]}
 //	@Router			/tags/{name} [get]
 
+//	@Summary		What a tag was counted up
+//	@Description	What the tag's total changed in each minute or hour, exactly: the changes of all periods add up to the total. The last periods are still open: what is before `complete_to` does not change any more. `from` and `to` are moved to the beginnings of periods, and to what is kept: minutes of the last day, hours of the last 30 days.
+//	@ID				getTagHistory
+//	@Tags			totals
+//	@Produce		json
+//	@Param			name			path		string				true	"The tag's name. No other text is the name of a tag."			extensions(x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength,x-example=foo)
+//	@Param			resolution		query		string				false	"The length of a period."										Enums(minute,hour)	default(minute)	extensions(x-example=hour)
+//	@Param			from			query		string				false	"When the first period begins, before to. By default an hour of minutes, or a day of hours, before to."	format(date-time)	extensions(x-before=to,x-example=2026-11-23T00:00:00Z)
+//	@Param			to				query		string				false	"When the last period ends. By default with the open period."	format(date-time)	extensions(x-example=2026-11-23T08:00:00Z)
+//	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
+//	@Success		200				{object}	TagHistory			"The changes."
+//	@Success		304				"Nothing has changed since the answer with the given ETag."
+//	@Failure		400				{object}	problem.Document	"a parameter is wrong"
+//	@Failure		404				{object}	problem.Document	"there is no tag of this name"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"the store does not answer"
+//	@Header			200,304			{string}	ETag				"Names these changes. It is weak: how old the answer is does not count."
+//	@Header			200,304			{string}	X-As-Of				"When the totals were read."
+//	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"name":"foo","resolution":"hour","from":"2026-11-23T06:00:00Z","to":"2026-11-23T09:00:00Z","complete_to":"2026-11-23T08:00:00Z","changes":[0,9,4],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
+//	@x-example-400	{"errors":[{"parameter":"from","detail":"must be before to"}]}
+//	@Router			/tags/{name}/history [get]
+
 //	@Summary		Contributors, page by page
 //	@Description	Contributors with their numbers of contributions and the highest tier for which they were recognized. Each page is read from the database when it is asked for.
 //	@ID				getContributors
@@ -218,3 +241,22 @@ type TagPage struct {
 	NextPageToken string `json:"next_page_token,omitempty" example:"EAJiYWJhbGx6"`
 	freshness
 } //	@name	TagPage
+
+// TagHistory is what a tag was counted up, period by period.
+//
+//	@Description	What a tag was counted up, period by period.
+type TagHistory struct {
+	// The tag's name.
+	Name string `json:"name" validate:"required" example:"foo"`
+	// The length of a period.
+	Resolution string `json:"resolution" validate:"required" enums:"minute,hour"`
+	// When the first period begins.
+	From string `json:"from" validate:"required" format:"date-time" example:"2026-11-23T06:00:00Z"`
+	// When the last period ends.
+	To string `json:"to" validate:"required" format:"date-time" example:"2026-11-23T09:00:00Z"`
+	// What is before this time does not change any more.
+	CompleteTo string `json:"complete_to" validate:"required" format:"date-time" example:"2026-11-23T08:00:00Z"`
+	// What the total changed in each period, in order.
+	Changes []int64 `json:"changes" validate:"required"`
+	freshness
+} //	@name	TagHistory

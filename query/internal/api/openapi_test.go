@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -43,7 +44,7 @@ func readDocument(t *testing.T) described {
 // What is routed is described, and nothing else is. The parts of pages are for those alone.
 func TestTheDocumentHasEveryRoute(t *testing.T) {
 	t.Parallel()
-	engine, ok := New(nil, nil, nil, zerolog.Nop()).(*gin.Engine)
+	engine, ok := New(nil, nil, nil, nil, zerolog.Nop()).(*gin.Engine)
 	if !ok {
 		t.Fatal("the handler is no Gin engine")
 	}
@@ -83,6 +84,10 @@ func TestTheDocumentHasTheOrdersAndSizesOfPages(t *testing.T) {
 					t.Errorf("%s: orders %q, %v by default, want %q and the first", path, p.Schema.Enum, p.Schema.Default, want)
 				}
 				delete(orders, path)
+			case "resolution":
+				if got, want := slices.Sorted(slices.Values(p.Schema.Enum)), slices.Sorted(maps.Keys(resolutions())); !slices.Equal(got, want) {
+					t.Errorf("%s: resolutions %q, want %q", path, got, want)
+				}
 			case parameterPageSize:
 				if want := sizes[path]; p.Schema.Minimum != minPageSize || p.Schema.Maximum != want[1] || p.Schema.Default != want[0] {
 					t.Errorf("%s: sizes %+v, want %v", path, p.Schema, want)
