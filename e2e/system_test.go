@@ -96,6 +96,8 @@ type process struct {
 	url     string
 	done    chan struct{} // closed when it has ended and its log is read
 	waitErr error
+	// contract is what the process said that it would do, when it was started.
+	contract *contract
 
 	mu  sync.Mutex
 	log []string
@@ -131,6 +133,7 @@ func (s *system) start(t *testing.T, service string) *process {
 	case <-time.After(30 * time.Second):
 		t.Fatalf("%s does not serve\n%s", service, p.logged())
 	}
+	p.contract = transport.learn(t, strings.TrimPrefix(p.url, "http://"))
 	await(t, service+" ready", 30*time.Second, func() error {
 		_, err := get(p.url + "/health/ready")
 		return err
@@ -170,6 +173,9 @@ func (p *process) end() {
 	default:
 		p.kill()
 	}
+	if p.contract != nil && p.contract.document != nil {
+		p.contract.report(p.t, p.name)
+	}
 	for _, line := range slices.Collect(strings.Lines(p.logged())) {
 		if !json.Valid([]byte(line)) {
 			p.t.Errorf("%s logged a line that is no JSON: %s", p.name, line)
@@ -207,11 +213,14 @@ func (p *process) stop() {
 	}
 }
 
-// client serves all requests of the tests.
-var client = &http.Client{
-	Timeout:   20 * time.Second,
-	Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+// transport checks all exchanges of the tests by the documents of the services.
+var transport = &contractTransport{
+	RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+	contracts:    make(map[string]*contract),
 }
+
+// client serves all requests of the tests.
+var client = &http.Client{Timeout: 20 * time.Second, Transport: transport}
 
 // response is an answer, read whole.
 type response struct {
