@@ -12,6 +12,10 @@ import (
 // ContentType is the media type of a problem document.
 const ContentType = "application/problem+json"
 
+// NothingCounted is what the detail of a 503 says if nothing of the request was counted, nor will be. Without it, that is
+// not known.
+const NothingCounted = "Nothing was counted."
+
 // Document is a problem document. Its type is "about:blank" (RFC 9457, section 4.2.1): the status says what kind of problem
 // it is, and Errors say where.
 //

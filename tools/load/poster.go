@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/accrue/accrue/pkg/problem"
 )
 
 const (
@@ -102,7 +104,7 @@ func (p *poster) try(body []byte) (outcome, time.Duration, error) {
 		}
 		// A retry is safe only where ingest says so: without a key, what was published without our knowing would count
 		// twice.
-		if bytes.Contains(a.body, []byte("Nothing was counted")) {
+		if bytes.Contains(a.body, []byte(problem.NothingCounted)) {
 			return uncounted, wait, nil
 		}
 		return unknown, wait, nil

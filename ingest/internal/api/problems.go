@@ -39,9 +39,9 @@ func problemOf(err error) *problem.Document {
 	case errors.Is(err, errMethod):
 		return problem.New(http.StatusMethodNotAllowed, "This path does not have that method.")
 	case errors.Is(err, batching.ErrFull):
-		return problem.Unavailable("Too much is waiting to be published. Nothing was counted.", retryAfter)
+		return problem.Unavailable("Too much is waiting to be published. "+problem.NothingCounted, retryAfter)
 	case errors.Is(err, batching.ErrStopped):
-		return problem.Unavailable("This instance is stopping. Nothing was counted.", retryAfter)
+		return problem.Unavailable("This instance is stopping. "+problem.NothingCounted, retryAfter)
 	case errors.Is(err, batching.ErrPublish):
 		return problem.Unavailable("Publishing failed. Whether this is counted is not known.", retryAfter)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -1,0 +1,44 @@
+package client_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/accrue/accrue/pkg/client"
+)
+
+// BenchmarkAdd is what an increment costs a producer, from Add to the end of its post, in batches of 500.
+func BenchmarkAdd(b *testing.B) {
+	accept := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // a benchmark would see the difference
+		w.WriteHeader(http.StatusAccepted)
+	})
+	b.Run("by a call", func(b *testing.B) {
+		benchmarkAdd(b, client.Config{URL: "http://ingest", Transport: direct{accept}})
+	})
+	b.Run("over a network", func(b *testing.B) {
+		server := httptest.NewServer(accept)
+		defer server.Close()
+		benchmarkAdd(b, client.Config{URL: server.URL})
+	})
+}
+
+func benchmarkAdd(b *testing.B, config client.Config) {
+	b.Helper()
+	c, err := client.New(config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	e := client.Entry{Name: "foo", Value: 4}
+	for b.Loop() {
+		if err := c.Add(b.Context(), e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := c.Close(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
