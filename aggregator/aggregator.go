@@ -48,9 +48,9 @@ type Config struct {
 	CommitDocuments int `env:"COMMIT_DOCUMENTS" envDefault:"1000"`
 	// Horizon is for how long an idempotency key is known: 1m to 24h.
 	Horizon time.Duration `env:"IDEMPOTENCY_HORIZON" envDefault:"15m"`
-	// Keys bounds the idempotency keys held in memory, some 30 bytes each: 1000 or more. Beyond it the oldest are
+	// Keys bounds the idempotency keys held in memory, 30 to 60 bytes each: 1000 or more. Beyond it the oldest are
 	// forgotten before the horizon, which a metric and a warning say.
-	Keys int `env:"IDEMPOTENCY_KEYS" envDefault:"10000000"`
+	Keys int `env:"IDEMPOTENCY_KEYS" envDefault:"5000000"`
 	// BufferBytes bounds the messages held in memory: 1 MiB or more. A few pulls can exceed it by what they bring.
 	BufferBytes int64 `env:"BUFFER_BYTES" envDefault:"134217728"`
 	// CORSOrigins are the origins whose pages may use the service from a browser: * for all, else a list such as

@@ -36,7 +36,7 @@ func TestConfigHasDefaults(t *testing.T) {
 		Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Topic: "increments",
 		Subscription: "increments-aggregator", DeadLetterTopic: "increments-dead-letter",
 		Window: time.Second, CommitDocuments: 1000, BufferBytes: 128 << 20, CORSOrigins: []string{"*"},
-		Horizon: 15 * time.Minute, Keys: 10_000_000,
+		Horizon: 15 * time.Minute, Keys: 5_000_000,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("config = %+v, want %+v", c, want)

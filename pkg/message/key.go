@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strconv"
 )
 
 // Key is an idempotency key as messages and the store hold it: the first 16 bytes of its SHA-256, so that nobody can make
@@ -15,9 +14,20 @@ type Key [16]byte
 // increment.ValidateKey.
 func KeyOf(text string) Key { return hash(text) }
 
-// KeyInBatch returns the key of entry i, from 0, of a batch that was posted with one key for all. It is no KeyOf a valid
-// text, since no valid text has a space in it.
-func KeyInBatch(text string, i int) Key { return hash(text + " " + strconv.Itoa(i)) }
+// KeyOfBatch returns the key of the first entry of a batch that was posted with one key for all; those of the others
+// follow it: Next. It is no KeyOf a valid text, since no valid text has a space in it.
+func KeyOfBatch(text string) Key { return hash(text + " ") }
+
+// Next is the key of a batch's next entry: the number after it. One hash does for a thousand entries, and to make two
+// batches' keys meet is as hard, but for that factor, as to make two hashes meet.
+func (k Key) Next() Key {
+	for i := len(k) - 1; i >= 0; i-- {
+		if k[i]++; k[i] != 0 {
+			break
+		}
+	}
+	return k
+}
 
 func hash(text string) Key {
 	sum := sha256.Sum256([]byte(text))

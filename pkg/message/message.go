@@ -7,12 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message/messagepb"
 )
 
@@ -98,53 +96,4 @@ func (b *Batch) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode batch message: %w", err)
 	}
 	return data, nil
-}
-
-// Decode reads a message from the wire. The error is ErrInvalid, with the reason, for everything that is not a message
-// whose every entry keeps the rules of package increment.
-func Decode(data []byte) (*Batch, error) {
-	var pb messagepb.Batch
-	if err := proto.Unmarshal(data, &pb); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	b := &Batch{
-		Partition:     pb.GetPartition(),
-		Sequence:      pb.GetSequence(),
-		AcceptedAt:    time.UnixMicro(pb.GetAcceptedAt()).UTC(),
-		Increments:    make([]Increment, len(pb.GetIncrements())),
-		Contributions: make([]Contribution, len(pb.GetContributions())),
-	}
-	if copy(b.Publisher[:], pb.GetPublisher()); len(pb.GetPublisher()) != len(b.Publisher) {
-		return nil, fmt.Errorf("%w: publisher has %d bytes, not %d", ErrInvalid, len(pb.GetPublisher()), len(b.Publisher))
-	}
-	if b.Partition >= increment.MaxPartitions {
-		return nil, fmt.Errorf("%w: partition %d", ErrInvalid, b.Partition)
-	}
-	if b.Sequence == 0 || b.Sequence > math.MaxInt64 {
-		return nil, fmt.Errorf("%w: sequence %d", ErrInvalid, b.Sequence)
-	}
-	if b.Entries() == 0 {
-		return nil, fmt.Errorf("%w: no entries", ErrInvalid)
-	}
-	for i, inc := range pb.GetIncrements() {
-		if err := errors.Join(increment.ValidateName(inc.GetTag()), increment.ValidateValue(int64(inc.GetValue()))); err != nil {
-			return nil, fmt.Errorf("%w: increment %d: %w", ErrInvalid, i, err)
-		}
-		key, err := keyFrom(inc.GetKey())
-		if err != nil {
-			return nil, fmt.Errorf("%w: increment %d: %w", ErrInvalid, i, err)
-		}
-		b.Increments[i] = Increment{Tag: inc.GetTag(), Value: uint8(inc.GetValue()), Key: key} //nolint:gosec // validated: 1 to 9
-	}
-	for i, c := range pb.GetContributions() {
-		if err := increment.ValidateContributor(c.GetContributor()); err != nil {
-			return nil, fmt.Errorf("%w: contribution %d: %w", ErrInvalid, i, err)
-		}
-		key, err := keyFrom(c.GetKey())
-		if err != nil {
-			return nil, fmt.Errorf("%w: contribution %d: %w", ErrInvalid, i, err)
-		}
-		b.Contributions[i] = Contribution{Contributor: c.GetContributor(), Key: key}
-	}
-	return b, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/message/messagepb"
 )
@@ -34,7 +36,7 @@ func example() *message.Batch {
 func keyed() *message.Batch {
 	b := example()
 	b.Increments[0].Key = message.KeyOf("order-17")
-	b.Increments[1].Key = message.KeyInBatch("order-17", 1)
+	b.Increments[1].Key = message.KeyOfBatch("order-17").Next()
 	b.Contributions[0].Key = message.KeyOf("order-17")
 	return b
 }
@@ -83,8 +85,8 @@ func TestKeysAreApart(t *testing.T) {
 	keys := map[message.Key]string{{}: "none"}
 	for name, key := range map[string]message.Key{
 		"k": message.KeyOf("k"), "k0": message.KeyOf("k0"), "K": message.KeyOf("K"),
-		"k, item 0": message.KeyInBatch("k", 0), "k, item 1": message.KeyInBatch("k", 1), "k1, item 0": message.KeyInBatch("k1", 0),
-		"k, item 10": message.KeyInBatch("k", 10),
+		"k, item 0": message.KeyOfBatch("k"), "k, item 1": message.KeyOfBatch("k").Next(), "k1, item 0": message.KeyOfBatch("k1"),
+		"k, item 2": message.KeyOfBatch("k").Next().Next(),
 	} {
 		if other, taken := keys[key]; taken {
 			t.Errorf("%s and %s are one key", name, other)
@@ -93,6 +95,19 @@ func TestKeysAreApart(t *testing.T) {
 	}
 	if got, want := message.KeyOf("k").String(), "8254c329a92850f6d539dd376f4816ee"; got != want { // sha256sum
 		t.Errorf("KeyOf() = %s, want %s", got, want)
+	}
+}
+
+func TestNextCarries(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[message.Key]message.Key{
+		{15: 1}:                     {15: 2},
+		{13: 7, 14: 0xff, 15: 0xff}: {13: 8},
+		{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}: {},
+	} {
+		if got := key.Next(); got != want {
+			t.Errorf("after %v comes %v, want %v", key, got, want)
+		}
 	}
 }
 
@@ -135,19 +150,60 @@ func TestDecodeRefusesWhatCannotBeApplied(t *testing.T) {
 	}
 }
 
+// reference is Decode by generated code.
+func reference(data []byte) (*message.Batch, error) {
+	var pb messagepb.Batch
+	if err := proto.Unmarshal(data, &pb); err != nil {
+		return nil, err
+	}
+	b := &message.Batch{
+		Partition: pb.GetPartition(), Sequence: pb.GetSequence(), AcceptedAt: time.UnixMicro(pb.GetAcceptedAt()).UTC(),
+		Increments: []message.Increment{}, Contributions: []message.Contribution{},
+	}
+	copy(b.Publisher[:], pb.GetPublisher())
+	valid := len(pb.GetPublisher()) == len(b.Publisher) && b.Partition < increment.MaxPartitions && b.Sequence > 0 && b.Sequence <= math.MaxInt64 &&
+		len(pb.GetIncrements())+len(pb.GetContributions()) > 0
+	key := func(wire []byte) (k message.Key) {
+		valid = valid && (len(wire) == 0 || len(wire) == len(k))
+		copy(k[:], wire)
+		return k
+	}
+	for _, i := range pb.GetIncrements() {
+		valid = valid && increment.ValidateName(i.GetTag()) == nil && increment.ValidateValue(int64(i.GetValue())) == nil
+		b.Increments = append(b.Increments, message.Increment{Tag: i.GetTag(), Value: uint8(i.GetValue()), Key: key(i.GetKey())})
+	}
+	for _, c := range pb.GetContributions() {
+		valid = valid && increment.ValidateContributor(c.GetContributor()) == nil
+		b.Contributions = append(b.Contributions, message.Contribution{Contributor: c.GetContributor(), Key: key(c.GetKey())})
+	}
+	if !valid {
+		return nil, message.ErrInvalid
+	}
+	return b, nil
+}
+
+// Decode reads the wire itself: whatever is there, it must read what generated code reads.
 func FuzzDecode(f *testing.F) {
-	data, err := example().Encode()
-	if err != nil {
-		f.Fatal(err)
+	for _, b := range []*message.Batch{example(), keyed()} {
+		data, err := b.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(append(data, 0x98, 0x06, 0x01))          // a field of a newer version
+		f.Add(append(data, 0x0a, 0x01, 0x07))          // another publisher, too short
+		f.Add(append(data, 0x2d, 1, 2, 3, 4))          // increments of another type
+		f.Add(append(data, 0x9b, 0x06, 0x9c, 0x06))    // a group
+		f.Add(append(data, 0x2a, 0x05, 0x0a, 0x7f))    // cut off
+		f.Add(append(data, 0x32, 0x03, 0x0a, 1, 0xff)) // no UTF-8
 	}
-	f.Add(data)
-	if data, err = keyed().Encode(); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
 	f.Add([]byte("garbage"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		want, wantErr := reference(data)
 		b, err := message.Decode(data)
+		if (err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(b, want) {
+			t.Fatalf("Decode() = %+v, %v\ngenerated code: %+v, %v", b, err, want, wantErr)
+		}
 		if err != nil {
 			if !errors.Is(err, message.ErrInvalid) {
 				t.Errorf("Decode() error = %v, want ErrInvalid", err)

@@ -63,9 +63,9 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 	fmt.Fprintln(stdout, "warming up: the emulators' first writes are ten times slower")
 	for range 2 {
 		for _, target := range []target{
-			{system.ingest.url + "/increments", singles, 1},
-			{system.ingest.url + "/increments/batch", batches, s.batch},
-			{system.baseline.url + "/increments", singles, 1},
+			{system.ingest.url + "/increments", singles, 1, false},
+			{system.ingest.url + "/increments/batch", batches, s.batch, false},
+			{system.baseline.url + "/increments", singles, 1, false},
 		} {
 			if _, err := post(ctx, target, s.connections, s.each); err != nil {
 				return err
@@ -73,31 +73,38 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 		}
 	}
 
-	var baseline, service, batch []result
+	var baseline, service, batch, keyed []result
 	for round := range s.rounds {
 		for _, turn := range []struct {
 			results *[]result
 			target  target
 		}{
-			{&baseline, target{system.baseline.url + "/increments", singles, 1}},
-			{&service, target{system.ingest.url + "/increments", singles, 1}},
-			{&batch, target{system.ingest.url + "/increments/batch", batches, s.batch}},
+			{&baseline, target{system.baseline.url + "/increments", singles, 1, false}},
+			{&service, target{system.ingest.url + "/increments", singles, 1, false}},
+			{&batch, target{system.ingest.url + "/increments/batch", batches, s.batch, false}},
+			{&keyed, target{system.ingest.url + "/increments/batch", batches, s.batch, true}},
 		} {
+			started := time.Now()
 			r, err := post(ctx, turn.target, s.connections, s.each)
 			if err != nil {
 				return err
 			}
-			*turn.results = append(*turn.results, r)
-			if err := settle(ctx); err != nil { // what a turn left behind is not the next one's burden
+			counted, err := system.settle(ctx) // what a turn left behind is not the next one's burden
+			if err != nil {
 				return err
 			}
+			r.counted = r.rate * r.elapsed.Seconds() / counted.Sub(started).Seconds()
+			*turn.results = append(*turn.results, r)
 		}
-		fmt.Fprintf(stdout, "round %d of %d: baseline %.0f/s, ingest %.0f/s, batches %.0f increments/s\n", round+1, s.rounds,
-			baseline[round].rate, service[round].rate, batch[round].rate)
+		fmt.Fprintf(stdout, "round %d of %d: baseline %.0f/s, ingest %.0f/s, batches %.0f increments/s, with keys %.0f\n", round+1, s.rounds,
+			baseline[round].rate, service[round].rate, batch[round].rate, keyed[round].rate)
 	}
-	ratios := make([]float64, s.rounds)
-	for i := range ratios {
-		ratios[i] = service[i].rate / baseline[i].rate
+	ratios := func(of, to []result, value func(result) float64) []float64 {
+		all := make([]float64, s.rounds)
+		for i := range all {
+			all[i] = value(of[i]) / value(to[i])
+		}
+		return all
 	}
 	fresh, err := freshness(ctx, system, s.probes)
 	if err != nil {
@@ -115,12 +122,18 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 		return values
 	}
 	rate := func(r result) float64 { return r.rate }
+	count := func(r result) float64 { return r.counted }
 	p99 := func(r result) float64 { return r.p99.Seconds() * 1000 }
 	row("baseline: decode, validate, answer 202; posts/s", "%.0f", pick(baseline, rate))
 	row("ingest: single increments/s", "%.0f", pick(service, rate))
-	row("ingest / baseline", "%.2f", ratios)
+	row("ingest / baseline", "%.2f", ratios(service, baseline, rate))
 	row("single post, p99 in ms", "%.1f", pick(service, p99))
 	row(fmt.Sprintf("ingest: increments/s in batches of %d", s.batch), "%.0f", pick(batch, rate))
+	row("the same, with an idempotency key a batch", "%.0f", pick(keyed, rate))
+	row("with keys / without", "%.2f", ratios(keyed, batch, rate))
+	row("counted, until the last is in `/stats`: increments/s of batches", "%.0f", pick(batch, count))
+	row("the same with keys", "%.0f", pick(keyed, count))
+	row("counted, with keys / without", "%.2f", ratios(keyed, batch, count))
 	fmt.Fprintf(stdout, "| freshness, 202 to visible in /stats, p50 and p99 in ms (%d probes at 2,000 posts/s) | %.0f | %.0f |\n",
 		len(fresh), percentile(fresh, 50).Seconds()*1000, percentile(fresh, 99).Seconds()*1000)
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	randv2 "math/rand/v2"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +26,8 @@ type target struct {
 	bodies [][]byte
 	// increments is how many one body holds.
 	increments int
+	// keyed gives each request an idempotency key of its own.
+	keyed bool
 }
 
 func singleBodies() [][]byte {
@@ -39,7 +43,7 @@ func batchBodies(n int) [][]byte {
 	for i := range bodies {
 		items := make([]string, n)
 		for j := range items {
-			items[j] = fmt.Sprintf(`{"name":%q,"value":%d}`, tag(rand.N(tags)), 1+rand.N(9)) //nolint:gosec // a load
+			items[j] = fmt.Sprintf(`{"name":%q,"value":%d}`, tag(randv2.N(tags)), 1+randv2.N(9)) //nolint:gosec // a load
 		}
 		bodies[i] = []byte(`{"increments":[` + strings.Join(items, ",") + `]}`)
 	}
@@ -48,7 +52,9 @@ func batchBodies(n int) [][]byte {
 
 // result is one measurement.
 type result struct {
-	rate     float64 // increments a second
+	rate     float64 // increments a second, accepted
+	elapsed  time.Duration
+	counted  float64 // increments a second, until the last is in /stats
 	p50, p99 time.Duration
 }
 
@@ -76,8 +82,12 @@ func post(ctx context.Context, to target, connections int, length time.Duration)
 			request.SetRequestURI(to.url)
 			request.Header.SetMethod(fasthttp.MethodPost)
 			request.Header.SetContentType("application/json")
+			key := []byte(rand.Text() + "-")
 			for n := i; ctx.Err() == nil; n++ {
 				request.SetBodyRaw(to.bodies[n%len(to.bodies)])
+				if to.keyed {
+					request.Header.SetBytesV("Idempotency-Key", strconv.AppendInt(key, int64(n), 10))
+				}
 				before := time.Now()
 				if before.After(end) {
 					return
@@ -104,7 +114,7 @@ func post(ctx context.Context, to target, connections int, length time.Duration)
 		all = append(all, some...)
 	}
 	return result{
-		rate: float64(len(all)*to.increments) / elapsed.Seconds(),
-		p50:  percentile(all, 50), p99: percentile(all, 99),
+		rate: float64(len(all)*to.increments) / elapsed.Seconds(), elapsed: elapsed,
+		p50: percentile(all, 50), p99: percentile(all, 99),
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,14 +77,33 @@ func (s *system) start(ctx context.Context, binaries string) error {
 	return nil
 }
 
-// settle gives the aggregator time to commit what was posted.
-func settle(ctx context.Context) error {
-	select {
-	case <-time.After(3 * time.Second):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// still is how long /stats must not have changed for all that was posted to be counted: more than two windows.
+const still = 2500 * time.Millisecond
+
+// settle waits until everything that was posted is counted, and returns when the last of it was.
+func (s *system) settle(ctx context.Context) (counted time.Time, err error) {
+	etag := ""
+	counted = time.Now()
+	for time.Since(counted) < still {
+		request, err := http.NewRequestWithContext(ctx, http.MethodHead, s.query.url+"/stats", http.NoBody)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("settle: %w", err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("settle: %w", err)
+		}
+		_ = response.Body.Close()
+		if now := response.Header.Get("Etag"); now != etag {
+			etag, counted = now, time.Now()
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		}
 	}
+	return counted, nil
 }
 
 // stop ends all processes, the services first. Further calls return the same.

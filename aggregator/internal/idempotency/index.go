@@ -4,6 +4,7 @@
 package idempotency
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -32,13 +33,12 @@ const (
 type Index struct {
 	horizon time.Duration
 	limit   int
+	keys    *table
 
 	mu sync.Mutex
-	// generations are sorted by their beginnings.
+	// generations are those that have keys, the oldest first.
 	generations []generation
 	size        int
-	// claimed are the keys of Commits under way.
-	claimed map[message.Key]uint16
 	// known is, by partition, since when its keys are known; zero is from the beginning.
 	known map[uint32]time.Time
 	// forgotten is before when keys of any partition may have left.
@@ -47,17 +47,27 @@ type Index struct {
 	oldest time.Time
 }
 
-// generation is the keys of Commits from begin on, until the next one begins.
+// generation is the keys of the Commits of some time: they leave together.
 type generation struct {
-	begin time.Time
-	// keys have the print of what they were counted with.
-	keys map[message.Key]uint16
+	number uint32
+	size   int
 }
 
 // NewIndex makes an index that knows no key yet. Keys are known for a horizon; limit bounds how many there may be: the
 // oldest are forgotten before their time rather than that more are held.
 func NewIndex(horizon time.Duration, limit int) *Index {
-	return &Index{horizon: horizon, limit: limit, claimed: make(map[message.Key]uint16), known: make(map[uint32]time.Time)}
+	return &Index{horizon: horizon, limit: limit, keys: newTable(), known: make(map[uint32]time.Time)}
+}
+
+// span is the length of a generation.
+func (x *Index) span() time.Duration { return max(x.horizon/generationsPerHorizon, time.Second) }
+
+// numberOf returns the generation of a time. It is not underWay: that one was in 1970.
+func (x *Index) numberOf(t time.Time) uint32 { return uint32(t.UnixNano() / int64(x.span())) } //nolint:gosec // whole seconds
+
+// begin returns the beginning of a generation.
+func (x *Index) begin(number uint32) time.Time {
+	return time.Unix(0, int64(number)*int64(x.span())).UTC()
 }
 
 // Cut returns how many of the first batches, at least one, have no more keys together than one Commit may bring.
@@ -94,13 +104,33 @@ func (x *Index) Claim(partition uint32, batches []*message.Batch) Claim {
 	if !slices.ContainsFunc(batches, hasKeys) {
 		return c
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	c.Batches = make([]*message.Batch, len(batches))
 	for i, b := range batches {
-		c.Batches[i] = x.claim(&c, partition, b)
+		c.Batches[i] = x.claim(&c, b)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, b := range batches {
+		if earliest := b.AcceptedAt.Add(-x.horizon); earliest.Before(x.forgotten) || earliest.Before(x.known[partition]) {
+			c.Late += keysOf(c.Batches[i])
+		}
 	}
 	return c
+}
+
+// keysOf counts the entries with keys.
+func keysOf(b *message.Batch) (n int) {
+	for i := range b.Increments {
+		if b.Increments[i].Key != (message.Key{}) {
+			n++
+		}
+	}
+	for i := range b.Contributions {
+		if b.Contributions[i].Key != (message.Key{}) {
+			n++
+		}
+	}
+	return n
 }
 
 func hasKeys(b *message.Batch) bool {
@@ -109,28 +139,31 @@ func hasKeys(b *message.Batch) bool {
 }
 
 // claim returns what is left of one batch: itself if that is all.
-func (x *Index) claim(c *Claim, partition uint32, b *message.Batch) *message.Batch {
-	before := *c
+func (x *Index) claim(c *Claim, b *message.Batch) *message.Batch {
+	keys, repeated := len(c.Keys), c.Repeated
 	var increments []message.Increment
-	for _, i := range b.Increments {
-		if x.claimOne(c, i.Key, printOf(i.Tag, i.Value)) {
-			increments = append(increments, i)
+	for i := range b.Increments {
+		inc := &b.Increments[i]
+		switch counts := x.claimOne(c, inc.Key, inc.Tag, inc.Value); {
+		case !counts && c.Repeated == repeated+1 && increments == nil: // the first: what is before it is left
+			increments = append(make([]message.Increment, 0, len(b.Increments)), b.Increments[:i]...)
+		case counts && c.Repeated > repeated:
+			increments = append(increments, *inc)
 		}
 	}
+	if c.Repeated == repeated {
+		increments = b.Increments
+	}
 	var contributions []message.Contribution
-	for _, k := range b.Contributions {
-		if x.claimOne(c, ofContribution(k.Key), printOf(k.Contributor, 0)) {
+	for i := range b.Contributions {
+		if k := b.Contributions[i]; x.claimOne(c, ofContribution(k.Key), k.Contributor, 0) {
 			contributions = append(contributions, k)
 		}
 	}
-	claimed := len(c.Keys) - len(before.Keys)
-	if claimed > 0 && (c.oldest.IsZero() || b.AcceptedAt.Before(c.oldest)) {
+	if len(c.Keys) > keys && (c.oldest.IsZero() || b.AcceptedAt.Before(c.oldest)) {
 		c.oldest = b.AcceptedAt
 	}
-	if earliest := b.AcceptedAt.Add(-x.horizon); earliest.Before(x.forgotten) || earliest.Before(x.known[partition]) {
-		c.Late += claimed
-	}
-	if c.Repeated == before.Repeated {
+	if c.Repeated == repeated {
 		return b
 	}
 	rest := *b
@@ -139,13 +172,13 @@ func (x *Index) claim(c *Claim, partition uint32, b *message.Batch) *message.Bat
 }
 
 // claimOne says whether an entry is to be counted, and claims its key.
-func (x *Index) claimOne(c *Claim, key message.Key, what uint16) bool {
+func (x *Index) claimOne(c *Claim, key message.Key, name string, value uint8) bool {
 	if key == (message.Key{}) {
 		return true
 	}
-	seen, known := x.find(key)
+	what := printOf(name, value)
+	seen, known := x.keys.claim(key, what)
 	if !known {
-		x.claimed[key] = what
 		c.Keys = append(c.Keys, checkpoint.SeenKey{Key: key, Print: what})
 		return true
 	}
@@ -153,19 +186,6 @@ func (x *Index) claimOne(c *Claim, key message.Key, what uint16) bool {
 		c.Reused++
 	}
 	return false
-}
-
-// find looks a key up, among the latest first: a producer retries soon.
-func (x *Index) find(key message.Key) (what uint16, known bool) {
-	if what, known = x.claimed[key]; known {
-		return what, true
-	}
-	for i := len(x.generations) - 1; i >= 0; i-- {
-		if what, known = x.generations[i].keys[key]; known {
-			return what, true
-		}
-	}
-	return 0, false
 }
 
 // ofContribution keeps the keys of contributions apart from those of increments: an increment that is a contribution too
@@ -183,13 +203,8 @@ func printOf(name string, value uint8) uint16 {
 
 // Release gives up the keys of a claim whose Commit is not known to be in. If it is, Learn says so.
 func (x *Index) Release(c Claim) {
-	if len(c.Keys) == 0 {
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	for i := range c.Keys {
-		delete(x.claimed, c.Keys[i].Key)
+		x.keys.release(c.Keys[i].Key)
 	}
 }
 
@@ -199,12 +214,10 @@ func (x *Index) Confirm(c Claim, at time.Time) (early int) {
 	if len(c.Keys) == 0 {
 		return 0
 	}
+	added := x.add(at, c.Keys)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for i := range c.Keys {
-		delete(x.claimed, c.Keys[i].Key)
-	}
-	begins := x.add(at, c.Keys)
+	begins := x.grow(at, added)
 	if x.oldest.IsZero() || c.oldest.Before(x.oldest) {
 		x.oldest = c.oldest
 	}
@@ -218,51 +231,65 @@ func (x *Index) Confirm(c Claim, at time.Time) (early int) {
 // Learn adds the keys of a partition's Commits that were read, which are all that it made since a time. It returns what
 // Confirm does.
 func (x *Index) Learn(partition uint32, since time.Time, commits []store.CommitKeys) (early int) {
+	for _, c := range commits {
+		added := x.add(c.At, c.Keys)
+		x.mu.Lock()
+		x.grow(c.At, added)
+		early += x.makeRoom()
+		x.mu.Unlock()
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if _, again := x.known[partition]; !again {
 		x.known[partition] = since
 	}
-	for _, c := range commits {
-		x.add(c.At, c.Keys)
-	}
-	return x.makeRoom()
+	return early
 }
 
-// add adds keys to the generation of a time, and says whether that is a new one, the latest.
-func (x *Index) add(at time.Time, keys []checkpoint.SeenKey) (begins bool) {
-	begin := at.Truncate(max(x.horizon/generationsPerHorizon, time.Second))
-	i, found := slices.BinarySearchFunc(x.generations, begin, func(g generation, begin time.Time) int { return g.begin.Compare(begin) })
+// add puts keys into the generation of a time, and returns how many of them were new.
+func (x *Index) add(at time.Time, keys []checkpoint.SeenKey) (added int) {
+	number := x.numberOf(at)
+	for i := range keys {
+		if x.keys.keep(keys[i].Key, keys[i].Print, number) {
+			added++
+		}
+	}
+	return added
+}
+
+// grow counts keys that were added to the generation of a time, and says whether that is a new one, the latest.
+func (x *Index) grow(at time.Time, added int) (begins bool) {
+	number := x.numberOf(at)
+	i, found := slices.BinarySearchFunc(x.generations, number, func(g generation, number uint32) int { return cmp.Compare(g.number, number) })
 	if !found {
-		x.generations = slices.Insert(x.generations, i, generation{begin, make(map[message.Key]uint16)})
+		x.generations = slices.Insert(x.generations, i, generation{number: number})
 	}
-	in := x.generations[i].keys
-	x.size -= len(in)
-	for j := range keys {
-		in[keys[j].Key] = keys[j].Print
-	}
-	x.size += len(in)
+	x.generations[i].size += added
+	x.size += added
 	return !found && i == len(x.generations)-1
 }
 
-// forget lets the generations go that are over before a time.
+// forget lets the generations go that are over before a time. The latest stays.
 func (x *Index) forget(before time.Time) {
-	n := 0
-	for n+1 < len(x.generations) && !x.generations[n+1].begin.After(before) {
-		x.size -= len(x.generations[n].keys)
+	n, size := 0, 0
+	for n+1 < len(x.generations) && !x.begin(x.generations[n].number+1).After(before) {
+		size += x.generations[n].size
 		n++
 	}
-	if n > 0 {
-		x.generations = slices.Delete(x.generations, 0, n)
-		x.forgotten = x.generations[0].begin
+	if n == 0 {
+		return
 	}
+	x.generations = slices.Delete(x.generations, 0, n)
+	x.forgotten = x.begin(x.generations[0].number)
+	x.size -= size
+	x.keys.sweep(x.generations[0].number)
 }
 
 // makeRoom forgets the oldest generations while there are too many keys.
 func (x *Index) makeRoom() (early int) {
 	before := x.size
 	for x.size > x.limit && len(x.generations) > 1 {
-		x.forget(x.generations[1].begin)
+		x.forget(x.begin(x.generations[0].number + 1))
 	}
 	return before - x.size
 }

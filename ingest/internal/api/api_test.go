@@ -210,8 +210,8 @@ func TestKeysGoWithWhatIsCounted(t *testing.T) {
 		"a batch's key": {
 			incrementsBatch, list("increments", foo, `{"name":"foo","value":4,"id":"mine"}`, foo), []string{"k"},
 			[]batching.Entry{
-				{Tag: "foo", Value: 4, Key: message.KeyInBatch("k", 0)}, {Tag: "foo", Value: 4, Key: message.KeyOf("mine")},
-				{Tag: "foo", Value: 4, Key: message.KeyInBatch("k", 2)},
+				{Tag: "foo", Value: 4, Key: message.KeyOfBatch("k")}, {Tag: "foo", Value: 4, Key: message.KeyOf("mine")},
+				{Tag: "foo", Value: 4, Key: message.KeyOfBatch("k").Next().Next()},
 			},
 		},
 		"a batch of ids": {

@@ -82,15 +82,16 @@ func readKey(h http.Header) (string, error) {
 
 // giveKeys gives the header's key to the items without an id: to one alone as it is, to those of a batch with their
 // places in it.
-func giveKeys(entries []batching.Entry, key string, batch bool) {
+func giveKeys(entries []batching.Entry, text string, batch bool) {
+	key := message.KeyOf(text)
+	if batch {
+		key = message.KeyOfBatch(text)
+	}
 	for i := range entries {
-		switch e := &entries[i]; {
-		case e.Key != message.Key{}:
-		case batch:
-			e.Key = message.KeyInBatch(key, i)
-		default:
-			e.Key = message.KeyOf(key)
+		if e := &entries[i]; e.Key == (message.Key{}) {
+			e.Key = key
 		}
+		key = key.Next()
 	}
 }
 
