@@ -28,6 +28,7 @@ type config struct {
 	batch       int
 	rate        float64
 	connections int
+	client      bool
 	duration    time.Duration
 	count       int64
 
@@ -47,7 +48,7 @@ FILE may be a folder, with all files in it, or a pattern: 'src/**/*.go'.
 
 Nobody else should post meanwhile: tags that were not posted must not change either. What was answered 202 must be
 counted. What got another answer or none may be counted, and is never posted again, unless ingest says that nothing was
-counted. Ctrl-C ends the posting, and what was posted is still compared; a second Ctrl-C ends the program.
+counted, or -client is given: then it is posted with a key, and again, and must be counted once. Ctrl-C ends the posting, and what was posted is still compared; a second Ctrl-C ends the program.
 
 The exit code is 0 if all totals are exact, 1 if not, and 2 if the command line is wrong.
 
@@ -76,6 +77,7 @@ func parse(arguments []string, stderr io.Writer) (*config, error) {
 	flags.IntVar(&c.batch, "batch", 1, "increments in a request, 1 to 1000")
 	flags.Float64Var(&c.rate, "rate", 0, "increments a second; 0 for as many as are accepted")
 	flags.IntVar(&c.connections, "connections", 64, "number of connections, each with one request at a time")
+	flags.BoolVar(&c.client, "client", false, "post as a producer should, by pkg/client: with keys, and again what was lost on the way")
 	flags.DurationVar(&c.duration, "duration", 0, "time after which posting ends; 0 for no end (10s if nothing else ends it)")
 	flags.Int64Var(&c.count, "count", 0, "number of increments after which posting ends; 0 for no end")
 	flags.DurationVar(&c.settle, "settle", 2500*time.Millisecond, "how long the totals must have been still before the start: more than two windows")
@@ -114,6 +116,7 @@ func parse(arguments []string, stderr io.Writer) (*config, error) {
 	check(c.batch >= 1 && c.batch <= increment.MaxBatch, "-batch must be 1 to %d", increment.MaxBatch)
 	check(c.rate >= 0, "-rate must not be negative")
 	check(c.connections >= 1 && c.connections <= 10_000, "-connections must be 1 to 10000")
+	check(!c.client || c.connections <= 1000, "-connections must be 1 to 1000 with -client")
 	check(c.duration >= 0 && c.count >= 0, "-duration and -count must not be negative")
 	check(c.settle >= 0 && c.hold >= 0 && c.wait >= 0 && c.probe >= 0, "-settle, -hold, -wait and -probe must not be negative")
 	check(c.poll > 0 && c.refresh > 0, "-poll and -progress must be positive")

@@ -36,13 +36,14 @@ type fakeSystem struct {
 	increments int
 	reads      int
 	unchanged  int
+	keys       map[string]bool // of posts that were counted
 	totals     map[string]int64
 	visible    map[string]int64
 	at         time.Time // when visible was taken from totals
 }
 
 func newFakeSystem() *fakeSystem {
-	return &fakeSystem{window: time.Second, totals: make(map[string]int64), visible: make(map[string]int64)}
+	return &fakeSystem{window: time.Second, keys: make(map[string]bool), totals: make(map[string]int64), visible: make(map[string]int64)}
 }
 
 func (f *fakeSystem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -51,13 +52,13 @@ func (f *fakeSystem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method + " " + r.URL.Path {
 	case "POST /increments":
 		var i item
-		f.count(w, []*item{&i}, json.NewDecoder(r.Body).Decode(&i))
+		f.count(w, "", []*item{&i}, json.NewDecoder(r.Body).Decode(&i))
 	case "POST /increments/batch":
 		var batch struct {
 			Increments []*item `json:"increments"`
 		}
 		err := json.NewDecoder(r.Body).Decode(&batch)
-		f.count(w, batch.Increments, err)
+		f.count(w, r.Header.Get("Idempotency-Key"), batch.Increments, err)
 	case "GET /stats":
 		f.stats(w, r)
 	default:
@@ -65,7 +66,7 @@ func (f *fakeSystem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (f *fakeSystem) count(w http.ResponseWriter, items []*item, err error) {
+func (f *fakeSystem) count(w http.ResponseWriter, key string, items []*item, err error) {
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -77,7 +78,8 @@ func (f *fakeSystem) count(w http.ResponseWriter, items []*item, err error) {
 			status, detail, counted = s, d, c
 		}
 	}
-	if counted {
+	if counted && !f.keys[key] {
+		f.keys[key] = key != ""
 		for _, i := range items {
 			f.increments++
 			times := int64(1)
@@ -133,7 +135,7 @@ func (f *fakeSystem) show() {
 func (f *fakeSystem) services() services {
 	return services{
 		ingest: func(path string) (server, func()) { return directServer{f, "/" + path}, func() {} },
-		query:  directTransport{f},
+		query:  directTransport{f}, producer: directTransport{f},
 	}
 }
 

@@ -41,7 +41,7 @@ func run(ctx context.Context, c *config, s services, show progress) (*report, er
 		defer stop()
 	}
 	l := &load{
-		config: c, ingest: s.ingest, source: from, ledger: posted,
+		config: c, ingest: s.ingest, producer: s.producer, source: from, ledger: posted,
 		freshness: newFreshness(posted, func(tag string) int64 { return before[tag] }),
 	}
 	w := &watch{config: c, stats: stats, before: before, ledger: posted, freshness: l.freshness}
@@ -94,6 +94,8 @@ type services struct {
 	ingest func(path string) (server, func())
 	// query carries the reads of totals.
 	query http.RoundTripper
+	// producer carries the posts of package client; nil for its own.
+	producer http.RoundTripper
 	// recognitions is the subscription of events, if recognitions are timed.
 	recognitions consumer.Source
 }
@@ -117,6 +119,7 @@ func connect(c *config) services {
 type load struct {
 	config    *config
 	ingest    func(path string) (server, func())
+	producer  http.RoundTripper
 	source    source
 	ledger    *ledger
 	freshness *freshness
@@ -138,7 +141,10 @@ func (l *load) post(ctx context.Context, show progress) error {
 	if l.config.batch == 1 {
 		path = single
 	}
-	posters := make([]*poster, l.config.connections)
+	var posters []*poster
+	if !l.config.client {
+		posters = make([]*poster, l.config.connections)
+	}
 	for i := range posters {
 		opened, closing := l.ingest(path)
 		defer closing()
@@ -162,6 +168,9 @@ func (l *load) post(ctx context.Context, show progress) error {
 	posting, together := errgroup.WithContext(ctx)
 	for _, p := range posters {
 		posting.Go(func() error { return l.postAll(together, p, pace) })
+	}
+	if l.config.client {
+		posting.Go(func() error { return l.postByClient(together, l.producer) })
 	}
 	err := posting.Wait()
 	l.ended, l.cut = time.Now(), ctx.Err() != nil

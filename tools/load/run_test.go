@@ -71,6 +71,18 @@ func TestRun(t *testing.T) {
 		"counted as another": {"-count 100 -connections 1 -probe 0", func(f *fakeSystem) {
 			f.times = func(int, string) int64 { f.totals["stranger"]++; return 1 }
 		}, false, 100, 0, 1, ""},
+		"by the client": {"-client -count 1005 -batch 100 -contributors 3 -probe 0", nil, true, 1005, 0, 0, ""},
+		"by the client, and one increment is lost": {"-client -count 100 -connections 1 -probe 0", func(f *fakeSystem) { f.times = third(0) }, false, 100, 0, 1, ""},
+		"by the client, unknown and counted":       {"-client -count 100 -connections 1 -probe 0", func(f *fakeSystem) { f.answer = unsure(true) }, true, 100, 0, 0, ""},
+		"by the client, unknown and not counted":   {"-client -count 100 -connections 1 -probe 0", func(f *fakeSystem) { f.answer = unsure(false) }, true, 100, 0, 0, ""},
+		"by the client, refused": {"-client -count 100 -connections 1 -probe 0", func(f *fakeSystem) {
+			f.answer = func(n int) (int, string, bool) {
+				if n == 3 {
+					return http.StatusUnprocessableEntity, "must be 1 to 9", false
+				}
+				return 0, "", false
+			}
+		}, false, 99, 0, 0, "refused: 422"},
 		"unknown and counted":     {"-count 100 -connections 1 -probe 0", func(f *fakeSystem) { f.answer = unsure(true) }, true, 99, 1, 0, ""},
 		"unknown and not counted": {"-count 100 -connections 1 -probe 0", func(f *fakeSystem) { f.answer = unsure(false) }, true, 99, 1, 0, ""},
 		"full now and then": {"-count 100 -batch 10 -connections 2 -probe 0", func(f *fakeSystem) {
