@@ -12,10 +12,12 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/aggregator/internal/committer"
+	"github.com/accrue/accrue/aggregator/internal/instruments"
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/telemetry"
 )
 
 // AckDeadline is the lease of the subscription that the aggregator makes against an emulator, and that deployments set:
@@ -94,13 +96,16 @@ type Parts struct {
 	// Checks say whether the dependencies answer.
 	Checks []httpserver.Check
 	Log    zerolog.Logger
+	// Telemetry exposes metrics and follows traces; nil for none.
+	Telemetry *telemetry.Telemetry
 }
 
 // Service is an aggregator, bound to its port and not yet running.
 type Service struct {
-	config Config
-	parts  Parts
-	server *httpserver.Server
+	config  Config
+	parts   Parts
+	server  *httpserver.Server
+	commits *instruments.Commits
 }
 
 const (
@@ -122,14 +127,21 @@ func New(config Config, parts Parts) (*Service, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+httpserver.LivePath, httpserver.Live)
 	mux.Handle("GET "+httpserver.ReadyPath, httpserver.Ready(parts.Checks...))
+	if exposed := parts.Telemetry.Handler(); exposed != nil {
+		mux.Handle("GET "+telemetry.MetricsPath, exposed)
+	}
+	commits, err := instruments.New(parts.Telemetry)
+	if err != nil {
+		return nil, fmt.Errorf("aggregator: %w", err)
+	}
 	server, err := httpserver.New(config.Port, httpserver.CORS(config.CORSOrigins, mux), serverDrain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
-	return &Service{config: config, parts: parts, server: server}, nil
+	return &Service{config: config, parts: parts, server: server, commits: commits}, nil
 }
 
-// Port is the port of health requests.
+// Port is the port of health requests and metrics.
 func (s *Service) Port() int { return s.server.Port() }
 
 // Run counts until ctx ends, then commits what it holds, gives back the rest, and returns within 8 s.
@@ -144,7 +156,11 @@ func (s *Service) Run(ctx context.Context) error {
 		Horizon:     s.config.Horizon,
 		Keys:        s.config.Keys,
 		Drain:       drain,
+		Observer:    s.commits,
 	}, s.parts.Source, s.parts.Ledger, s.parts.DeadLetters, s.parts.Log)
+	if err := instruments.Watch(s.parts.Telemetry, counting); err != nil {
+		return fmt.Errorf("aggregator: %w", err)
+	}
 	return lifecycle.Run(ctx,
 		lifecycle.Part{Name: "server", Run: s.server.Run},
 		lifecycle.Part{Name: "committer", Run: counting.Run},

@@ -13,10 +13,13 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/api"
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/ingest/internal/instruments"
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/telemetry"
+	"github.com/accrue/accrue/pkg/telemetry/requests"
 )
 
 // Config is ingest's settings, read from the environment.
@@ -70,6 +73,8 @@ type Parts struct {
 	// Checks say whether the dependencies answer.
 	Checks []httpserver.Check
 	Log    zerolog.Logger
+	// Telemetry exposes metrics and follows traces; nil for none.
+	Telemetry *telemetry.Telemetry
 }
 
 // drain bounds how long a stop waits for requests under way: as long as the publish that they may wait for, and a moment
@@ -85,7 +90,16 @@ type Service struct {
 // New makes an ingest with valid settings and binds its port. What is posted before Run waits for it.
 func New(config Config, parts Parts) (*Service, error) {
 	batcher := batching.New(parts.Publisher, config.Partitions, config.PendingBytes, parts.Log)
-	handler := api.New(batcher, parts.Checks, parts.Log)
+	publishes, err := instruments.New(parts.Telemetry, batcher)
+	if err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	batcher.Observe(publishes)
+	observed, err := requests.New(parts.Telemetry, parts.Log)
+	if err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	handler := api.New(batcher, parts.Checks, parts.Log, observed.Register)
 	server, err := httpserver.New(config.Port, httpserver.CORS(config.CORSOrigins, handler), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)

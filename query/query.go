@@ -15,6 +15,7 @@ import (
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/telemetry"
 	"github.com/accrue/accrue/query/internal/api"
 	"github.com/accrue/accrue/query/internal/history"
 	"github.com/accrue/accrue/query/internal/recognition"
@@ -98,6 +99,8 @@ type Parts struct {
 	// be among them: without it totals are served as well as ever, and events wait.
 	Checks []httpserver.Check
 	Log    zerolog.Logger
+	// Telemetry exposes metrics and follows traces; nil for none.
+	Telemetry *telemetry.Telemetry
 }
 
 // drain bounds how long a stop waits for answers under way. A read under way is given up at once, and recognition takes

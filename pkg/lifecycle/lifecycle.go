@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -16,11 +17,14 @@ import (
 
 	"github.com/accrue/accrue/pkg/environment"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/telemetry"
 )
 
-// Main runs a service until it ends or a signal comes, and returns the process's exit code: 0 after a clean stop, 1
+// Main runs a service, with its logger and its telemetry, until it ends or a signal comes, and returns the process's exit code: 0 after a clean stop, 1
 // after an error, 2 for settings that are wrong. A second signal ends the process at once.
-func Main(service string, config environment.Config, run func(context.Context, zerolog.Logger) error) (code int) {
+func Main(
+	service string, config environment.Config, run func(context.Context, zerolog.Logger, *telemetry.Telemetry) error,
+) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -33,11 +37,27 @@ func Main(service string, config environment.Config, run func(context.Context, z
 			code = 1
 		}
 	}()
-	if err := environment.Load(variables, config); err != nil {
+	// What libraries have to say is a line like any other.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(logging.Writer(log))
+	telemetry.LogErrors(log)
+
+	settings, err := telemetry.SettingsOf(variables)
+	if err = errors.Join(environment.Load(variables, config), err); err != nil {
 		logging.Fatal(log, err, "settings are wrong")
 		return 2
 	}
-	if err := run(ctx, log); err != nil {
+	measured, err := telemetry.New(ctx, service, settings, log)
+	if err != nil {
+		logging.Fatal(log, err, "cannot start")
+		return 1
+	}
+	defer func() {
+		if err := measured.Shutdown(context.WithoutCancel(ctx)); err != nil {
+			log.Warn().Err(err).Msg("the last spans are lost")
+		}
+	}()
+	if err := run(ctx, log, measured); err != nil {
 		logging.Fatal(log, err, "stopped with an error")
 		return 1
 	}

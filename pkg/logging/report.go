@@ -3,8 +3,10 @@ package logging
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"github.com/rs/zerolog"
 )
@@ -24,4 +26,14 @@ func Fatal(log zerolog.Logger, err error, message string) {
 		Dict("context", zerolog.Dict().Dict("reportLocation", zerolog.Dict().
 			Str("filePath", frame.File).Str("lineNumber", strconv.Itoa(frame.Line)).Str("functionName", frame.Function))).
 		Err(err).Msg(fmt.Sprintf("%s: %v", message, err))
+}
+
+// Writer logs what libraries write as text, a warning each time: net/http's complaints of its clients among it.
+func Writer(log zerolog.Logger) io.Writer { return writer{log} }
+
+type writer struct{ log zerolog.Logger }
+
+func (w writer) Write(text []byte) (int, error) {
+	w.log.Warn().Msg(strings.TrimSpace(string(text)))
+	return len(text), nil
 }

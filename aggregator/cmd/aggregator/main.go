@@ -14,16 +14,17 @@ import (
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/store/firestore"
+	"github.com/accrue/accrue/pkg/telemetry"
 )
 
 func main() {
 	var config aggregator.Config
-	os.Exit(lifecycle.Main("aggregator", &config, func(ctx context.Context, log zerolog.Logger) error {
-		return run(ctx, config, log)
+	os.Exit(lifecycle.Main("aggregator", &config, func(ctx context.Context, log zerolog.Logger, measured *telemetry.Telemetry) error {
+		return run(ctx, config, log, measured)
 	}))
 }
 
-func run(ctx context.Context, config aggregator.Config, log zerolog.Logger) error {
+func run(ctx context.Context, config aggregator.Config, log zerolog.Logger, measured *telemetry.Telemetry) error {
 	messages, err := pubsub.Connect(ctx, config.Project, config.PubSubEmulatorHost)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -49,7 +50,7 @@ func run(ctx context.Context, config aggregator.Config, log zerolog.Logger) erro
 	}
 	source, deadLetters := messages.Subscription(config.Subscription), messages.Topic(config.DeadLetterTopic)
 	service, err := aggregator.New(config, aggregator.Parts{
-		Source: source, Ledger: documents, DeadLetters: deadLetters, Log: log,
+		Source: source, Ledger: documents, DeadLetters: deadLetters, Log: log, Telemetry: measured,
 		Checks: []httpserver.Check{{Name: "pubsub", Check: source.Check}, {Name: "firestore", Check: documents.Check}},
 	})
 	if err != nil {

@@ -13,16 +13,17 @@ import (
 	"github.com/accrue/accrue/pkg/broker/pubsub"
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/telemetry"
 )
 
 func main() {
 	var config ingest.Config
-	os.Exit(lifecycle.Main("ingest", &config, func(ctx context.Context, log zerolog.Logger) error {
-		return run(ctx, config, log)
+	os.Exit(lifecycle.Main("ingest", &config, func(ctx context.Context, log zerolog.Logger, measured *telemetry.Telemetry) error {
+		return run(ctx, config, log, measured)
 	}))
 }
 
-func run(ctx context.Context, config ingest.Config, log zerolog.Logger) error {
+func run(ctx context.Context, config ingest.Config, log zerolog.Logger, measured *telemetry.Telemetry) error {
 	messages, err := pubsub.Connect(ctx, config.Project, config.PubSubEmulatorHost)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -34,7 +35,7 @@ func run(ctx context.Context, config ingest.Config, log zerolog.Logger) error {
 	}
 	topic := messages.Topic(config.Topic)
 	service, err := ingest.New(config, ingest.Parts{
-		Publisher: topic, Checks: []httpserver.Check{{Name: "pubsub", Check: topic.Check}}, Log: log,
+		Publisher: topic, Checks: []httpserver.Check{{Name: "pubsub", Check: topic.Check}}, Log: log, Telemetry: measured,
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

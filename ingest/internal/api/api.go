@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/batching"
 	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/openapi"
 )
 
@@ -31,12 +31,16 @@ type Counter interface {
 	Add(ctx context.Context, entries []batching.Entry) error
 }
 
-// New returns the handler of all routes. Checks are what readiness asks.
-func New(counter Counter, checks []httpserver.Check, log zerolog.Logger) http.Handler {
+// New returns the handler of all routes. Checks are what readiness asks. Each of around is given the router before it has
+// middleware and routes, to add its own.
+func New(counter Counter, checks []httpserver.Check, log zerolog.Logger, around ...func(*gin.Engine)) http.Handler {
 	gin.SetMode(gin.ReleaseMode) // it would print each route otherwise
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
 	engine.RedirectTrailingSlash = false // a 307 to a path that was not asked for is no help to a program
+	for _, add := range around {
+		add(engine)
+	}
 	a := &api{counter: counter, log: log}
 	engine.Use(a.recover)
 	engine.NoRoute(func(c *gin.Context) { a.refuse(c, errNotFound) })
@@ -86,7 +90,7 @@ func (a *api) count(form form) gin.HandlerFunc {
 func (a *api) refuse(c *gin.Context, err error) {
 	document := problemOf(err)
 	if document.Status == http.StatusInternalServerError {
-		a.log.Error().Err(err).Str("path", c.FullPath()).Msg("request failed")
+		a.log.Error().Ctx(c.Request.Context()).Err(err).Str("path", c.FullPath()).Msg("request failed")
 	}
 	document.Write(c.Writer)
 }
@@ -99,8 +103,7 @@ func (a *api) recover(c *gin.Context) {
 		case http.ErrAbortHandler: // net/http's own way to cut a connection
 			panic(cause)
 		default:
-			// Error Reporting groups by the stack in the message.
-			a.log.Error().Str("path", c.FullPath()).Msgf("panic: %v\n\n%s", cause, debug.Stack())
+			logging.Panic(c.Request.Context(), a.log, cause)
 			c.Abort()
 			if !c.Writer.Written() {
 				a.refuse(c, errPanic)

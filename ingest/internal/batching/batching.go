@@ -257,7 +257,7 @@ func (b *Batcher) take() *group {
 
 // publish sends one group and tells everybody who waits for it.
 func (b *Batcher) publish(ctx context.Context, g *group) {
-	ctx, done := b.observer.Publishing(ctx, Publishing{Messages: len(g.batches), Bytes: g.size, Traces: g.traces})
+	ctx, done := b.observer.Publishing(ctx, g.publishing())
 	messages := b.encode(g, tracecontext.From(ctx))
 	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
 	defer cancel()

@@ -17,10 +17,20 @@ type Observer interface {
 
 // Publishing is a publish that begins.
 type Publishing struct {
-	// Messages is how many there are, and Bytes what their entries take.
-	Messages, Bytes int
+	// Messages is how many there are, Entries how many increments and contributions in all of them, and Bytes what these
+	// take.
+	Messages, Entries, Bytes int
 	// Traces are the followed ones among those of the requests that wait for it.
 	Traces []tracecontext.Trace
+}
+
+// publishing is what is told of a group.
+func (g *group) publishing() Publishing {
+	entries := 0
+	for i := range g.batches {
+		entries += g.batches[i].entries.Entries()
+	}
+	return Publishing{Messages: len(g.batches), Entries: entries, Bytes: g.size, Traces: g.traces}
 }
 
 // Observe has o told of every publish. It may be called once, before Run.

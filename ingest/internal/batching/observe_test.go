@@ -194,7 +194,7 @@ func TestTracesGoOnInMessages(t *testing.T) {
 				t.Errorf("message %d carries %v, want %v", i, got, want)
 			}
 		}
-		if o := observer.begun[1]; o.Messages != 1 || o.Bytes == 0 || len(o.Traces) != 2 || o.Traces[0] != first {
+		if o := observer.begun[1]; o.Messages != 1 || o.Entries != 3 || o.Bytes == 0 || len(o.Traces) != 2 || o.Traces[0] != first {
 			t.Errorf("observed %+v", o)
 		}
 		var traces []any

@@ -13,17 +13,18 @@ import (
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/store/firestore"
+	"github.com/accrue/accrue/pkg/telemetry"
 	"github.com/accrue/accrue/query"
 )
 
 func main() {
 	var config query.Config
-	os.Exit(lifecycle.Main("query", &config, func(ctx context.Context, log zerolog.Logger) error {
-		return run(ctx, config, log)
+	os.Exit(lifecycle.Main("query", &config, func(ctx context.Context, log zerolog.Logger, measured *telemetry.Telemetry) error {
+		return run(ctx, config, log, measured)
 	}))
 }
 
-func run(ctx context.Context, config query.Config, log zerolog.Logger) error {
+func run(ctx context.Context, config query.Config, log zerolog.Logger, measured *telemetry.Telemetry) error {
 	documents, err := firestore.Connect(ctx, config.Project, config.Database, config.FirestoreEmulatorHost)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -41,7 +42,7 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger) error {
 	service, err := query.New(config, query.Parts{
 		Checkpoints: documents, Contributors: documents, History: documents, Recognitions: documents,
 		Events: messages.Topic(config.RecognitionsTopic),
-		Checks: []httpserver.Check{{Name: "firestore", Check: documents.Check}}, Log: log,
+		Checks: []httpserver.Check{{Name: "firestore", Check: documents.Check}}, Log: log, Telemetry: measured,
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

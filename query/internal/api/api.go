@@ -6,11 +6,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/query/internal/board"
@@ -33,14 +32,28 @@ type Views interface {
 	Watch() (*view.View, <-chan struct{})
 }
 
+// StreamPath is the route whose answers last as long as their readers like.
+const StreamPath = "/stats/stream"
+
+// Around is what observes the handler.
+type Around struct {
+	// Router is given the router before it has middleware and routes, to add its own.
+	Router func(*gin.Engine)
+	// Readers is given what counts the readers of streams.
+	Readers func(open func() int64)
+}
+
 // New makes the handler of all of query's requests. Readiness asks the checks; nothing else does.
-func New(views Views, store Contributors, changes History, checks []httpserver.Check, log zerolog.Logger) http.Handler {
+func New(views Views, store Contributors, changes History, checks []httpserver.Check, log zerolog.Logger, around ...Around) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false
 	router.UseEscapedPath = true // an id in a path may hold what would end it
 	router.UnescapePathValues = false
+	for _, a := range around {
+		a.Router(router)
+	}
 	router.Use(recovery(log))
 	router.NoRoute(func(c *gin.Context) {
 		problem.New(http.StatusNotFound, "there is nothing at this path").Write(c.Writer)
@@ -56,7 +69,11 @@ func New(views Views, store Contributors, changes History, checks []httpserver.C
 	process, compressor := rand.Text(), new(compressor)
 	stats := &stats{views: views, compressor: compressor}
 	router.Match(read, "/stats", stats.answer)
-	router.Match(read, "/stats/stream", (&stream{views: views, stats: stats, process: process}).answer)
+	stream := &stream{views: views, stats: stats, process: process}
+	for _, a := range around {
+		a.Readers(stream.readers.Load)
+	}
+	router.Match(read, StreamPath, stream.answer)
 	tags := &tags{views: views, process: process, compressor: compressor}
 	router.Match(read, "/tags", tags.list)
 	router.Match(read, "/tags/:name", tags.one)
@@ -82,7 +99,7 @@ func recovery(log zerolog.Logger) gin.HandlerFunc {
 			if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(fault)
 			}
-			log.Error().Str("path", c.FullPath()).Msg(fmt.Sprintf("panic: %v\n\n%s", fault, debug.Stack()))
+			logging.Panic(c.Request.Context(), log, fault)
 			if c.Writer.Written() {
 				panic(http.ErrAbortHandler) // cut the connection: half an answer must not look whole
 			}

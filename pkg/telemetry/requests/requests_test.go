@@ -1,0 +1,187 @@
+package requests_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/telemetry"
+	"github.com/accrue/accrue/pkg/telemetry/requests"
+	"github.com/accrue/accrue/pkg/tracecontext"
+)
+
+// serve makes a router with requests observed and a few routes.
+func serve(t *testing.T, log zerolog.Logger) *gin.Engine {
+	t.Helper()
+	measured, err := telemetry.New(t.Context(), "query", telemetry.Settings{}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	observed, err := requests.New(measured, log, "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	observed.Register(engine)
+	engine.GET("/contributors/:id", func(c *gin.Context) {
+		if c.Param("id") == "nobody" {
+			c.Status(http.StatusServiceUnavailable)
+			return
+		}
+		c.String(http.StatusOK, tracecontext.From(c.Request.Context()).String())
+	})
+	wait := func(c *gin.Context) { time.Sleep(2 * time.Second); c.Status(http.StatusOK) }
+	engine.GET("/slow", wait)
+	engine.GET("/stream", wait)
+	engine.GET("/health/ready", func(c *gin.Context) { c.Status(http.StatusServiceUnavailable) })
+	return engine
+}
+
+func get(t *testing.T, handler http.Handler, path, traceparent string) string {
+	t.Helper()
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)
+	if traceparent != "" {
+		request.Header.Set(tracecontext.Attribute, traceparent)
+	}
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, request)
+	return answer.Body.String()
+}
+
+func lines(t *testing.T, written *bytes.Buffer) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for line := range strings.Lines(written.String()) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		all = append(all, fields)
+	}
+	return all
+}
+
+func TestRequestsAreMeasuredByRouteAndStatus(t *testing.T) {
+	t.Parallel()
+	engine := serve(t, zerolog.Nop())
+	for _, path := range []string{"/contributors/grace_hopper", "/contributors/bob", "/contributors/nobody", "/nothing/grace_hopper", "/health/ready"} {
+		get(t, engine, path, "")
+	}
+	exposed := get(t, engine, "/metrics", "")
+	for _, want := range []string{
+		`accrue_http_request_duration_seconds_count{route="/contributors/:id",status="200"} 2`,
+		`accrue_http_request_duration_seconds_count{route="/contributors/:id",status="503"} 1`,
+		`accrue_http_request_duration_seconds_count{route="none",status="404"} 1`,
+		`accrue_http_request_duration_seconds_count{route="/health/ready",status="503"} 1`,
+	} {
+		if !strings.Contains(exposed, want+"\n") {
+			t.Errorf("the metrics lack %s:\n%s", want, exposed)
+		}
+	}
+	if strings.Contains(exposed, "grace_hopper") {
+		t.Error("the metrics name a contributor")
+	}
+}
+
+func TestFailuresAndSlowAnswersAreLogged(t *testing.T) {
+	t.Parallel()
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+	synctest.Test(t, func(t *testing.T) {
+		var written bytes.Buffer
+		engine := serve(t, logging.New(&written, "query", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}))
+		for _, path := range []string{"/contributors/ada", "/nothing", "/stream", "/health/ready"} {
+			get(t, engine, path, parent)
+		}
+		if all := lines(t, &written); len(all) != 0 {
+			t.Errorf("logged %v of requests that went well, were not found, or may last", all)
+		}
+		for range 100 {
+			get(t, engine, "/contributors/nobody", parent)
+		}
+		get(t, engine, "/contributors/ada", parent)
+		all := lines(t, &written)
+		if len(all) != 2 || all[0]["message"] != "cannot answer requests" || all[0]["severity"] != "WARNING" ||
+			all[1]["message"] != "works again: answer requests" || all[1]["failures"] != 100.0 {
+			t.Fatalf("logged %v", all)
+		}
+		request, _ := all[0]["httpRequest"].(map[string]any)
+		for name, want := range map[string]any{
+			"requestMethod": "GET", "requestUrl": "/contributors/:id", "status": 503.0, "latency": "0.000000s", "protocol": "HTTP/1.1",
+		} {
+			if request[name] != want {
+				t.Errorf("httpRequest.%s = %v, want %v", name, request[name], want)
+			}
+		}
+		if got := all[0]["logging.googleapis.com/trace"]; got != "projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736" {
+			t.Errorf("trace = %v", got)
+		}
+		if strings.Contains(written.String(), "nobody") {
+			t.Error("the log names a contributor")
+		}
+
+		written.Reset()
+		get(t, engine, "/slow", "")
+		all = lines(t, &written)
+		if len(all) != 1 || all[0]["message"] != "cannot answer requests within a second" {
+			t.Fatalf("logged %v", all)
+		}
+		if request, _ := all[0]["httpRequest"].(map[string]any); request["latency"] != "2.000000s" {
+			t.Errorf("httpRequest = %v", request)
+		}
+		if trace, _ := all[0]["logging.googleapis.com/trace"].(string); len(trace) != len("projects/p/traces/")+32 {
+			t.Errorf("a request without a trace has none made: %q", trace)
+		}
+	})
+}
+
+// What is asked to be followed is followed; the handler sees the trace, and what is not followed costs it nothing.
+func TestTheHandlerKnowsTheTraceThatIsFollowed(t *testing.T) {
+	t.Parallel()
+	engine := serve(t, zerolog.Nop())
+	followed, ignored := tracecontext.New(true).String(), tracecontext.New(false).String()
+	if got := get(t, engine, "/contributors/ada", followed); got != followed {
+		t.Errorf("the handler sees %s, want %s", got, followed)
+	}
+	if got := get(t, engine, "/contributors/ada", ignored); got != (tracecontext.Trace{}).String() {
+		t.Errorf("the handler sees %s, want none", got)
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	handle := func(c *gin.Context) { c.Status(http.StatusAccepted) }
+	gin.SetMode(gin.ReleaseMode)
+	bare := gin.New()
+	bare.GET("/", handle)
+	measured, err := telemetry.New(b.Context(), "ingest", telemetry.Settings{}, zerolog.Nop())
+	if err != nil {
+		b.Fatal(err)
+	}
+	observed, err := requests.New(measured, zerolog.Nop())
+	if err != nil {
+		b.Fatal(err)
+	}
+	watched := gin.New()
+	observed.Register(watched)
+	watched.GET("/", handle)
+	for name, engine := range map[string]*gin.Engine{"bare": bare, "observed": watched} {
+		b.Run(name, func(b *testing.B) {
+			request := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+			request.Header.Set(tracecontext.Header, tracecontext.New(false).String()) // as behind Cloud Run's front end
+			answer := httptest.NewRecorder()
+			b.ReportAllocs()
+			for b.Loop() {
+				engine.ServeHTTP(answer, request)
+			}
+		})
+	}
+}
