@@ -173,6 +173,12 @@ type Counts struct {
 	ByAge, BySize, ByDrain int64
 	// Conflicts, Refused and Unknown are calls to the store that failed.
 	Conflicts, Refused, Unknown int64
+	// KeysRepeated are the entries that repeated an idempotency key and were not counted, KeysReused those of them that were
+	// not what the key was first given to, KeysLate those that were counted although what they might repeat may have been
+	// forgotten, and KeysForgotten the keys that left memory before their time.
+	KeysRepeated, KeysReused, KeysLate, KeysForgotten int64
+	// Keys are the idempotency keys in memory.
+	Keys int
 	// HeldBytes are those of the messages in memory, and OldestHeld when the first entry among them was accepted: zero
 	// without any.
 	HeldBytes  int64
@@ -188,6 +194,8 @@ func (c *Committer) Counts() Counts {
 		Duplicates: c.counts.duplicates.Load(), DeadLettered: c.counts.deadLettered.Load(),
 		ByAge: c.counts.byAge.Load(), BySize: c.counts.bySize.Load(), ByDrain: c.counts.byDrain.Load(),
 		Conflicts: c.counts.conflicts.Load(), Refused: c.counts.refused.Load(), Unknown: c.counts.unknown.Load(),
+		KeysRepeated: c.counts.repeated.Load(), KeysReused: c.counts.reused.Load(),
+		KeysLate: c.counts.late.Load(), KeysForgotten: c.counts.early.Load(), Keys: c.keys.Size(),
 		HeldBytes: c.buffer.held(),
 	}
 	for _, p := range c.all() {

@@ -128,6 +128,11 @@ func Watch(t *telemetry.Telemetry, c Committer) error {
 	counter("accrue_messages_decoded", "Of these, those that are batch messages.", func(n committer.Counts) int64 { return n.Decoded })
 	counter("accrue_messages_duplicate", "Messages that were counted already and dropped.", func(n committer.Counts) int64 { return n.Duplicates })
 	counter("accrue_messages_dead_lettered", "Messages that could not be applied.", func(n committer.Counts) int64 { return n.DeadLettered })
+	counter("accrue_keys_repeated", "Entries that repeated an idempotency key and were not counted.", func(n committer.Counts) int64 { return n.KeysRepeated })
+	counter("accrue_keys_reused", "Of these, those that were not what the key was first given to.", func(n committer.Counts) int64 { return n.KeysReused })
+	counter("accrue_keys_late", "Entries that were counted although the key that they might repeat may have been forgotten.", func(n committer.Counts) int64 { return n.KeysLate })
+	counter("accrue_keys_forgotten", "Keys that left memory before the horizon, for want of room.", func(n committer.Counts) int64 { return n.KeysForgotten })
+	gauge("accrue_keys", "", "Idempotency keys in memory.", func(n committer.Counts) float64 { return float64(n.Keys) })
 	gauge("accrue_held", "By", "Bytes of messages in memory that are not committed.", func(n committer.Counts) float64 { return float64(n.HeldBytes) })
 	gauge("accrue_held_age", "s", "Since the oldest entry in memory was accepted.", func(n committer.Counts) float64 {
 		if n.OldestHeld.IsZero() {
