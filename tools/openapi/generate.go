@@ -106,6 +106,11 @@ func (f *finisher) fault(format string, a ...any) {
 func (f *finisher) finish() {
 	d := f.document
 	d.Info.Contact = nil // of empty strings
+	for name, ref := range d.Components.Schemas {
+		if ref.Value.Description == d.Info.Description { // swag takes the last @Description of the file for the API's
+			f.fault("the API's description is that of the type %s: describe types in another file than %s", name, generalFile)
+		}
+	}
 	d.Servers = openapi3.Servers{{URL: "/", Description: "the service that this document was read from"}}
 	for _, name := range slices.Sorted(maps.Keys(d.Components.Schemas)) {
 		f.schema("schema "+name, d.Components.Schemas[name])

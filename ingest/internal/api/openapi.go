@@ -18,13 +18,13 @@ const title = "Accrue: ingest"
 //	@description
 //	@description	**202 means durable.** A request is answered 202 once everything that it counts is safely stored in Pub/Sub, and not before. From then on it is counted exactly once, whatever is killed, redelivered or retried underneath. Every other answer says whether anything may have been counted.
 //	@description
-//	@description	**Refusals are precise.** A body that breaks a rule changes nothing, and the answer is a problem document (RFC 9457) that points to each fault: all faults of all items of a batch at once. Unknown fields, fields given twice, and numbers written as `4.0`, `4e0` or `"4"` are refused, too.
+//	@description	**Refusals are precise.** A body that breaks a rule changes nothing, and the answer is a problem document (RFC 9457) that points to each fault: all faults of all items of a batch at once. Unknown fields, fields given twice, and numbers written as `4.0`, `4e0` or `"4"` are refused, too. Parameters in the address mean nothing here.
 //	@description
 //	@description	**Retries.** A request without a key that was answered 503, or not answered at all, may have been counted, and counts again when it is repeated. With an `Idempotency-Key`, or an `id` in each item, it can be repeated until it is answered 202: it counts once.
 //	@description
 //	@description	**From a browser.** Every path answers CORS preflight requests and lets pages of the origins in `CORS_ORIGINS` (all, by default) read the answers and the headers `Allow`, `ETag`, `Retry-After` and `X-As-Of`.
 //	@description
-//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`, which are not described.
+//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`. Those, and `/metrics`, are not described.
 //	@tag.name			increments
 //	@tag.description	What is counted: a tag's name and a value.
 //	@tag.name			contributions
@@ -134,52 +134,3 @@ const title = "Accrue: ingest"
 //	@x-example-422		{"errors":[{"pointer":"#/contributions/0/contributor","detail":"required"}]}
 //	@x-example-503		{"detail":"Too much is waiting to be published. Nothing was counted."}
 //	@Router			/contributions/batch [post]
-
-// Increment is an increment as the document describes it. Requests are not decoded into it: items reads the same fields,
-// and a test compares the two.
-//
-//	@Description	An increment.
-type Increment struct {
-	// The tag that is counted: a to z and _ alone.
-	Name string `json:"name" validate:"required" example:"foo" extensions:"x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength"`
-	// How much it is counted up, as an integer without a fraction or an exponent.
-	Value int `json:"value" validate:"required" example:"4" extensions:"x-go-minimum=increment.MinValue,x-go-maximum=increment.MaxValue"`
-	// Whose contribution it is, if anybody's: any text without control characters. Two ids that differ in case are two contributors.
-	Contributor string `json:"contributor,omitempty" example:"ada" extensions:"x-go-pattern=increment.ContributorPattern,x-go-minlength=increment.MinContributorLength,x-go-maxlength=increment.MaxContributorLength"`
-	// Its idempotency key, in place of one made from the header Idempotency-Key: of items with the same key within the horizon the first counts.
-	ID string `json:"id,omitempty" example:"order-17" extensions:"x-go-pattern=increment.KeyPattern,x-go-minlength=increment.MinKeyLength,x-go-maxlength=increment.MaxKeyLength"`
-} //	@name	Increment
-
-// Increments is a batch of increments.
-//
-//	@Description	A batch of increments.
-type Increments struct {
-	// The increments. All are counted or, if one of them is wrong, none.
-	Increments []Increment `json:"increments" validate:"required" extensions:"x-go-minitems=increment.MinBatch,x-go-maxitems=increment.MaxBatch"`
-} //	@name	Increments
-
-// Contribution is a contribution as the document describes it.
-//
-//	@Description	A contribution.
-type Contribution struct {
-	// Who contributes: any text without control characters. Two ids that differ in case are two contributors.
-	Contributor string `json:"contributor" validate:"required" example:"ada" extensions:"x-go-pattern=increment.ContributorPattern,x-go-minlength=increment.MinContributorLength,x-go-maxlength=increment.MaxContributorLength"`
-	// Its idempotency key, in place of one made from the header Idempotency-Key: of items with the same key within the horizon the first counts.
-	ID string `json:"id,omitempty" example:"order-17" extensions:"x-go-pattern=increment.KeyPattern,x-go-minlength=increment.MinKeyLength,x-go-maxlength=increment.MaxKeyLength"`
-} //	@name	Contribution
-
-// Contributions is a batch of contributions.
-//
-//	@Description	A batch of contributions.
-type Contributions struct {
-	// The contributions. All are counted or, if one of them is wrong, none.
-	Contributions []Contribution `json:"contributions" validate:"required" extensions:"x-go-minitems=increment.MinBatch,x-go-maxitems=increment.MaxBatch"`
-} //	@name	Contributions
-
-// Accepted is the answer to what is durable.
-//
-//	@Description	What is durable.
-type Accepted struct {
-	// How many items were accepted: all of them.
-	Accepted int `json:"accepted" validate:"required" example:"1" extensions:"x-go-minimum=increment.MinBatch,x-go-maximum=increment.MaxBatch"`
-} //	@name	Accepted

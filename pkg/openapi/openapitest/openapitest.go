@@ -101,7 +101,7 @@ func (d *Document) check(ctx context.Context, e Exchange) error {
 	case errors.Is(err, routers.ErrMethodNotAllowed):
 		return d.checkProblem(e, http.StatusMethodNotAllowed)
 	case err != nil:
-		if ofPage(e.Request.URL.Path) {
+		if notDescribed(e.Request.URL.Path) {
 			return nil
 		}
 		return d.checkProblem(e, http.StatusNotFound)
@@ -118,9 +118,10 @@ func (d *Document) check(ctx context.Context, e Exchange) error {
 	return errors.Join(checkRefusal(e, route, checkRequest(ctx, input, e.Body)), checkAnswer(ctx, input, e))
 }
 
-// ofPage says whether a path is of a part of a page: those are for the pages alone, and not described.
-func ofPage(path string) bool {
-	return strings.HasPrefix(path, openapi.PagePath) || strings.HasPrefix(path, "/board/")
+// notDescribed says whether a path is for others than clients of the API: the parts of a page are for that page alone, and
+// metrics, which a service need not have, for Prometheus.
+func notDescribed(path string) bool {
+	return strings.HasPrefix(path, openapi.PagePath) || strings.HasPrefix(path, "/board/") || path == "/metrics"
 }
 
 // checkRequest returns what the document does not allow about a request.
@@ -130,7 +131,7 @@ func checkRequest(ctx context.Context, input *openapi3filter.RequestValidationIn
 	faults = append(faults, err)
 	for name, given := range values {
 		known := input.Route.Operation.Parameters.GetByInAndName(openapi3.ParameterInQuery, name) != nil
-		if !known || len(given) > 1 {
+		if RefusesParameters(input.Route.Method, input.Route.Operation) && (!known || len(given) > 1) {
 			faults = append(faults, fmt.Errorf("parameter %s is not known, or given twice", name)) //nolint:err113 // for people
 		}
 	}
@@ -143,6 +144,12 @@ func checkRequest(ctx context.Context, input *openapi3filter.RequestValidationIn
 		faults = append(faults, checkForm(input.Request.Header, body))
 	}
 	return errors.Join(faults...)
+}
+
+// RefusesParameters says whether an operation refuses parameters that it does not know: one that reads does, if it refuses
+// anything at all. A post is judged by its body.
+func RefusesParameters(method string, o *openapi3.Operation) bool {
+	return method == http.MethodGet && o.Responses.Status(http.StatusBadRequest) != nil
 }
 
 // refusals are the statuses that say that the request is wrong.

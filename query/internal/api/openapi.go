@@ -23,7 +23,7 @@ const title = "Accrue: query"
 //	@description
 //	@description	**From a browser.** Every path answers CORS preflight requests and lets pages of the origins in `CORS_ORIGINS` (all, by default) read the answers and the headers `Allow`, `ETag`, `Retry-After` and `X-As-Of`.
 //	@description
-//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`. The parts of the pages at `/` and `/docs` are not described.
+//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`. The parts of the pages at `/` and `/docs`, and `/metrics`, are not described.
 //	@tag.name			totals
 //	@tag.description	The totals of tags.
 //	@tag.name			contributors
@@ -201,62 +201,3 @@ const title = "Accrue: query"
 //	@Header			200,304			{string}	ETag	"Names this version of the page."
 //	@x-example-200	"<!doctype html>\n<html lang=\"en\">…</html>"
 //	@Router			/ [get]
-
-// What is answered from the view is written by hand, in the forms below: a test reads every answer by the document.
-
-// Totals are the totals of all tags, by name.
-//
-//	@Description	The totals of all tags, by name.
-type Totals map[string]int64 //	@name	Totals
-
-// Tag is a tag in a list.
-//
-//	@Description	A tag.
-type Tag struct {
-	// The tag's name.
-	Name string `json:"name" validate:"required" example:"foo" extensions:"x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength"`
-	// The sum of the values of its increments.
-	Total int64 `json:"total" validate:"required" example:"13" minimum:"1"`
-	// How many increments it has had.
-	Increments int64 `json:"increments" validate:"required" example:"2" minimum:"1"`
-	// When it was last counted, by the database's clock.
-	UpdatedAt string `json:"updated_at" validate:"required" format:"date-time" example:"2026-11-23T08:01:41.566Z"`
-} //	@name	Tag
-
-// TagNow is a tag as an answer by itself.
-//
-//	@Description	A tag, and how old the answer is.
-type TagNow struct {
-	Tag
-	freshness
-} //	@name	TagNow
-
-// TagPage is a page of tags.
-//
-//	@Description	A page of tags.
-type TagPage struct {
-	// The tags, in the order that was asked for.
-	Tags []Tag `json:"tags" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
-	// The page_token of the next page, if there is one.
-	NextPageToken string `json:"next_page_token,omitempty" example:"EAJiYWJhbGx6"`
-	freshness
-} //	@name	TagPage
-
-// TagHistory is what a tag was counted up, period by period.
-//
-//	@Description	What a tag was counted up, period by period.
-type TagHistory struct {
-	// The tag's name.
-	Name string `json:"name" validate:"required" example:"foo"`
-	// The length of a period.
-	Resolution string `json:"resolution" validate:"required" enums:"minute,hour"`
-	// When the first period begins.
-	From string `json:"from" validate:"required" format:"date-time" example:"2026-11-23T06:00:00Z"`
-	// When the last period ends.
-	To string `json:"to" validate:"required" format:"date-time" example:"2026-11-23T09:00:00Z"`
-	// What is before this time does not change any more.
-	CompleteTo string `json:"complete_to" validate:"required" format:"date-time" example:"2026-11-23T08:00:00Z"`
-	// What the total changed in each period, in order.
-	Changes []int64 `json:"changes" validate:"required"`
-	freshness
-} //	@name	TagHistory

@@ -64,7 +64,7 @@ func New() *Board {
 		if name == index {
 			f.body = strings.ReplaceAll(f.body, placeholder, b.release)
 		}
-		f.etag = fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(f.body)))[:18] + `"`
+		f.etag = fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(f.body)))[:17] + `"`
 		b.files[name] = f
 	}
 	return b
