@@ -55,14 +55,16 @@ const stream = new Stream({
   state: showState,
 });
 const live = () => stream.state === 'live' || stream.state === 'late';
+const serverNow = () => (stream.asOf === null ? Date.now() : stream.asOf + stream.age);
 
 const histories = new Histories({
   async load(name) {
-    const response = await fetch(path(name, 'minute', minutes, Date.now()), { signal: AbortSignal.timeout(8000) });
+    const response = await fetch(path(name, 'minute', minutes, serverNow()), { signal: AbortSignal.timeout(8000) });
     if (!response.ok) throw new Error(response.statusText);
     return parse(await response.json());
   },
   loaded: () => list.draw(),
+  now: serverNow,
 });
 
 const list = new List(e.body, {
@@ -211,9 +213,10 @@ function drawPulse() {
 }
 
 function everySecond() {
+  stream.tick();
   showAge();
   if (!known || !live()) return;
-  totals.advance(stream.asOf + stream.age);
+  totals.advance(serverNow());
   const now = totals.rate();
   if (now !== null) {
     pulse.push(now);
@@ -226,9 +229,9 @@ function everySecond() {
   wantHistories();
 }
 
-// The first number of a tag that is opened by its address, and the one that is closed again.
-const view = new TagView(totals, live, () => {
-  if (location.hash.startsWith('#tag/')) history.pushState(null, '', location.pathname + location.search);
+// A tag that is open is in the address, so that it can be sent to somebody, and Back closes it.
+const view = new TagView(totals, live, serverNow, () => {
+  if (location.hash.startsWith('#tag/')) history.replaceState(null, '', location.pathname + location.search);
 });
 
 function follow() {

@@ -38,7 +38,7 @@ export function ago(ms) {
 
 const clockOf = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const secondsOf = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const dayOf = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: 'numeric', month: 'short' });
+const dateOf = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
 
 // clock is the time of day, in the reader's own time zone.
 export function clock(time) {
@@ -49,6 +49,6 @@ export function clockSeconds(time) {
   return secondsOf.format(time);
 }
 
-export function day(time) {
-  return dayOf.format(time);
+export function date(time) {
+  return dateOf.format(time);
 }

@@ -2,32 +2,37 @@
 
 const minute = 60_000;
 
-// behind is how long after a minute's end its change is asked for: by then it is closed, as a rule.
-const behind = 5_000;
+// behind is how long after a minute's end its change is asked for: the service holds it open for 15 s.
+const behind = 17_000;
 
 // failed is the wait after a history that could not be had.
 const failed = 15_000;
 
-// path is the address of a tag's history: the changes of its total in count periods, minutes or hours, the last of them
-// the present one.
-export function path(name, resolution, count, now) {
-  const period = resolution === 'hour' ? 60 * minute : minute;
+// path is the address of a tag's history: the changes of its total in count periods, minutes or hours, the present one
+// among the last of them. The last ends with a whole group of so many periods.
+export function path(name, resolution, count, now, group = 1) {
+  const period = (resolution === 'hour' ? 60 * minute : minute) * group;
   const to = (Math.floor(now / period) + 1) * period;
   const query = new URLSearchParams({
     resolution,
-    from: new Date(to - count * period).toISOString(),
+    from: new Date(to - (count / group) * period).toISOString(),
     to: new Date(to).toISOString(),
   });
   return `/tags/${encodeURIComponent(name)}/history?${query}`;
 }
 
 // parse returns the body of an answer as {from, period, changes, closed}: times in milliseconds, and closed the number of
-// the changes that change no more.
-export function parse(body) {
-  const period = body.resolution === 'hour' ? 60 * minute : minute;
+// the changes that change no more. With a group each change is the sum of so many periods.
+export function parse(body, group = 1) {
+  const period = (body.resolution === 'hour' ? 60 * minute : minute) * group;
   const from = Date.parse(body.from);
+  const changes = [];
+  for (let i = 0; i < body.changes.length; i++) {
+    if (i % group === 0) changes.push(0);
+    changes[changes.length - 1] += body.changes[i];
+  }
   const closed = Math.floor((Date.parse(body.complete_to) - from) / period);
-  return { from, period, changes: body.changes, closed: Math.max(0, Math.min(closed, body.changes.length)) };
+  return { from, period, changes, closed: Math.max(0, Math.min(closed, changes.length)) };
 }
 
 // Histories keeps the last minutes of the tags that are wanted. It asks for few at once, only for those that are wanted at

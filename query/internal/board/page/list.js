@@ -3,6 +3,9 @@
 // beyond is how many rows are drawn above and below what can be seen.
 const beyond = 8;
 
+// head is what the heads that stay at the window's top take of it, in pixels.
+const head = 100;
+
 // List shows items, each with a name of its own, as rows of equal height. make() makes an empty row, fill(row, item)
 // writes an item into one, and open(item) is called for an item that was chosen.
 export class List {
@@ -60,7 +63,10 @@ export class List {
     const first = Math.max(0, Math.floor(-top / this.#height) - beyond);
     const end = Math.min(items.length, Math.ceil((innerHeight - top) / this.#height) + beyond);
 
-    if (!this.#places.has(this.#active)) this.#active = items.length > 0 ? items[0].name : null;
+    if (!this.#places.has(this.#active) || this.#left()) {
+      const place = Math.max(0, Math.ceil((head - top) / this.#height));
+      this.#active = items[Math.min(place, items.length - 1)]?.name ?? null;
+    }
     const wanted = new Map();
     for (let place = first; place < end; place++) wanted.set(items[place].name, place);
     if (this.#active !== null) wanted.set(this.#active, this.#places.get(this.#active)); // Tab must find it
@@ -91,6 +97,11 @@ export class List {
     }
     this.#spare.length = Math.min(this.#spare.length, 2 * beyond);
     this.#on.drawn?.();
+  }
+
+  // left says whether the reader is elsewhere: then the Tab key comes to the first row that can be seen.
+  #left() {
+    return !this.#body.contains(document.activeElement) && !document.querySelector('dialog[open]');
   }
 
   #focused(row) {

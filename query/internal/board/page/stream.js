@@ -10,10 +10,24 @@ const late = 15_000;
 // reopening is the wait before a stream that the browser has given up is opened anew; it doubles up to the last.
 const reopening = [2_000, 30_000];
 
+// closed is the readyState of a source that the browser does not try again: EventSource.CLOSED.
+const closed = 2;
+
+// toTheService is what the stream needs of the world outside, as it is in a browser.
+const toTheService = {
+  open: () => new EventSource('/stats/stream'),
+  // lastChange is of which time the totals are, and the tag that changed last: a response with the body of /tags.
+  lastChange: () => fetch('/tags?order_by=-updated_at&page_size=1', { signal: AbortSignal.timeout(8000) }),
+  now: () => performance.now(),
+  later: (call, ms) => setTimeout(call, ms),
+};
+
 // Stream calls on.snapshot(totals, asOf), on.changes(totals, asOf, gap) and on.state(state), where a state is connecting,
-// live, late or cut. Times are milliseconds by the server's clock.
+// live, late or cut, and asks on.agrees(tag) whether it has told the total of a tag. Times are milliseconds by the server's
+// clock.
 export class Stream {
   #on;
+  #outside;
   #source = null;
   #state = 'connecting';
   #opened = false; // and not cut since
@@ -21,15 +35,22 @@ export class Stream {
   #fresh = null; // {asOf, age, at}: what was last heard of the age of the totals
   #doubted = 0; // how often in a row the service had another total than the stream
   #wait = reopening[0];
-  #timers = [];
+  #asking = false;
 
-  constructor(on) {
+  constructor(on, outside = toTheService) {
     this.#on = on;
+    this.#outside = outside;
   }
 
+  // start opens the stream. From then on tick is to be called every second.
   start() {
     this.#open();
-    setInterval(() => this.#watch(), 1000);
+  }
+
+  // tick looks after the stream.
+  tick() {
+    if (this.#opened && (!this.#fresh || this.#outside.now() - this.#fresh.at > quiet)) this.#ask();
+    this.#settle();
   }
 
   get state() {
@@ -43,12 +64,12 @@ export class Stream {
 
   // age is how old the totals are, in milliseconds, or null before the first.
   get age() {
-    return this.#fresh && this.#fresh.age + performance.now() - this.#fresh.at;
+    return this.#fresh && this.#fresh.age + this.#outside.now() - this.#fresh.at;
   }
 
   #open() {
     this.#source?.close();
-    const source = new EventSource('/stats/stream');
+    const source = this.#outside.open();
     this.#source = source;
     source.addEventListener('open', () => {
       this.#opened = true;
@@ -72,8 +93,8 @@ export class Stream {
     source.addEventListener('error', () => {
       if (source !== this.#source) return;
       this.#cut();
-      if (source.readyState === EventSource.CLOSED) { // an answer that is no stream; else the browser tries again
-        setTimeout(() => this.#open(), this.#wait);
+      if (source.readyState === closed) { // an answer that is no stream; else the browser tries again
+        this.#outside.later(() => this.#open(), this.#wait);
         this.#wait = Math.min(2 * this.#wait, reopening[1]);
       }
     });
@@ -87,7 +108,8 @@ export class Stream {
   }
 
   #heard(asOf, lag) {
-    this.#fresh = { asOf: Date.parse(asOf), age: lag, at: performance.now() };
+    this.#doubted = 0;
+    this.#fresh = { asOf: Date.parse(asOf), age: lag, at: this.#outside.now() };
   }
 
   #settle() {
@@ -101,26 +123,18 @@ export class Stream {
     }
   }
 
-  #watch() {
-    if (this.#opened && (!this.#fresh || performance.now() - this.#fresh.at > quiet)) this.#ask();
-    this.#settle();
-  }
-
-  #asking = false;
-
   // ask asks of which time the totals are, and what has changed last, which the stream must have told.
   async #ask() {
     if (this.#asking) return;
     this.#asking = true;
     const source = this.#source;
     try {
-      const response = await fetch('/tags?order_by=-updated_at&page_size=1', { signal: AbortSignal.timeout(8000) });
+      const response = await this.#outside.lastChange();
       if (!response.ok) return; // it is there, and has no totals: they grow old
       const body = await response.json();
       if (source !== this.#source || !this.#opened) return;
       const last = body.tags[0];
       if (this.#on.agrees(last)) {
-        this.#doubted = 0;
         this.#heard(body.as_of, body.lag_ms);
         this.#gap = false;
       } else if (++this.#doubted > 2) {

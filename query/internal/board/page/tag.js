@@ -1,20 +1,28 @@
 // One tag, opened: its numbers, live, and its history.
 import { barsPath, ceiling, element } from './charts.js';
-import { ago, clock, compact, day, number, rate } from './format.js';
+import { ago, clock, compact, date, number, rate } from './format.js';
 import { parse, path } from './history.js';
 
+// Each range is of so many periods, of which group make one bar; ticks are the minutes between two times on its axis.
 const ranges = {
-  minute: { resolution: 'minute', count: 180, every: 60_000, title: 'Minute', span: 'the last 3 hours', label: clock, ticks: 30 },
-  day: { resolution: 'minute', count: 1440, every: 60_000, title: 'Minute', span: 'the last 24 hours', label: clock, ticks: 240 },
-  hour: { resolution: 'hour', count: 168, every: 300_000, title: 'Hour', span: 'the last 7 days', label: (t) => `${day(t)}, ${clock(t)}`, tick: day, ticks: 24 },
+  minute: { resolution: 'minute', count: 180, group: 1, unit: 'by the minute', title: 'Minute', span: 'the last 3 hours', ticks: 30 },
+  day: { resolution: 'minute', count: 1440, group: 5, unit: 'by five minutes', title: 'Five minutes from', span: 'the last 24 hours', ticks: 240 },
+  hour: { resolution: 'hour', count: 168, group: 1, unit: 'by the hour', title: 'Hour from', span: 'the last 7 days', ticks: 1440 },
 };
+
+// every is how often a history is read anew, and again how soon after it could not be.
+const every = 60_000;
+const again = 5_000;
 
 // The chart's box, and what its axes take of it.
 const box = { width: 600, height: 220, left: 44, bottom: 24, top: 8 };
 
+const label = (range, time) => (range === 'hour' ? `${date(time)}, ${clock(time)}` : clock(time));
+
 export class TagView {
   #totals;
   #live;
+  #now;
   #name = null;
   #range = 'minute';
   #history = null;
@@ -23,10 +31,12 @@ export class TagView {
   #asked = 0; // numbers the requests, so that a late answer is known
   #e;
 
-  // onClose is called when the reader has closed the view.
-  constructor(totals, live, onClose) {
+  // live() says whether there is anybody to ask, now() is the server's time, and onClose is called when the reader has closed
+  // the view.
+  constructor(totals, live, now, onClose) {
     this.#totals = totals;
     this.#live = live;
+    this.#now = now;
     const byId = (id) => document.getElementById(id);
     this.#e = {
       dialog: byId('tag'), name: byId('tag-name'), total: byId('tag-total'), rate: byId('tag-rate'),
@@ -84,7 +94,7 @@ export class TagView {
       this.#detail = now;
       this.#readDetail(this.#name);
     }
-    if (now - this.#read > Math.min(ranges[this.#range].every, this.#history ? Infinity : 5000)) {
+    if (now - this.#read > (this.#history ? every : again)) {
       this.#read = now;
       this.#readHistory(this.#name, this.#range);
     }
@@ -115,13 +125,13 @@ export class TagView {
 
   async #readHistory(name, range) {
     const asked = ++this.#asked;
-    const { resolution, count } = ranges[range];
+    const { resolution, count, group } = ranges[range];
     let failure = 'The history cannot be read at the moment. Trying again.';
     try {
-      const response = await fetch(path(name, resolution, count, Date.now()), { signal: AbortSignal.timeout(8000) });
+      const response = await fetch(path(name, resolution, count, this.#now(), group), { signal: AbortSignal.timeout(8000) });
       if (response.status === 404) failure = 'There is no tag of this name.';
       if (!response.ok) throw new Error(response.statusText);
-      const history = parse(await response.json());
+      const history = parse(await response.json(), group);
       if (asked !== this.#asked || name !== this.#name) return;
       this.#history = history;
       this.#e.nothing.hidden = true;
@@ -137,7 +147,7 @@ export class TagView {
     const { changes, closed, from, period } = this.#history;
     const range = ranges[this.#range];
     const sum = changes.reduce((a, b) => a + b, 0);
-    this.#e.sum.textContent = `${number(sum)} in ${range.span}, by the ${range.title.toLowerCase()}`;
+    this.#e.sum.textContent = `${number(sum)} in ${range.span}, ${range.unit}`;
     const { width, height, left, bottom, top } = box;
     const most = ceiling(Math.max(1, ...changes));
     const plot = { width: width - left, height: height - bottom - top };
@@ -157,12 +167,12 @@ export class TagView {
       const time = from + i * period;
       const here = new Date(time);
       const minutes = here.getHours() * 60 + here.getMinutes();
-      if (range.resolution === 'hour' ? here.getHours() !== 0 : minutes % range.ticks !== 0) continue;
+      if (minutes % range.ticks !== 0) continue;
       const x = left + i * step;
       if (x > width - 28) continue;
       parts.push(element('line', { class: 'tick', x1: x, x2: x, y1: top + plot.height, y2: top + plot.height + 4 }));
       parts.push(element('text', { x, y: height - 6, 'text-anchor': i === 0 ? 'start' : 'middle' },
-        range.tick ? range.tick(time).replace(/^\S+ /, '') : range.label(time)));
+        range.ticks === 1440 ? date(time) : clock(time)));
     }
     const bars = element('g', { transform: `translate(${left} ${top})` },
       element('path', { class: 'bars', d: barsPath(changes, 0, closed, plot.width, plot.height, most) }),
@@ -184,7 +194,7 @@ export class TagView {
       const row = document.createElement('tr');
       const head = document.createElement('th');
       head.scope = 'row';
-      head.textContent = range.label(from + i * period);
+      head.textContent = label(this.#range, from + i * period);
       const cell = document.createElement('td');
       cell.textContent = number(changes[i]);
       row.append(head, cell);
@@ -205,6 +215,6 @@ export class TagView {
     const on = i >= 0 && i < changes.length;
     mark.setAttribute('visibility', on ? 'visible' : 'hidden');
     mark.setAttribute('x', box.left + i * step);
-    this.#e.readout.textContent = on ? `${ranges[this.#range].label(from + i * period)}: ${number(changes[i])}` : '';
+    this.#e.readout.textContent = on ? `${label(this.#range, from + i * period)}: ${number(changes[i])}` : '';
   }
 }

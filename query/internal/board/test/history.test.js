@@ -9,6 +9,8 @@ test('a path asks for whole periods, the present one last', () => {
     '/tags/foo/history?resolution=minute&from=2026-11-23T09%3A01%3A00.000Z&to=2026-11-23T09%3A31%3A00.000Z');
   assert.equal(path('foo', 'hour', 24, now),
     '/tags/foo/history?resolution=hour&from=2026-11-22T10%3A00%3A00.000Z&to=2026-11-23T10%3A00%3A00.000Z');
+  assert.equal(path('foo', 'minute', 60, now, 5),
+    '/tags/foo/history?resolution=minute&from=2026-11-23T08%3A35%3A00.000Z&to=2026-11-23T09%3A35%3A00.000Z');
 });
 
 test('a history knows what changes no more', () => {
@@ -20,11 +22,13 @@ test('a history knows what changes no more', () => {
   assert.equal(parse({ ...body, complete_to: '2026-11-23T09:00:00Z' }).closed, 4);
   assert.equal(parse({ ...body, complete_to: '2026-11-23T07:00:00Z' }).closed, 0);
   assert.equal(parse({ ...body, resolution: 'hour' }).period, 3_600_000);
+  assert.deepEqual(parse(body, 3), { from: Date.parse(body.from), period: 180_000, changes: [15, 7], closed: 1 });
+  assert.deepEqual(parse({ ...body, changes: [] }), { from: Date.parse(body.from), period: 60_000, changes: [], closed: 0 });
 });
 
 // bench is a Histories whose answers come when the test says so, at a time that the test says.
 function bench(options = {}) {
-  const b = { now: 1_000 * 60_000 + 20_000, asked: [], waiting: new Map(), loaded: [] };
+  const b = { now: 1_000 * 60_000 + 32_000, asked: [], waiting: new Map(), loaded: [] };
   b.histories = new Histories({
     load: (name) => new Promise((resolve, reject) => {
       b.asked.push(name);
@@ -70,7 +74,7 @@ test('a history is asked for anew once its next minute is closed', async () => {
   const b = bench();
   b.histories.want(['a']);
   await b.answer('a');
-  b.now += 44_000; // :04 of the next minute
+  b.now += 44_000; // :16 of the next minute
   b.histories.want(['a']);
   assert.deepEqual(b.asked, ['a']);
   b.now += 1_000;
