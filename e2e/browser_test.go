@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,9 +29,11 @@ type browser struct {
 	// services end in the opposite order, and a page whose service ends complains.
 	close func()
 
-	mu     sync.Mutex
-	cut    bool // requests may fail
-	faults []string
+	mu  sync.Mutex
+	cut bool // requests may fail
+	// tolerated are the issues that are no fault in this test.
+	tolerated []audits.InspectorIssueCode
+	faults    []string
 }
 
 // openBrowser starts Chromium and opens an address. Without Chromium the test is skipped; in CI it fails.
@@ -98,6 +101,12 @@ func (b *browser) listen(event any) {
 			fault += " " + string(argument.Value) + argument.Description
 		}
 	case *audits.EventIssueAdded:
+		b.mu.Lock()
+		tolerated := slices.Contains(b.tolerated, e.Issue.Code)
+		b.mu.Unlock()
+		if tolerated {
+			return
+		}
 		details, _ := json.Marshal(e.Issue.Details)
 		fault = fmt.Sprintf("issue %s: %s", e.Issue.Code, details)
 	}
@@ -112,7 +121,15 @@ func (b *browser) listen(event any) {
 func (b *browser) tolerates(e *log.Entry) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.cut && e.Source == log.EntrySourceNetwork && strings.Contains(e.Text, "net::ERR_")
+	return b.cut && e.Source == log.EntrySourceNetwork && strings.Contains(e.Text, "net::ERR_") ||
+		slices.Contains(b.tolerated, audits.InspectorIssueCodeCorsIssue) && strings.Contains(e.Text, "CORS")
+}
+
+// tolerate makes an issue no fault from now on.
+func (b *browser) tolerate(code audits.InspectorIssueCode) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tolerated = append(b.tolerated, code)
 }
 
 // expectCut says whether requests may fail from now on.

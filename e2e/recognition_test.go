@@ -451,7 +451,7 @@ func TestKilledInstancesRecognizeEverybodyOnce(t *testing.T) {
 	behind.pubSub = proxy.host
 	ingest, aggregator := s.start(t, "ingest"), s.start(t, "aggregator")
 	queries := []*process{s.start(t, "query"), behind.start(t, "query")}
-	crowd := contribute(t, ingest, 1000, 10*time.Second)
+	crowd := contribute(t, ingest, 1000, 20*time.Second) // for five turns of each kill, also on a slow machine
 	kills := 0
 	for posting := true; posting; kills++ {
 		select {

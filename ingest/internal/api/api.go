@@ -103,7 +103,7 @@ func (a *api) recover(c *gin.Context) {
 		case http.ErrAbortHandler: // net/http's own way to cut a connection
 			panic(cause)
 		default:
-			logging.Panic(c.Request.Context(), a.log, cause)
+			logging.Panic(c.Request.Context(), a.log.With().Str("path", c.FullPath()).Logger(), cause)
 			c.Abort()
 			if !c.Writer.Written() {
 				a.refuse(c, errPanic)

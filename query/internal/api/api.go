@@ -99,7 +99,7 @@ func recovery(log zerolog.Logger) gin.HandlerFunc {
 			if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(fault)
 			}
-			logging.Panic(c.Request.Context(), log, fault)
+			logging.Panic(c.Request.Context(), log.With().Str("path", c.FullPath()).Logger(), fault)
 			if c.Writer.Written() {
 				panic(http.ErrAbortHandler) // cut the connection: half an answer must not look whole
 			}
