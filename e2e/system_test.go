@@ -177,8 +177,8 @@ func (p *process) end() {
 		p.contract.report(p.t, p.name)
 	}
 	for _, line := range slices.Collect(strings.Lines(p.logged())) {
-		if !json.Valid([]byte(line)) {
-			p.t.Errorf("%s logged a line that is no JSON: %s", p.name, line)
+		if err := checkLine(p.name, line); err != nil {
+			p.t.Errorf("%s logged a line that lacks something: %v: %s", p.name, err, line)
 		}
 	}
 	if p.t.Failed() {

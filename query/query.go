@@ -16,8 +16,10 @@ import (
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/telemetry"
+	"github.com/accrue/accrue/pkg/telemetry/requests"
 	"github.com/accrue/accrue/query/internal/api"
 	"github.com/accrue/accrue/query/internal/history"
+	"github.com/accrue/accrue/query/internal/instruments"
 	"github.com/accrue/accrue/query/internal/recognition"
 	"github.com/accrue/accrue/query/internal/view"
 )
@@ -126,7 +128,19 @@ func New(config Config, parts Parts) (*Service, error) {
 		Moved: activity.Moved(), Log: parts.Log,
 	})
 	checks := append(slices.Clone(parts.Checks), httpserver.Check{Name: "view", Check: refresher.Check})
-	handler := api.New(refresher, parts.Contributors, history.New(parts.History, historyBytes), checks, parts.Log)
+	observed, err := requests.New(parts.Telemetry, parts.Log, api.StreamPath)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	var readers func() int64
+	handler := api.New(refresher, parts.Contributors, history.New(parts.History, historyBytes), checks, parts.Log, api.Around{
+		Router: observed.Register, Readers: func(open func() int64) { readers = open },
+	})
+	reads, err := instruments.New(parts.Telemetry, parts.Log, refresher, recognizer, readers)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	refresher.Observe(reads.Observe)
 	server, err := httpserver.New(config.Port, httpserver.CORS(config.CORSOrigins, handler), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)

@@ -144,6 +144,15 @@ func (r *Recognizer) setSteps(earlier []int64) {
 	r.steps.Store(&all)
 }
 
+// Counts are what a Recognizer has done since its start: recognitions made, events published, and those among them that
+// others had left.
+type Counts struct{ Recognized, Published, TakenOver int64 }
+
+// Counts returns the present ones.
+func (r *Recognizer) Counts() Counts {
+	return Counts{Recognized: r.recognized.Load(), Published: r.published.Load(), TakenOver: r.takenOver.Load()}
+}
+
 // OldestPending is the age of the oldest recognition whose event was not published when that was last looked for, zero if
 // there was none: seconds at most unless publishing fails.
 func (r *Recognizer) OldestPending() time.Duration { return time.Duration(r.oldestPending.Load()) }

@@ -43,6 +43,8 @@ type Refresher struct {
 	every   time.Duration
 	log     zerolog.Logger
 	started time.Time
+	// observe is told of each read.
+	observe func(Read)
 	// asked is when a view was last asked for, as the time since started.
 	asked  atomic.Int64
 	latest atomic.Pointer[reading]
@@ -67,7 +69,7 @@ type reading struct {
 
 // NewRefresher makes a refresher that reads as often as every says once it runs.
 func NewRefresher(reader Reader, every time.Duration, log zerolog.Logger) *Refresher {
-	r := &Refresher{reader: reader, every: every, log: log, started: time.Now(), wake: make(chan struct{}, 1)}
+	r := &Refresher{reader: reader, every: every, log: log, started: time.Now(), wake: make(chan struct{}, 1), observe: func(Read) {}}
 	r.latest.Store(&reading{view: new(View), replaced: make(chan struct{})})
 	return r
 }
@@ -125,6 +127,25 @@ func (r *Refresher) Check(context.Context) error {
 	return nil
 }
 
+// Read is a read of the partitions that has come back.
+type Read struct {
+	Began      time.Time
+	Partitions []store.PartitionTotals
+	Err        error
+}
+
+// Observe has observe told of every read once its outcome is served. It may be called once, before Run.
+func (r *Refresher) Observe(observe func(Read)) { r.observe = observe }
+
+// Age is how old the view is: the time since the read that it is of began, or since the start before the first.
+func (r *Refresher) Age() time.Duration {
+	latest := r.latest.Load()
+	if latest.view.Version() == 0 {
+		return time.Since(r.started)
+	}
+	return time.Since(latest.began)
+}
+
 // Run refreshes the view until ctx ends. A read that fails leaves the view as it is; Run tries again, and never gives up.
 func (r *Refresher) Run(ctx context.Context) error {
 	next := time.NewTimer(0)
@@ -179,6 +200,7 @@ func (r *Refresher) refresh(ctx context.Context, pace *pace) time.Duration {
 	}
 	r.latest.Store(current)
 	close(last.replaced)
+	r.observe(Read{Began: began, Partitions: partitions, Err: err})
 	return wait
 }
 
