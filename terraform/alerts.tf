@@ -106,8 +106,12 @@ locals {
 
     checkpoint-nearly-full = {
       severity = "ERROR"
-      summary  = "A partition has no room for new tags. They are dead-lettered, known tags go on. Raise settings.partitions, then redrive."
+      summary  = "A partition is running out of room for new tags. Without any, they are dead-lettered and known tags go on. Raise settings.partitions, then redrive."
       conditions = {
+        "a checkpoint is three fifths full" = {
+          query    = "sum(increase(logging_googleapis_com:user_${google_logging_metric.checkpoint_filling.name}{${local.worker}}[20m])) > 1"
+          duration = "0s"
+        }
         "new tags were turned away" = {
           query    = "sum(increase(logging_googleapis_com:user_${google_logging_metric.checkpoint_full.name}{${local.worker}}[10m])) > 0"
           duration = "0s"

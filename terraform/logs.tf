@@ -1,7 +1,7 @@
 # What is counted from logs, and what of them is not stored. A metric counts lines whether they are stored or not.
 
-# The sum of all values that were posted and published: ingest writes one line for each publish, with how many increments it
-# had and their sum. A counter would count the lines; a distribution keeps the sum of the field. It equals what /stats grows
+# The sum of all values that were posted and published: ingest writes one line for each message, with how many entries it
+# has and the sum of its increments. A counter would count the lines; a distribution keeps the sum of the field. It equals what /stats grows
 # by, which makes it an audit that shares nothing with the counting.
 resource "google_logging_metric" "increments" {
   name            = "accrue_increments"
@@ -91,6 +91,27 @@ resource "google_logging_metric" "checkpoint_full" {
   depends_on = [google_project_service.this]
 }
 
+# The aggregator's warning that a checkpoint takes three fifths of its room or more, every five minutes.
+resource "google_logging_metric" "checkpoint_filling" {
+  name        = "accrue_checkpoint_filling"
+  description = "Times that the aggregator said that a checkpoint is filling up."
+
+  filter = <<-EOT
+    resource.type = "cloud_run_worker_pool"
+    resource.labels.worker_pool_name = "aggregator"
+    jsonPayload.message : "a checkpoint is filling up"
+  EOT
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "INT64"
+    unit         = "1"
+    display_name = "Warnings of a checkpoint that fills up"
+  }
+
+  depends_on = [google_project_service.this]
+}
+
 resource "google_logging_project_exclusion" "requests" {
   name        = "accrue-requests"
   description = "Cloud Run's line for each request: all that succeed, and 99 of 100 that fail."
@@ -108,7 +129,7 @@ resource "google_logging_project_exclusion" "requests" {
 
 resource "google_logging_project_exclusion" "publishes" {
   name        = "accrue-publishes"
-  description = "Ingest's line for each publish. The metric accrue_increments sums them all the same."
+  description = "Ingest's line for each message. The metric accrue_increments sums them all the same."
   disabled    = var.publish_logs
 
   filter = google_logging_metric.increments.filter
