@@ -61,7 +61,7 @@ func TestKilledAggregatorsLoseAndDoubleNothing(t *testing.T) {
 		if i == 3 {
 			next := s.start(t, "ingest")
 			load.to(next)
-			ingest.stop() // answers the posts that are under way
+			ingest.stop()
 		}
 	}
 	want := load.finish(t)

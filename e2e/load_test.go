@@ -8,14 +8,15 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // load posts to whatever ingest it is pointed at, and knows what was answered 202.
 type load struct {
-	url   atomic.Pointer[string]
+	moving sync.RWMutex // held by posts while they are under way
+	url    string
+
 	stop  chan struct{}
 	group sync.WaitGroup
 
@@ -54,8 +55,13 @@ func startLoad(t *testing.T, ingest *process, posters int, pause time.Duration) 
 	return l
 }
 
-// to points the posts that follow at another ingest.
-func (l *load) to(ingest *process) { l.url.Store(&ingest.url) }
+// to points the posts that follow at another ingest, when those under way have ended: a server that stops closes idle
+// connections, and a post that is just then sent on one has no answer, which is the network's doing and not the server's.
+func (l *load) to(ingest *process) {
+	l.moving.Lock()
+	defer l.moving.Unlock()
+	l.url = ingest.url
+}
 
 func (l *load) post() {
 	values := map[string]int64{}
@@ -65,7 +71,9 @@ func (l *load) post() {
 		values[name] += value
 		items = append(items, fmt.Sprintf(`{"name":%q,"value":%d}`, name, value))
 	}
-	r, err := post(*l.url.Load()+"/increments/batch", `{"increments":[`+strings.Join(items, ",")+`]}`)
+	l.moving.RLock()
+	r, err := post(l.url+"/increments/batch", `{"increments":[`+strings.Join(items, ",")+`]}`)
+	l.moving.RUnlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posts++

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,6 +13,8 @@ import (
 
 	"github.com/accrue/accrue/ingest"
 	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/telemetry"
 )
 
 // instantPublisher takes everything and keeps nothing.
@@ -54,6 +57,22 @@ func benchmarkPost(b *testing.B, url string) {
 func BenchmarkPostToService(b *testing.B) {
 	config := ingest.Config{Partitions: 16, PendingBytes: 64 << 20}
 	benchmarkPost(b, run(b, config, ingest.Parts{Publisher: instantPublisher{}}).url)
+}
+
+// BenchmarkPostObserved is BenchmarkPostToService with metrics, traces that nobody follows, and the lines that account for
+// what is published, written to a file that forgets: what they cost is the difference.
+func BenchmarkPostObserved(b *testing.B) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	log := logging.New(null, "ingest", nil)
+	measured, err := telemetry.New(b.Context(), "ingest", telemetry.Settings{}, log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	config := ingest.Config{Partitions: 16, PendingBytes: 64 << 20}
+	benchmarkPost(b, run(b, config, ingest.Parts{Publisher: instantPublisher{}, Log: log, Telemetry: measured}).url)
 }
 
 func BenchmarkPostToBaseline(b *testing.B) {

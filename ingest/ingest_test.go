@@ -50,7 +50,6 @@ type running struct {
 
 func run(tb testing.TB, config ingest.Config, parts ingest.Parts) *running {
 	tb.Helper()
-	parts.Log = zerolog.Nop()
 	service, err := ingest.New(config, parts)
 	if err != nil {
 		tb.Fatal(err)
