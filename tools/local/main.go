@@ -21,6 +21,7 @@ import (
 	"github.com/accrue/accrue/pkg/environment"
 	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/telemetry"
 	"github.com/accrue/accrue/query"
 	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
@@ -94,22 +95,29 @@ func (c *configs) load(variables map[string]string) error {
 func serve(
 	ctx context.Context, configs configs, parts *connections, logger func(service string) zerolog.Logger, stdout io.Writer,
 ) error {
+	measured := make(map[string]*telemetry.Telemetry, 3)
+	for _, service := range []string{"ingest", "aggregator", "query"} {
+		var err error
+		if measured[service], err = telemetry.New(ctx, service, telemetry.Settings{}, logger(service)); err != nil {
+			return fmt.Errorf("start: %w", err)
+		}
+	}
 	reading, err := query.New(configs.query, query.Parts{
 		Checkpoints: parts.store, Contributors: parts.store, History: parts.store, Recognitions: parts.store, Events: parts.recognitions,
-		Checks: parts.storeChecks, Log: logger("query"),
+		Checks: parts.storeChecks, Log: logger("query"), Telemetry: measured["query"],
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	counting, err := aggregator.New(configs.aggregator, aggregator.Parts{
 		Source: parts.source, Ledger: parts.store, DeadLetters: parts.deadLetters,
-		Checks: append(parts.brokerChecks, parts.storeChecks...), Log: logger("aggregator"),
+		Checks: append(parts.brokerChecks, parts.storeChecks...), Log: logger("aggregator"), Telemetry: measured["aggregator"],
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	taking, err := ingest.New(configs.ingest, ingest.Parts{
-		Publisher: parts.increments, Checks: parts.brokerChecks, Log: logger("ingest"),
+		Publisher: parts.increments, Checks: parts.brokerChecks, Log: logger("ingest"), Telemetry: measured["ingest"],
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
