@@ -6,12 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/logging"
 )
 
 const (
@@ -48,6 +51,7 @@ func New(port int, handler http.Handler, drain time.Duration, log zerolog.Logger
 		server: http.Server{
 			Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+			ErrorLog: stdlog.New(logging.Writer(log), "", 0),
 		},
 		log:   log,
 		drain: drain,

@@ -1,6 +1,7 @@
 package httpserver_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/logging"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,6 +49,36 @@ func get(t *testing.T, url string) (int, string, error) {
 	defer r.Body.Close() //nolint:errcheck // read
 	body, err := io.ReadAll(r.Body)
 	return r.StatusCode, string(body), err
+}
+
+// What net/http has to say of requests are lines in the service's log, and not one for each: a line a second at most, after
+// the first few.
+func TestWhatTheServerSaysIsLoggedAndBounded(t *testing.T) {
+	t.Parallel()
+	var written bytes.Buffer
+	twice := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(http.StatusNotFound)
+	})
+	server, err := httpserver.New(0, twice, time.Second, logging.New(&written, "query", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	for range 50 {
+		if _, _, err := get(t, fmt.Sprintf("http://127.0.0.1:%d", server.Port())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run() = %v", err)
+	}
+	if n := strings.Count(written.String(), "superfluous"); n < 1 || n > 20 {
+		t.Errorf("%d lines for 50 requests:\n%s", n, &written)
+	}
 }
 
 func TestAStopWaitsForRequestsUnderWay(t *testing.T) {

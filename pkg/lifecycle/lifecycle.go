@@ -6,14 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	stdlog "log"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/accrue/accrue/pkg/environment"
 	"github.com/accrue/accrue/pkg/logging"
@@ -37,10 +38,7 @@ func Main(
 			code = 1
 		}
 	}()
-	// What libraries have to say is a line like any other.
-	stdlog.SetFlags(0)
-	stdlog.SetOutput(logging.Writer(log))
-	telemetry.LogErrors(log)
+	adopt(log)
 
 	settings, err := telemetry.SettingsOf(variables)
 	if err = errors.Join(environment.Load(variables, config), err); err != nil {
@@ -62,6 +60,16 @@ func Main(
 		return 1
 	}
 	return 0
+}
+
+// adopt makes what libraries have to say lines like any others. Each keeps its logger in a variable of its own: this is
+// for main, once.
+func adopt(log zerolog.Logger) {
+	text := logging.Writer(log)
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(text)
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, text)) // its errors alone, as it does by itself
+	telemetry.LogErrors(log)
 }
 
 // Part is a piece of a service that works until its context ends.
@@ -113,14 +121,11 @@ func Run(ctx context.Context, parts ...Part) error {
 func run(ctx context.Context, part Part) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = fmt.Errorf("%w: %v\n\n%s", errPanic, cause, debug.Stack())
+			err = recovered(cause)
 		}
 	}()
 	return part.Run(ctx)
 }
-
-// errPanic is the case of a part that panicked.
-var errPanic = errors.New("panic")
 
 // errEarly is the case of a part that returns although nobody asked it to.
 var errEarly = errors.New("ended by itself")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -81,5 +82,37 @@ func TestRunStopsAllPartsWhenOnePanics(t *testing.T) {
 	}
 	if !stopped {
 		t.Error("the other part was not stopped")
+	}
+}
+
+// A goroutine that panics stops the others of its part, also when they are stopping already, and the part has its error.
+func TestAGuardedPanicIsThePartsError(t *testing.T) {
+	t.Parallel()
+	for name, begun := range map[string]bool{"while it runs": false, "while it stops": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			parent, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ctx, guard := lifecycle.NewGuard(parent)
+			if begun {
+				cancel()
+			}
+			var working sync.WaitGroup
+			working.Go(guard.Of(func() { <-ctx.Done() }))
+			working.Go(guard.Of(func() { panic("oh") }))
+			working.Wait()
+			if err := guard.End(); err == nil || !strings.HasPrefix(err.Error(), "panic: oh\n\ngoroutine ") || !strings.Contains(err.Error(), "lifecycle_test.go") {
+				t.Errorf("End() = %v", err)
+			}
+		})
+	}
+}
+
+func TestAGuardWithoutAPanicHasNoError(t *testing.T) {
+	t.Parallel()
+	ctx, guard := lifecycle.NewGuard(t.Context())
+	guard.Of(func() {})()
+	if err := guard.End(); err != nil || ctx.Err() == nil {
+		t.Errorf("End() = %v, the context's error is %v", err, ctx.Err())
 	}
 }

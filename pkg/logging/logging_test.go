@@ -257,6 +257,47 @@ func TestAnOutageIsToldInFewLines(t *testing.T) {
 	})
 }
 
+// A library may say the same of every request: a line a second tells of it at most.
+func TestWhatLibrariesSayIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var written bytes.Buffer
+		w := logging.Writer(logging.New(&written, "ingest", variables))
+		for range 1000 { // 10 s
+			if n, err := w.Write([]byte("http: something about a request\n")); err != nil || n != 32 {
+				t.Errorf("Write() = %d, %v", n, err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		told := lines(t, &written)
+		if len(told) < 10 || len(told) > 15 {
+			t.Errorf("%d lines in 10 s", len(told))
+		}
+		said := len(told)
+		for _, line := range told {
+			dropped, _ := line["dropped"].(float64)
+			said += int(dropped)
+			if line["message"] != "http: something about a request" || line["severity"] != "WARNING" {
+				t.Errorf("line = %v", line)
+			}
+		}
+		if said < 900 || said > 1000 {
+			t.Errorf("the lines tell of %d texts, of 1000", said)
+		}
+	})
+}
+
+func TestALongTextIsCutToALine(t *testing.T) {
+	t.Parallel()
+	var written bytes.Buffer
+	if _, err := logging.Writer(logging.New(&written, "ingest", variables)).Write(bytes.Repeat([]byte("é"), 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := only(t, &written)["message"].(string); len(text) < 16<<10 || len(text) > 17<<10 {
+		t.Errorf("the line's message has %d bytes", len(text))
+	}
+}
+
 func BenchmarkPublishedLine(b *testing.B) {
 	log := logging.New(io.Discard, "ingest", variables)
 	b.ReportAllocs()

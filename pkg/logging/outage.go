@@ -8,9 +8,6 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// SummaryInterval is the least time between two lines on one outage.
-const SummaryInterval = 10 * time.Second
-
 // Outage is something that fails again and again. The first failure is logged at once, then at most one line in
 // SummaryInterval says how many there were, and one says when it works again. What fails and works in turns is not told
 // in pairs of lines: a failure less than SummaryInterval after a line is counted, and told with the next. Its methods may
@@ -20,13 +17,12 @@ type Outage struct {
 	level zerolog.Level
 	what  string
 
-	failing atomic.Bool
-	mu      sync.Mutex
-	since   time.Time // of the first failure of this row
-	row     int64     // failures of this row
-	untold  int64     // failures since the last line
-	toldAt  time.Time // of the last line
-	told    bool      // this row has had a line
+	failing  atomic.Bool
+	mu       sync.Mutex
+	since    time.Time // of the first failure of this row
+	row      int64     // failures of this row
+	told     bool      // this row has had a line
+	failures summary
 }
 
 // NewOutage makes an Outage of what, as in "cannot commit" without the "cannot". Failures are logged at level.
@@ -45,16 +41,16 @@ func (o *Outage) Failed(err error, more func(*zerolog.Event)) (first bool) {
 		o.since, o.row = now, 0
 	}
 	o.row++
-	o.untold++
-	if !o.toldAt.IsZero() && now.Sub(o.toldAt) < SummaryInterval {
+	failures := o.failures.occurred(now)
+	if failures == 0 {
 		return first
 	}
-	event := o.log.WithLevel(o.level).Err(err).Int64("failures", o.untold).Dur("failed_ms", now.Sub(o.since))
+	event := o.log.WithLevel(o.level).Err(err).Int64("failures", failures).Dur("failed_ms", now.Sub(o.since))
 	if more != nil {
 		more(event)
 	}
 	event.Msg("cannot " + o.what)
-	o.untold, o.toldAt, o.told = 0, now, true
+	o.told = true
 	return first
 }
 
@@ -71,7 +67,7 @@ func (o *Outage) Succeeded() {
 	o.failing.Store(false)
 	if o.told {
 		o.log.Info().Int64("failures", o.row).Dur("failed_ms", time.Since(o.since)).Msg("works again: " + o.what)
-		o.told, o.untold = false, 0
+		o.told, o.failures.untold = false, 0
 	}
 }
 

@@ -8,16 +8,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/metric"
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
@@ -76,8 +79,7 @@ func New(ctx context.Context, service string, settings Settings, log zerolog.Log
 	if !settings.Export {
 		return t, nil
 	}
-	// What the settings do not say, headers and certificates among it, the exporter reads from the environment by itself.
-	spans, err := otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(exportTimeout))
+	spans, err := newExporter(ctx, settings)
 	if err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
@@ -95,6 +97,15 @@ func New(ctx context.Context, service string, settings Settings, log zerolog.Log
 	)
 	t.tracer = t.tracers.Tracer(scope)
 	return t, nil
+}
+
+// newExporter makes the exporter of spans. What the settings do not say, headers and certificates among it, it reads from
+// the environment by itself.
+func newExporter(ctx context.Context, settings Settings) (sdktrace.SpanExporter, error) {
+	if settings.GRPC {
+		return otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(exportTimeout))
+	}
+	return otlptracehttp.New(ctx, otlptracehttp.WithTimeout(exportTimeout))
 }
 
 // Meter makes instruments. Their names begin with accrue_ and have no unit: the exposition adds it.
@@ -177,10 +188,13 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// LogErrors has OpenTelemetry's own complaints logged. Its handler is one for the process, so this is for main.
+// LogErrors has OpenTelemetry's own complaints logged. Its handler and its logger are one for the process, so this is for
+// main.
 func LogErrors(log zerolog.Logger) {
 	outage := logging.NewOutage(log, zerolog.WarnLevel, "measure or trace")
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { outage.Failed(err, nil) }))
+	text := logging.Writer(log)
+	otel.SetLogger(funcr.New(func(_, said string) { _, _ = io.WriteString(text, "opentelemetry: "+said) }, funcr.Options{}))
 }
 
 // toldExporter tells of exports that fail. The library would tell a global handler.

@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -45,8 +47,12 @@ func TestSettings(t *testing.T) {
 		"disabled not":        {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_SDK_DISABLED": "false"}, telemetry.Settings{Export: true, Ratio: 0.01}, nil},
 		"a ratio":             {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_TRACES_SAMPLER_ARG": "0.5"}, telemetry.Settings{Export: true, Ratio: 0.5}, nil},
 		"a ratio for nothing": {map[string]string{"OTEL_TRACES_SAMPLER_ARG": "0.5"}, telemetry.Settings{}, nil},
+		"by gRPC":             {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, telemetry.Settings{Export: true, GRPC: true, Ratio: 0.01}, nil},
+		"all but traces by gRPC": {map[string]string{
+			"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+		}, telemetry.Settings{Export: true, Ratio: 0.01}, nil},
 		"everything wrong": {map[string]string{
-			"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317", "OTEL_TRACES_EXPORTER": "zipkin", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+			"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317", "OTEL_TRACES_EXPORTER": "zipkin", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
 			"OTEL_TRACES_SAMPLER": "parentbased_always_on", "OTEL_TRACES_SAMPLER_ARG": "1.5",
 		}, telemetry.Settings{}, []string{
 			"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_SAMPLER ", "OTEL_TRACES_SAMPLER_ARG",
@@ -209,13 +215,14 @@ func (r *receiver) Export(_ context.Context, request *collector.ExportTraceServi
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
-// Not parallel, as the next: the exporter reads the environment.
-func TestSpansAreExportedByOTLP(t *testing.T) {
+// serveGRPC takes spans by gRPC, and serveHTTP by HTTP; they return their address.
+func (r *receiver) serveGRPC(t *testing.T) string {
+	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, server := new(receiver), grpc.NewServer()
+	server := grpc.NewServer()
 	collector.RegisterTraceServiceServer(server, r)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -225,9 +232,39 @@ func TestSpansAreExportedByOTLP(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+listener.Addr().String())
+	return "http://" + listener.Addr().String()
+}
 
-	made := start(t, telemetry.Settings{Export: true, Ratio: 1}, zerolog.Nop())
+func (r *receiver) serveHTTP(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		var export collector.ExportTraceServiceRequest
+		body, err := io.ReadAll(request.Body)
+		if err = errors.Join(err, proto.Unmarshal(body, &export)); err != nil || request.URL.Path != "/v1/traces" {
+			t.Errorf("POST %s: %v", request.URL.Path, err)
+		}
+		_, _ = r.Export(request.Context(), &export)
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// Not parallel, as the next: the exporter reads the environment.
+func TestSpansAreExportedByOTLP(t *testing.T) {
+	for protocol, serve := range map[string]func(*receiver, *testing.T) string{"grpc": (*receiver).serveGRPC, "http/protobuf": (*receiver).serveHTTP} {
+		t.Run(protocol, func(t *testing.T) {
+			r := new(receiver)
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", serve(r, t))
+			r.test(t, telemetry.Settings{Export: true, GRPC: protocol == "grpc", Ratio: 1})
+		})
+	}
+}
+
+// test checks what is received of three spans.
+func (r *receiver) test(t *testing.T, settings telemetry.Settings) {
+	t.Helper()
+	made := start(t, settings, zerolog.Nop())
 	came, other := tracecontext.New(true), tracecontext.New(true)
 	ctx, outer := made.Start(t.Context(), "outer", came, []tracecontext.Trace{other})
 	_, inner := made.Start(ctx, "inner", tracecontext.From(ctx), nil)
@@ -265,22 +302,24 @@ func TestSpansAreExportedByOTLP(t *testing.T) {
 // A receiver that is not there costs spans, and neither the stop's time nor lines without end.
 func TestAReceiverThatIsNotThereHoldsNothingUp(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-	var written bytes.Buffer
-	made, err := telemetry.New(t.Context(), "ingest", telemetry.Settings{Export: true, Ratio: 1}, logging.New(&written, "ingest", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 100 {
-		_, span := made.Start(t.Context(), "work", tracecontext.Trace{}, nil)
-		span.End()
-	}
-	before := time.Now()
-	_ = made.Shutdown(t.Context()) // how it ends is of no matter here
-	if took := time.Since(before); took > 3*time.Second {
-		t.Errorf("Shutdown() took %v", took)
-	}
-	if n := strings.Count(written.String(), "\n"); n > 1 {
-		t.Errorf("%d lines:\n%s", n, &written)
+	for _, grpc := range []bool{false, true} {
+		var written bytes.Buffer
+		made, err := telemetry.New(t.Context(), "ingest", telemetry.Settings{Export: true, GRPC: grpc, Ratio: 1}, logging.New(&written, "ingest", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			_, span := made.Start(t.Context(), "work", tracecontext.Trace{}, nil)
+			span.End()
+		}
+		before := time.Now()
+		_ = made.Shutdown(t.Context()) // how it ends is of no matter here
+		if took := time.Since(before); took > 3*time.Second {
+			t.Errorf("gRPC %v: Shutdown() took %v", grpc, took)
+		}
+		if n := strings.Count(written.String(), "\n"); n > 1 {
+			t.Errorf("gRPC %v: %d lines:\n%s", grpc, n, &written)
+		}
 	}
 }
 

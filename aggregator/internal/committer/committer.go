@@ -15,6 +15,7 @@ import (
 
 	"github.com/accrue/accrue/aggregator/internal/idempotency"
 	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 )
@@ -123,8 +124,10 @@ func New(settings Settings, source Source, ledger Ledger, deadLetters DeadLetter
 }
 
 // Run pulls and commits until ctx ends. Then it pulls no more, commits what it holds, and gives back what it could not
-// commit within Settings.Drain. It may be called once.
+// commit within Settings.Drain. It may be called once. A panic in one of its goroutines ends it in the same way, and is
+// its error.
 func (c *Committer) Run(ctx context.Context) error {
+	ctx, guard := lifecycle.NewGuard(ctx)
 	// Commits outlive ctx by the drain: they are what the drain is for.
 	commits, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -132,15 +135,15 @@ func (c *Committer) Run(ctx context.Context) error {
 
 	var pullers, partitions, leases sync.WaitGroup
 	start := func(p *partition) {
-		partitions.Go(func() { p.run(commits, drain) })
+		partitions.Go(guard.Of(func() { p.run(commits, drain) }))
 	}
 	// A pull that is cut off loses what it would have brought until the leases end, so those under way get a moment.
 	pulling, stopPulling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPulling()
 	for range pulls {
-		pullers.Go(func() { c.pull(ctx, pulling, start) })
+		pullers.Go(guard.Of(func() { c.pull(ctx, pulling, start) }))
 	}
-	leases.Go(func() { c.keepLeases(commits) })
+	leases.Go(guard.Of(func() { c.keepLeases(commits) }))
 
 	<-ctx.Done()
 	moment := time.AfterFunc(pullMoment, stopPulling)
@@ -154,7 +157,7 @@ func (c *Committer) Run(ctx context.Context) error {
 	leases.Wait()
 	c.release(context.WithoutCancel(ctx))
 	c.counts.report(c.log)
-	return nil
+	return guard.End()
 }
 
 // release gives back what was not committed, so that another aggregator has it at once and not when the leases end.

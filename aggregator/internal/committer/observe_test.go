@@ -289,3 +289,25 @@ func TestAFillingCheckpointIsTold(t *testing.T) {
 func tagNumber(n int) string {
 	return "tag_" + string([]byte{'a' + byte(n/17576%26), 'a' + byte(n/676%26), 'a' + byte(n/26%26), 'a' + byte(n%26)})
 }
+
+// panickingLedger is a ledger with a fault of ours in it.
+type panickingLedger struct{ committer.Ledger }
+
+func (panickingLedger) Load(context.Context, uint32) (store.State, error) { panic("oh") }
+
+// A fault in the goroutine of one partition ends the committer with an error that has its stack; what it held is given back.
+func TestAPanicInAPartitionEndsTheCommitterInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		c := committer.New(r.settings, r.subscription, panickingLedger{r.store}, r.dead, logging.New(new(lockedBuffer), "aggregator", nil))
+		r.publishTraced(t, "foo")
+		err := c.Run(t.Context())
+		if err == nil || !strings.HasPrefix(err.Error(), "panic: oh\n\ngoroutine ") || !strings.Contains(err.Error(), "panickingLedger") {
+			t.Errorf("Run() = %v", err)
+		}
+		if again, err := r.subscription.Pull(t.Context(), 10); err != nil || len(again) != 1 {
+			t.Errorf("%d messages come again (%v), want the one that was held", len(again), err)
+		}
+	})
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/openapi"
+	"github.com/accrue/accrue/pkg/telemetry/requests"
 )
 
 // The paths of what can be posted.
@@ -41,8 +42,8 @@ func New(counter Counter, checks []httpserver.Check, log zerolog.Logger, around 
 	for _, add := range around {
 		add(engine)
 	}
-	a := &api{counter: counter, log: log}
-	engine.Use(a.recover)
+	a := &api{counter: counter, unexpected: logging.NewOutage(log, zerolog.ErrorLevel, "answer, for a reason that nobody expected")}
+	engine.Use(requests.Recovery(log, func(c *gin.Context) { problemOf(errPanic).Write(c.Writer) }))
 	engine.NoRoute(func(c *gin.Context) { a.refuse(c, errNotFound) })
 	engine.NoMethod(func(c *gin.Context) { a.refuse(c, errMethod) }) // Gin has set Allow by then
 
@@ -62,7 +63,8 @@ func New(counter Counter, checks []httpserver.Check, log zerolog.Logger, around 
 
 type api struct {
 	counter Counter
-	log     zerolog.Logger
+	// unexpected are the errors for which there is no problem document.
+	unexpected *logging.Outage
 }
 
 // count returns the handler of one form of body: decode it, add what it holds, and answer.
@@ -90,27 +92,9 @@ func (a *api) count(form form) gin.HandlerFunc {
 func (a *api) refuse(c *gin.Context, err error) {
 	document := problemOf(err)
 	if document.Status == http.StatusInternalServerError {
-		a.log.Error().Ctx(c.Request.Context()).Err(err).Str("path", c.FullPath()).Msg("request failed")
+		a.unexpected.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()).Str("path", c.FullPath()) })
 	}
 	document.Write(c.Writer)
-}
-
-// recover answers 500 for a handler that panics, and the process goes on.
-func (a *api) recover(c *gin.Context) {
-	defer func() {
-		switch cause := recover(); cause {
-		case nil:
-		case http.ErrAbortHandler: // net/http's own way to cut a connection
-			panic(cause)
-		default:
-			logging.Panic(c.Request.Context(), a.log.With().Str("path", c.FullPath()).Logger(), cause)
-			c.Abort()
-			if !c.Writer.Written() {
-				a.refuse(c, errPanic)
-			}
-		}
-	}()
-	c.Next()
 }
 
 // The faults of requests whose body was not looked at.

@@ -101,14 +101,14 @@ func (r *Requests) observe(c *gin.Context) {
 		return // a service that is not ready says so to whoever asks
 	}
 	if status >= http.StatusInternalServerError {
-		r.failed.Failed(errStatus, line(c, came, route, elapsed))
+		r.failed.Failed(errStatus, line(c, route, elapsed))
 	} else {
 		r.failed.Succeeded()
 	}
 	switch {
 	case r.streams[route]:
 	case elapsed >= slow:
-		r.late.Failed(errSlow, line(c, came, route, elapsed))
+		r.late.Failed(errSlow, line(c, route, elapsed))
 	default:
 		r.late.Succeeded()
 	}
@@ -151,16 +151,23 @@ func (r *Requests) of(route string, status int) []metric.RecordOption {
 	return options
 }
 
+// traced returns the request's context with its trace, also if it is not followed: the one that it came with, or one of
+// its own.
+func traced(c *gin.Context) context.Context {
+	ctx := c.Request.Context()
+	if tracecontext.From(ctx).Valid() {
+		return ctx
+	}
+	came, ok := tracecontext.FromHeader(c.Request.Header)
+	if !ok {
+		came = tracecontext.New(false)
+	}
+	return tracecontext.With(ctx, came)
+}
+
 // line adds a request to a log line, in Cloud Logging's form. The address is the route's: a path may name a contributor.
-func line(c *gin.Context, came tracecontext.Trace, route string, elapsed time.Duration) func(*zerolog.Event) {
+func line(c *gin.Context, route string, elapsed time.Duration) func(*zerolog.Event) {
 	return func(e *zerolog.Event) {
-		ctx := c.Request.Context()
-		if !tracecontext.From(ctx).Valid() {
-			if !came.Valid() {
-				came = tracecontext.New(false)
-			}
-			ctx = tracecontext.With(ctx, came)
-		}
 		request := zerolog.Dict().Str("requestMethod", c.Request.Method).Str("requestUrl", route).
 			Int("status", c.Writer.Status()).Str("latency", strconv.FormatFloat(elapsed.Seconds(), 'f', 6, 64)+"s").
 			Str("responseSize", strconv.Itoa(max(0, c.Writer.Size()))).Str("protocol", c.Request.Proto)
@@ -170,6 +177,6 @@ func line(c *gin.Context, came tracecontext.Trace, route string, elapsed time.Du
 		if agent := c.Request.UserAgent(); agent != "" {
 			request.Str("userAgent", agent[:min(len(agent), maxUserAgent)])
 		}
-		e.Ctx(ctx).Dict("httpRequest", request)
+		e.Ctx(traced(c)).Dict("httpRequest", request)
 	}
 }

@@ -5,12 +5,10 @@ package api
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 	"github.com/rs/zerolog"
@@ -19,6 +17,7 @@ import (
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/telemetry/requests"
 	"github.com/accrue/accrue/query/internal/board"
 	"github.com/accrue/accrue/query/internal/view"
 )
@@ -54,7 +53,9 @@ func New(views Views, store Contributors, changes History, checks []httpserver.C
 	for _, a := range around {
 		a.Router(router)
 	}
-	router.Use(recovery(log))
+	router.Use(requests.Recovery(log, func(c *gin.Context) {
+		problem.New(http.StatusInternalServerError, "the answer could not be made").Write(c.Writer)
+	}))
 	router.NoRoute(func(c *gin.Context) {
 		problem.New(http.StatusNotFound, "there is nothing at this path").Write(c.Writer)
 	})
@@ -78,7 +79,8 @@ func New(views Views, store Contributors, changes History, checks []httpserver.C
 	router.Match(read, "/tags", tags.list)
 	router.Match(read, "/tags/:name", tags.one)
 	contributors := newContributors(store, log)
-	router.Match(read, "/tags/:name/history", (&history{tags: tags, changes: changes, log: contributors.log}).answer)
+	past := &history{tags: tags, changes: changes, outage: logging.NewOutage(log, zerolog.WarnLevel, "read history")}
+	router.Match(read, "/tags/:name/history", past.answer)
 	router.Match(read, "/contributors", contributors.list)
 	router.Match(read, "/contributors/:id", contributors.one)
 	page := gin.WrapH(board.New())
@@ -86,32 +88,6 @@ func New(views Views, store Contributors, changes History, checks []httpserver.C
 	router.Match(read, board.Assets+"/:release/:file", page)
 	router.Match(read, "/recognitions", (&recognitions{store: contributors}).list)
 	return router
-}
-
-// recovery answers 500 for a handler that panics, and logs its stack in the form that Error Reporting groups by.
-func recovery(log zerolog.Logger) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		defer func() {
-			fault := recover()
-			if fault == nil {
-				return
-			}
-			if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-				panic(fault)
-			}
-			logging.Panic(c.Request.Context(), log.With().Str("path", c.FullPath()).Logger(), fault)
-			if c.Writer.Written() {
-				panic(http.ErrAbortHandler) // cut the connection: half an answer must not look whole
-			}
-			// What is there is of the answer that was being made, but for what lets a page read this one.
-			maps.DeleteFunc(c.Writer.Header(), func(name string, _ []string) bool {
-				return name != "Vary" && !strings.HasPrefix(name, "Access-Control-")
-			})
-			problem.New(http.StatusInternalServerError, "the answer could not be made").Write(c.Writer)
-			c.Abort()
-		}()
-		c.Next()
-	}
 }
 
 // refuseParameters returns a problem that names every parameter of a request to a resource that has none, or nil.

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/store"
 )
@@ -36,23 +37,21 @@ const (
 	// maxReads is how many reads are under way at once: what pages can take of the memory, at some 2 MiB each, is bounded
 	// by it, and what requests can cost.
 	maxReads = 32
-	// logInterval is the least time between two log lines of reads that failed.
-	logInterval = 10 * time.Second
 
 	parameterOrder, parameterPageSize, parameterPageToken = "order_by", "page_size", "page_token"
 )
 
 // contributors answers /contributors and /contributors/{id}.
 type contributors struct {
-	store Contributors
-	reads chan struct{} // holds a token for each read under way
-	log   zerolog.Logger
+	store  Contributors
+	reads  chan struct{} // holds a token for each read under way
+	outage *logging.Outage
 }
 
 func newContributors(s Contributors, log zerolog.Logger) *contributors {
 	return &contributors{
 		store: s, reads: make(chan struct{}, maxReads),
-		log: log.Sample(&zerolog.BurstSampler{Burst: 1, Period: logInterval}),
+		outage: logging.NewOutage(log, zerolog.WarnLevel, "read contributors or recognitions"),
 	}
 }
 
@@ -185,7 +184,11 @@ func (s *contributors) read(ctx context.Context, call func(context.Context) erro
 	select {
 	case s.reads <- struct{}{}:
 		defer func() { <-s.reads }()
-		return call(ctx)
+		err := call(ctx)
+		if err == nil || errors.Is(err, store.ErrNotFound) {
+			s.outage.Succeeded()
+		}
+		return err
 	case <-ctx.Done():
 		return fmt.Errorf("wait for %d reads under way: %w", maxReads, ctx.Err())
 	}
@@ -198,7 +201,7 @@ func (s *contributors) refuse(c *gin.Context, err error) {
 		return
 	}
 	if c.Request.Context().Err() == nil { // else it is the client who has gone
-		s.log.Warn().Err(err).Str("path", c.FullPath()).Msg("cannot read contributors or recognitions")
+		s.outage.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()).Str("path", c.FullPath()) })
 	}
 	problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
 }

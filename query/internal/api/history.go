@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/query/internal/view"
@@ -44,7 +45,7 @@ func resolutions() map[string]struct {
 type history struct {
 	tags    *tags
 	changes History
-	log     zerolog.Logger
+	outage  *logging.Outage
 }
 
 // historyRequest is what a request asks for: periods from one time to another, which are beginnings of periods.
@@ -74,11 +75,12 @@ func (h *history) answer(c *gin.Context) {
 	changes, err := h.changes.Changes(ctx, v, name, request.resolution, request.from, request.to)
 	if err != nil {
 		if c.Request.Context().Err() == nil {
-			h.log.Warn().Err(err).Str("path", c.FullPath()).Msg("cannot read history")
+			h.outage.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()) })
 		}
 		problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
 		return
 	}
+	h.outage.Succeeded()
 	body := append(make([]byte, 0, 256+4*len(changes)), `{"name":"`...)
 	body = append(body, name...)
 	body = append(body, `","resolution":"`...)

@@ -14,8 +14,8 @@ import (
 // change of the tiers, the other when a tier is put in between two others. Both are seen from counts, which cost a read
 // for every 1,000 documents.
 func (r *Recognizer) audit(ctx, work context.Context) {
-	outage := outage{log: r.parts.Log, what: "audit recognitions", most: maxAuditBackoff}
-	outage.repeat(ctx, func() time.Duration {
+	retries := r.retrying("audit recognitions", maxAuditBackoff)
+	retries.repeat(ctx, func() time.Duration {
 		return auditInterval - rand.N(auditInterval/8) //nolint:gosec // no secret: several instances need not come together
 	}, func() error { return r.auditOnce(ctx, work) })
 }

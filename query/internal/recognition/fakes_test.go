@@ -244,9 +244,7 @@ func (w *world) start(tiers ...int64) (r *recognition.Recognizer, stop func() ti
 
 func (w *world) startOn(s recognition.Store, tiers ...int64) (r *recognition.Recognizer, stop func() time.Duration) {
 	w.t.Helper()
-	r = recognition.New(tiers, recognition.Parts{
-		Ledger: s, Outbox: s, Census: s, Publisher: w.events, Moved: w.moved, Log: zerolog.New(w.log),
-	})
+	r = w.recognizer(s, tiers...)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -260,6 +258,12 @@ func (w *world) startOn(s recognition.Store, tiers ...int64) (r *recognition.Rec
 	})
 	w.t.Cleanup(func() { stop() })
 	return r, stop
+}
+
+func (w *world) recognizer(s recognition.Store, tiers ...int64) *recognition.Recognizer {
+	return recognition.New(tiers, recognition.Parts{
+		Ledger: s, Outbox: s, Census: s, Publisher: w.events, Moved: w.moved, Log: zerolog.New(w.log),
+	})
 }
 
 // after lets time pass and checks what was published meanwhile, in its order.

@@ -15,6 +15,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/store"
 )
 
@@ -114,6 +116,7 @@ type Parts struct {
 type Recognizer struct {
 	tiers []int64
 	parts Parts
+	guard *lifecycle.Guard // Run's
 
 	// steps are what is looked at for contributors who are due.
 	steps         atomic.Pointer[[]step]
@@ -122,9 +125,10 @@ type Recognizer struct {
 	published     atomic.Int64
 	takenOver     atomic.Int64
 
-	mu sync.Mutex
 	// publishing is the state of the topic.
-	publishing outage
+	publishing *logging.Outage
+
+	mu sync.Mutex
 	// unmarked are recognitions, by document id, whose events this process has published and could not mark.
 	unmarked map[string]store.Recognition
 }
@@ -133,7 +137,7 @@ type Recognizer struct {
 func New(tiers []int64, parts Parts) *Recognizer {
 	r := &Recognizer{
 		tiers: tiers, parts: parts, unmarked: make(map[string]store.Recognition),
-		publishing: outage{log: parts.Log, what: "publish recognitions"},
+		publishing: logging.NewOutage(parts.Log, zerolog.WarnLevel, "publish recognitions"),
 	}
 	r.setSteps(nil)
 	return r
@@ -158,14 +162,16 @@ func (r *Recognizer) Counts() Counts {
 func (r *Recognizer) OldestPending() time.Duration { return time.Duration(r.oldestPending.Load()) }
 
 // Run recognizes until ctx ends, then begins nothing more, finishes what it has begun, and returns within 2 s. What it
-// could not finish by then another instance does, or its own next life. It may be called once.
+// could not finish by then another instance does, or its own next life. It may be called once. A panic in one of its
+// goroutines ends it in the same way, and is its error.
 func (r *Recognizer) Run(ctx context.Context) error {
+	ctx, r.guard = lifecycle.NewGuard(ctx)
 	// What was begun to be written outlives ctx by the drain. Reads end with ctx.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var running sync.WaitGroup
 	for _, loop := range []func(ctx, work context.Context){r.find, r.sweep, r.audit} {
-		running.Go(func() { loop(ctx, work) })
+		running.Go(r.guard.Of(func() { loop(ctx, work) }))
 	}
 	<-ctx.Done()
 	deadline := time.AfterFunc(drain, cancel)
@@ -173,7 +179,7 @@ func (r *Recognizer) Run(ctx context.Context) error {
 	running.Wait()
 	r.parts.Log.Info().Int64("recognized", r.recognized.Load()).Int64("published", r.published.Load()).
 		Int64("taken_over", r.takenOver.Load()).Msg("recognition stopped")
-	return nil
+	return r.guard.End()
 }
 
 // find looks for contributors who are due: every second while anything is being counted, less often otherwise.
@@ -181,7 +187,7 @@ func (r *Recognizer) find(ctx, work context.Context) {
 	next := time.NewTimer(0)
 	defer next.Stop()
 	f := finder{r: r}
-	outage := outage{log: r.parts.Log, what: "recognize contributors", most: maxBackoff}
+	retries := r.retrying("recognize contributors", maxBackoff)
 	var began time.Time
 	busy := time.Now() // when anything was last seen to happen
 	for {
@@ -190,7 +196,7 @@ func (r *Recognizer) find(ctx, work context.Context) {
 			return
 		case <-r.parts.Moved:
 			busy = time.Now()
-			if !outage.lasts() {
+			if !retries.outage.Lasts() {
 				next.Reset(max(0, interval-time.Since(began)))
 			}
 			continue
@@ -204,7 +210,7 @@ func (r *Recognizer) find(ctx, work context.Context) {
 		if found {
 			busy = time.Now()
 		}
-		switch wait, failed := outage.note(err); {
+		switch wait, failed := retries.note(err); {
 		case failed:
 			next.Reset(wait)
 		case more:
@@ -296,11 +302,11 @@ func (r *Recognizer) recognize(
 	queue := make(chan store.Contributor)
 	var makers sync.WaitGroup
 	for range min(workers, len(contributors)) {
-		makers.Go(func() {
+		makers.Go(r.guard.Of(func() {
 			for c := range queue {
 				r.recognizeOne(handle, c, tier, existedBefore, &o)
 			}
-		})
+		}))
 	}
 	begun := 0
 	for begun < len(contributors) && enough.Err() == nil {
@@ -364,14 +370,13 @@ func (r *Recognizer) deliver(handle, work context.Context, recognitions []store.
 	if err = handle.Err(); err == nil {
 		err = r.parts.Publisher.Publish(handle, messages)
 	}
-	if work.Err() == nil {
-		r.mu.Lock()
-		r.publishing.note(err)
-		r.mu.Unlock()
-	}
 	if err != nil {
-		return false, nil //nolint:nilerr // noted
+		if work.Err() == nil { // else it is the stop's
+			r.publishing.Failed(err, nil)
+		}
+		return false, nil //nolint:nilerr // told
 	}
+	r.publishing.Succeeded()
 	r.published.Add(int64(len(messages)))
 	r.parts.Log.Debug().Int("events", len(messages)).Msg("published recognitions")
 	return true, r.markSent(work, recognitions)

@@ -10,14 +10,15 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/store"
 )
 
 // sweep looks, again and again, for recognitions whose events were not published by whoever made them, and publishes
 // them.
 func (r *Recognizer) sweep(ctx, work context.Context) {
-	outage := outage{log: r.parts.Log, what: "sweep pending recognitions", most: maxBackoff}
-	outage.repeat(ctx, func() time.Duration { return sweepInterval }, func() error { return r.sweepOnce(ctx, work) })
+	retries := r.retrying("sweep pending recognitions", maxBackoff)
+	retries.repeat(ctx, func() time.Duration { return sweepInterval }, func() error { return r.sweepOnce(ctx, work) })
 }
 
 // sweepOnce goes through everything that is pending. What is fresh is left to whoever is at it.
@@ -96,38 +97,35 @@ func (r *Recognizer) takeOver(work context.Context, late []store.PendingRecognit
 	return published, err
 }
 
-// outage is a row of failures, of which the first and the end are logged. It belongs to one goroutine.
-type outage struct {
-	log     zerolog.Logger
-	what    string
+// retries are the attempts at something. They belong to one goroutine.
+type retries struct {
+	outage  *logging.Outage
 	most    time.Duration // between two attempts
-	began   time.Time     // zero without one
 	backoff time.Duration
 }
 
-func (o *outage) lasts() bool { return !o.began.IsZero() }
+// retrying makes the retries of what, as in "cannot" do it.
+func (r *Recognizer) retrying(what string, most time.Duration) retries {
+	return retries{outage: logging.NewOutage(r.parts.Log, zerolog.WarnLevel, what), most: most}
+}
 
 // note is told how an attempt went. It says whether it failed, and then how long to wait for the next: twice as long each
 // time, and from half of that to all of it.
-func (o *outage) note(err error) (wait time.Duration, failed bool) {
-	switch {
-	case err == nil && o.lasts():
-		o.log.Info().Dur("failed_ms", time.Since(o.began)).Msg("works again: " + o.what)
-		o.began, o.backoff = time.Time{}, 0
-	case err != nil && !o.lasts():
-		o.log.Warn().Err(err).Msg("cannot " + o.what + "; trying again, and saying no more until it works")
-		o.began, o.backoff = time.Now(), interval
-	case err != nil:
-		o.backoff = min(2*o.backoff, o.most)
-	}
+func (r *retries) note(err error) (wait time.Duration, failed bool) {
 	if err == nil {
+		r.outage.Succeeded()
 		return 0, false
 	}
-	return o.backoff/2 + rand.N(o.backoff/2+1), true //nolint:gosec // no secret
+	if r.outage.Failed(err, nil) {
+		r.backoff = interval
+	} else {
+		r.backoff = min(2*r.backoff, r.most)
+	}
+	return r.backoff/2 + rand.N(r.backoff/2+1), true //nolint:gosec // no secret
 }
 
 // repeat does something again and again until ctx ends: after a pause, or when it failed, after a longer one each time.
-func (o *outage) repeat(ctx context.Context, pause func() time.Duration, do func() error) {
+func (r *retries) repeat(ctx context.Context, pause func() time.Duration, do func() error) {
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
@@ -140,7 +138,7 @@ func (o *outage) repeat(ctx context.Context, pause func() time.Duration, do func
 		if ctx.Err() != nil { // an error may be of that
 			return
 		}
-		wait, failed := o.note(err)
+		wait, failed := r.note(err)
 		if !failed {
 			wait = pause()
 		}

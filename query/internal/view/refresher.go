@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/store"
 )
 
@@ -41,7 +42,7 @@ type Reader interface {
 type Refresher struct {
 	reader  Reader
 	every   time.Duration
-	log     zerolog.Logger
+	outage  *logging.Outage
 	started time.Time
 	// observe is told of each read.
 	observe func(Read)
@@ -69,7 +70,10 @@ type reading struct {
 
 // NewRefresher makes a refresher that reads as often as every says once it runs.
 func NewRefresher(reader Reader, every time.Duration, log zerolog.Logger) *Refresher {
-	r := &Refresher{reader: reader, every: every, log: log, started: time.Now(), wake: make(chan struct{}, 1), observe: func(Read) {}}
+	r := &Refresher{
+		reader: reader, every: every, outage: logging.NewOutage(log, zerolog.WarnLevel, "read the totals"),
+		started: time.Now(), wake: make(chan struct{}, 1), observe: func(Read) {},
+	}
 	r.latest.Store(&reading{view: new(View), replaced: make(chan struct{})})
 	return r
 }
@@ -181,14 +185,12 @@ func (r *Refresher) refresh(ctx context.Context, pace *pace) time.Duration {
 	if err != nil {
 		if current.failing = last.failing; last.err == nil {
 			current.failing = began
-			r.log.Warn().Err(err).Time("as_of", last.view.AsOf()).Msg("cannot read the totals and serves the last view")
 		}
+		r.outage.Failed(err, func(e *zerolog.Event) { e.Time("as_of", last.view.AsOf()) })
 		wait = pace.failed()
 	} else {
 		current.view, current.began = last.view.Next(partitions, asOf), began
-		if last.err != nil {
-			r.log.Info().Dur("failed_ms", time.Since(last.failing)).Msg("reads the totals again")
-		}
+		r.outage.Succeeded()
 		wait = pace.read(began, r.started.Add(time.Duration(r.asked.Load())), current.view.Version() != last.view.Version())
 		current.quiet = pace.quiet()
 	}

@@ -1,16 +1,22 @@
-package api
+package requests_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/rs/zerolog"
 
+	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/telemetry/requests"
+	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // panicking answers a request by a handler that does what before says and then panics, and returns what went on to the
@@ -19,7 +25,9 @@ func panicking(t *testing.T, with any, before func(*gin.Context)) (w *httptest.R
 	t.Helper()
 	var buffer bytes.Buffer
 	router := gin.New()
-	router.Use(recovery(zerolog.New(&buffer)))
+	router.Use(requests.Recovery(logging.New(&buffer, "query", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}), func(c *gin.Context) {
+		problem.New(http.StatusInternalServerError, "the answer could not be made").Write(c.Writer)
+	}))
 	router.GET("/stats", func(c *gin.Context) {
 		before(c)
 		panic(with)
@@ -27,7 +35,9 @@ func panicking(t *testing.T, with any, before func(*gin.Context)) (w *httptest.R
 	w = httptest.NewRecorder()
 	func() {
 		defer func() { onward = recover() }()
-		router.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/stats", http.NoBody))
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/stats", http.NoBody)
+		request.Header.Set(tracecontext.CloudHeader, "4bf92f3577b34da6a3ce929d0e0e4736/17;o=0")
+		router.ServeHTTP(w, request)
 	}()
 	return w, buffer.String(), onward
 }
@@ -48,7 +58,10 @@ func TestAPanicIsAnswered500AndLoggedWithItsStack(t *testing.T) {
 	if strings.Contains(w.Body.String(), "cheese") || w.Header().Get("ETag") != "" {
 		t.Errorf("the answer tells of what happened inside: %v %s", w.Header(), w.Body)
 	}
-	for _, want := range []string{"panic: out of cheese", "goroutine ", "recovery_test.go", `"path":"/stats"`} {
+	for _, want := range []string{
+		"panic: out of cheese", "goroutine ", "recovery_test.go", `"path":"/stats"`,
+		`"logging.googleapis.com/trace":"projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736"`, `"serviceContext":{"service":"query"}`,
+	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q: %s", want, log)
 		}
@@ -69,4 +82,30 @@ func TestAnAbortedAnswerStaysAbortedAndIsNoFault(t *testing.T) {
 	if onward != http.ErrAbortHandler || log != "" { //nolint:errorlint // the very value
 		t.Errorf("went on with %v, want %v; log: %s", onward, http.ErrAbortHandler, log)
 	}
+}
+
+// A fault that every request meets is told in a line with its stack now and then, not for each.
+func TestPanicsAreSummarised(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var buffer bytes.Buffer
+		router := gin.New()
+		router.Use(requests.Recovery(logging.New(&buffer, "query", nil), func(c *gin.Context) { c.Status(http.StatusInternalServerError) }))
+		router.GET("/stats", func(*gin.Context) { panic("out of cheese") })
+		for range 250 { // 25 s
+			get(t, router, "/stats", "")
+			time.Sleep(100 * time.Millisecond)
+		}
+		var panics []float64
+		for line := range strings.Lines(buffer.String()) {
+			var fields struct{ Panics float64 }
+			if err := json.Unmarshal([]byte(line), &fields); err != nil {
+				t.Fatal(err)
+			}
+			panics = append(panics, fields.Panics)
+		}
+		if !slices.Equal(panics, []float64{1, 100, 100}) {
+			t.Errorf("lines told of %v panics, want 1, 100 and 100", panics)
+		}
+	})
 }
