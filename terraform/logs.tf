@@ -1,8 +1,9 @@
 # What is counted from logs, and what of them is not stored. A metric counts lines whether they are stored or not.
 
-# The sum of all values that were posted and published: ingest writes one line for each message, with how many entries it
-# has and the sum of its increments. A counter would count the lines; a distribution keeps the sum of the field. It equals what /stats grows
-# by, which makes it an audit that shares nothing with the counting.
+# The sum of all values that were posted and published: ingest's lines say of each message, or of all those of a quarter of
+# a second, how many entries they have and the sum of their increments. A counter would count the lines; a distribution
+# keeps the sum of the field. It equals what /stats grows by, which makes it an audit that shares nothing with the counting.
+# An instance that is killed may owe it the last of its lines.
 resource "google_logging_metric" "increments" {
   name            = "accrue_increments"
   description     = "Sum of the values of all increments that ingest has published."
@@ -129,7 +130,7 @@ resource "google_logging_project_exclusion" "requests" {
 
 resource "google_logging_project_exclusion" "publishes" {
   name        = "accrue-publishes"
-  description = "Ingest's line for each message. The metric accrue_increments sums them all the same."
+  description = "Ingest's lines of what it publishes. The metric accrue_increments sums them all the same."
   disabled    = var.publish_logs
 
   filter = google_logging_metric.increments.filter

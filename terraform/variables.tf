@@ -275,7 +275,7 @@ variable "request_logs" {
 }
 
 variable "publish_logs" {
-  description = "Whether to store ingest's line for every publish. The metric that sums them does so either way."
+  description = "Whether to store ingest's lines of what it publishes, four a second an instance at most. The metric that sums them does so either way."
   type        = bool
   default     = true
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Published is the message of ingest's line for each message that it published. There may be hundreds in a second, for
-// machines to sum: on a terminal they are shown at debug alone.
+// Published is the message of the lines in which ingest accounts for what it published. They are for machines to sum: on a
+// terminal they are shown at debug alone.
 const Published = "published"
 
 // setup gives zerolog Cloud Logging's names. They are variables of that library, so they are set once for all loggers.

@@ -54,8 +54,8 @@ func TestABillCanBeWorkedOutByHand(t *testing.T) {
 		"reads": {l, func(b bill) float64 { return b.reads }, 10e6 / 1e5 * 0.03},
 		// An aggregator of a vCPU and a GiB, and two queries of a vCPU and half a GiB.
 		"what always runs": {l, func(b bill) float64 { return b.workers }, 11.244 + 1.235 + 2*(18+1)},
-		// 50 lines of 400 bytes a second, and a line of 800 for each request.
-		"logs":         {l, func(b bill) float64 { return b.logs }, 1e6 * 50 * 400 / gib * 0.5},
+		// 4 lines of 400 bytes a second, and a line of 800 for each request.
+		"logs":         {l, func(b bill) float64 { return b.logs }, 1e6 * 4 * 400 / gib * 0.5},
 		"request logs": {vary(func(l *load) { l.requestLogs, l.publishLogs = true, false }), func(b bill) float64 { return b.logs }, 800e9 / gib * 0.5},
 	} {
 		t.Run(name, func(t *testing.T) {

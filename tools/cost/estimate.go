@@ -29,7 +29,7 @@ type load struct {
 	byRequests bool
 	// requestLogs stores Cloud Run's line for every request.
 	requestLogs bool
-	// publishLogs stores ingest's line for every publish.
+	// publishLogs stores ingest's lines of what it publishes.
 	publishLogs bool
 	// multiRegion puts the database into several regions, for twice the price.
 	multiRegion bool
@@ -67,6 +67,8 @@ const (
 	// The sizes of lines and answers in bytes.
 	requestLogBytes = 800
 	publishLogBytes = 400
+	// publishLogs is how many lines a second an instance writes of what it publishes, at most.
+	publishLogs = 4
 	answerBytes     = 250
 	// An event of a stream, and what it says of each tag.
 	eventBytes, changeBytes = 100, 15
@@ -141,7 +143,7 @@ func estimate(l load, increments float64, p prices) bill {
 	b.workers = always(l, seconds, p)
 
 	if l.publishLogs {
-		b.logs += p.logs.of(seconds * publishes * publishLogBytes)
+		b.logs += p.logs.of(seconds * math.Min(publishes*messages, instances*publishLogs) * publishLogBytes)
 	}
 	if l.requestLogs {
 		b.logs += p.logs.of(requests * requestLogBytes)

@@ -40,7 +40,7 @@ func run(arguments []string, stdout, stderr io.Writer) error {
 	flags.BoolVar(&l.byRequests, "by-requests", l.byRequests, "ingest is billed by requests (cpu_idle), not by instances")
 	flags.BoolVar(&l.requestLogs, "request-logs", l.requestLogs, "Cloud Run's line for each request is stored")
 	flags.BoolVar(&l.multiRegion, "multi-region", l.multiRegion, "the database is in several regions")
-	flags.BoolVar(&l.publishLogs, "publish-logs", l.publishLogs, "ingest's line for each publish is stored")
+	flags.BoolVar(&l.publishLogs, "publish-logs", l.publishLogs, "ingest's lines of what it publishes are stored")
 	if err := flags.Parse(arguments); err != nil {
 		return fmt.Errorf("flags: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/increment"
@@ -93,8 +94,14 @@ type Batcher struct {
 	outage     *logging.Outage
 	observer   Observer
 
-	// sequences holds, by partition, the number of the last message. It is Run's alone.
+	// traced bounds the lines that follow traces.
+	traced *rate.Limiter
+
+	// Below is Run's alone.
+
+	// sequences holds, by partition, the number of the last message.
 	sequences []uint64
+	account   account
 
 	mu sync.Mutex
 	// waiting are the groups that Run has not taken yet, the oldest first. The last one fills.
@@ -120,7 +127,9 @@ func New(publisher Publisher, partitions, limit int, log zerolog.Logger) *Batche
 		log:        log,
 		outage:     logging.NewOutage(log, zerolog.ErrorLevel, "publish"),
 		observer:   unobserved{},
+		traced:     rate.NewLimiter(tracesASecond, tracesASecond),
 		sequences:  make([]uint64, partitions),
+		account:    newAccount(log),
 		added:      make(chan struct{}, 1),
 	}
 }
@@ -205,6 +214,8 @@ func (b *Batcher) Run(ctx context.Context) error {
 		}
 		select {
 		case <-b.added:
+		case <-b.account.untold():
+			b.account.tell()
 		case <-ctx.Done():
 		}
 	}
@@ -214,6 +225,7 @@ func (b *Batcher) Run(ctx context.Context) error {
 	for g := b.take(); g != nil; g = b.take() {
 		b.publish(life, g)
 	}
+	b.account.tell()
 	return nil
 }
 

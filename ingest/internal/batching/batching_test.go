@@ -143,7 +143,12 @@ func (p *recordingPublisher) check(partitions uint32, most int) error {
 // running starts a batcher in the test's bubble and returns it with a function that stops it and waits.
 func running(t *testing.T, p batching.Publisher, partitions, limit int) (*batching.Batcher, func()) {
 	t.Helper()
-	b := batching.New(p, partitions, limit, zerolog.Nop())
+	return runningWith(t, p, partitions, limit, zerolog.Nop())
+}
+
+func runningWith(t *testing.T, p batching.Publisher, partitions, limit int, log zerolog.Logger) (*batching.Batcher, func()) {
+	t.Helper()
+	b := batching.New(p, partitions, limit, log)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,7 +68,12 @@ func logged(t *testing.T, p batching.Publisher, o batching.Observer, do func(b *
 	if err := <-done; err != nil {
 		t.Errorf("Run() = %v", err)
 	}
-	var lines []map[string]any
+	return decoded(t, &written)
+}
+
+// decoded are the lines of a log.
+func decoded(t *testing.T, written *bytes.Buffer) (lines []map[string]any) {
+	t.Helper()
 	for line := range strings.Lines(written.String()) {
 		var fields map[string]any
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
@@ -77,13 +84,32 @@ func logged(t *testing.T, p batching.Publisher, o batching.Observer, do func(b *
 	return lines
 }
 
-// The log is an audit of its own: one line a message, with the message's numbers, and what they sum to is what was
-// accepted.
+// told is what the lines that account for messages add up to. A line of one message names it.
+type told struct{ Lines, Messages, Count, Sum, Bytes int }
+
+func toldBy(lines []map[string]any) (t told) {
+	number := func(line map[string]any, field string) int {
+		n, _ := line[field].(float64)
+		return int(n)
+	}
+	for _, line := range lines {
+		if line["message"] == logging.Published {
+			t.Lines++
+			t.Messages += number(line, "messages")
+			t.Count += number(line, "count")
+			t.Sum += number(line, "sum")
+			t.Bytes += number(line, "bytes")
+		}
+	}
+	return t
+}
+
+// The log is an audit of its own: what its lines sum to is what was accepted, and published.
 func TestTheLogSumsToWhatWasAccepted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		publisher := new(keepingPublisher)
-		var sum, count int
+		var want told
 		lines := logged(t, publisher, nil, func(b *batching.Batcher) {
 			for range rapid.IntRange(1, 5).Draw(rt, "requests") {
 				var entries []batching.Entry
@@ -91,10 +117,10 @@ func TestTheLogSumsToWhatWasAccepted(t *testing.T) {
 					e := batching.Entry{Tag: name(rapid.IntRange(0, 99).Draw(rt, "tag")), Value: uint8(rapid.IntRange(1, 9).Draw(rt, "value"))}
 					if rapid.Bool().Draw(rt, "contributes") {
 						e.Contributor = contributor(rapid.IntRange(0, 9).Draw(rt, "contributor"))
-						count++
+						want.Count++
 					}
-					sum += int(e.Value)
-					count++
+					want.Sum += int(e.Value)
+					want.Count++
 					entries = append(entries, e)
 				}
 				if err := b.Add(context.Background(), entries); err != nil {
@@ -102,31 +128,75 @@ func TestTheLogSumsToWhatWasAccepted(t *testing.T) {
 				}
 			}
 		})
+		for _, m := range publisher.messages {
+			want.Bytes += len(m.Data)
+		}
+		got := toldBy(lines)
+		want.Messages, want.Lines = len(publisher.messages), min(got.Lines, 6) // a few at once and one at the end
+		if got != want {
+			rt.Errorf("the log tells of %+v, want %+v", got, want)
+		}
+	})
+}
+
+// While there are few messages each has a line that names it.
+func TestAMessageHasALineOfItsOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		publisher := new(keepingPublisher)
+		lines := logged(t, publisher, nil, func(b *batching.Batcher) {
+			for n := range 40 {
+				if err := b.Add(t.Context(), one(name(n))); err != nil {
+					t.Errorf("Add() = %v", err)
+				}
+				time.Sleep(250 * time.Millisecond)
+			}
+		})
 		if len(lines) != len(publisher.messages) {
-			rt.Fatalf("%d lines for %d messages", len(lines), len(publisher.messages))
+			t.Fatalf("%d lines for %d messages", len(lines), len(publisher.messages))
 		}
 		for i, line := range lines {
 			batch, err := message.Decode(publisher.messages[i].Data)
 			if err != nil {
-				rt.Fatal(err)
-			}
-			values := 0
-			for _, increment := range batch.Increments {
-				values += int(increment.Value)
+				t.Fatal(err)
 			}
 			for field, want := range map[string]any{
 				"message": "published", "severity": "INFO", "partition": float64(batch.Partition), "sequence": float64(batch.Sequence),
-				"count": float64(batch.Entries()), "sum": float64(values), "bytes": float64(len(publisher.messages[i].Data)),
+				"messages": 1.0, "count": 1.0, "sum": float64(batch.Increments[0].Value), "bytes": float64(len(publisher.messages[i].Data)),
 			} {
 				if line[field] != want {
-					rt.Errorf("%s = %v, want %v", field, line[field], want)
+					t.Errorf("%s = %v, want %v", field, line[field], want)
 				}
 			}
-			sum -= values
-			count -= batch.Entries()
 		}
-		if sum != 0 || count != 0 {
-			rt.Errorf("the log says %d less than was accepted, in %d entries fewer", sum, count)
+	})
+}
+
+// However many messages there are in a second, a few lines account for them: the last ones soon after the last message.
+func TestManyMessagesAreAccountedForInFewLines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		publisher, log := new(keepingPublisher), new(bytes.Buffer)
+		b, stop := runningWith(t, publisher, partitions, batching.MaxAdd, logging.New(log, "ingest", nil))
+		const posts = 5000 // 10 s
+		for n := range posts {
+			if err := b.Add(t.Context(), one(name(n))); err != nil {
+				t.Errorf("Add() = %v", err)
+			}
+		}
+		took := 10 * time.Second
+		time.Sleep(300 * time.Millisecond)
+		synctest.Wait()
+		got := toldBy(decoded(t, log))
+		if got.Messages != posts || got.Count != posts || got.Sum != posts {
+			t.Errorf("a quarter of a second after the last of %d messages the log tells of %+v", posts, got)
+		}
+		if most := 5 + 4*int(took.Seconds()) + 1; got.Lines > most || got.Lines < most/2 {
+			t.Errorf("%d lines in %v, want %d or a few less", got.Lines, took, most)
+		}
+		stop()
+		if after := toldBy(decoded(t, log)); after != got {
+			t.Errorf("after the stop the log tells of %+v", after)
 		}
 	})
 }
@@ -197,18 +267,43 @@ func TestTracesGoOnInMessages(t *testing.T) {
 		if o := observer.begun[1]; o.Messages != 1 || o.Entries != 3 || o.Bytes == 0 || len(o.Traces) != 2 || o.Traces[0] != first {
 			t.Errorf("observed %+v", o)
 		}
-		var traces []any
+		var followed []string
 		for _, line := range lines {
-			if line["logging.googleapis.com/trace"] != nil {
-				traces = append(traces, line["message"], line["logging.googleapis.com/trace"])
+			if trace, _ := line["logging.googleapis.com/trace"].(string); trace != "" {
+				followed = append(followed, fmt.Sprint(trace, " ", line["message"], " ", line["messages"]))
 			}
 		}
-		want := []any{
-			"published", "projects/p/traces/" + first.String()[3:35],
-			"published with others", "projects/p/traces/" + second.String()[3:35],
+		batch, err := message.Decode(publisher.messages[1].Data)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if len(lines) != 4 || len(traces) != 4 || traces[0] != want[0] || traces[1] != want[1] || traces[2] != want[2] || traces[3] != want[3] {
-			t.Errorf("of %d lines, these belong to traces: %v, want %v", len(lines), traces, want)
+		place := fmt.Sprintf(" in the topic [%d:%d]", batch.Partition, batch.Sequence)
+		want := []string{"projects/p/traces/" + first.String()[3:35] + place, "projects/p/traces/" + second.String()[3:35] + place}
+		if !slices.Equal(followed, want) {
+			t.Errorf("these lines belong to traces: %q, want %q", followed, want)
+		}
+	})
+}
+
+// Whoever asks for their requests to be followed cannot fill the log.
+func TestLinesOfTracesAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lines := logged(t, new(keepingPublisher), nil, func(b *batching.Batcher) {
+			for range 500 { // a second
+				if err := b.Add(tracecontext.With(t.Context(), tracecontext.New(true)), one("foo")); err != nil {
+					t.Errorf("Add() = %v", err)
+				}
+			}
+		})
+		followed := 0
+		for _, line := range lines {
+			if line["message"] == "in the topic" {
+				followed++
+			}
+		}
+		if followed < 5 || followed > 10 {
+			t.Errorf("%d lines follow traces in a second, want 5 at once and 5 a second", followed)
 		}
 	})
 }
