@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +56,36 @@ type contractTransport struct {
 	mu sync.Mutex
 	// contracts are those of the processes, by host. A later process may have the port of an earlier one.
 	contracts map[string]*contract
+	// people are the contributors that were posted, as far as their ids are long enough to be found nowhere by chance.
+	people map[string]bool
+}
+
+// longEnough is the length, in bytes, of an id that no log line has by chance.
+const longEnough = 8
+
+var namesPerson = regexp.MustCompile(`"contributor":\s*"([^"]+)"`)
+
+// meet remembers the contributors in a body.
+func (t *contractTransport) meet(body []byte) {
+	for _, found := range namesPerson.FindAllSubmatch(body, -1) {
+		if id := string(found[1]); len(id) >= longEnough {
+			t.mu.Lock()
+			t.people[id] = true
+			t.mu.Unlock()
+		}
+	}
+}
+
+// named returns a contributor whom a log names, if it does.
+func (t *contractTransport) named(log string) (who string, found bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id := range t.people {
+		if strings.Contains(log, id) {
+			return id, true
+		}
+	}
+	return "", false
 }
 
 // learn reads the document of the service at a host, if it has one.
@@ -106,6 +137,7 @@ func (t *contractTransport) RoundTrip(request *http.Request) (*http.Response, er
 		if exchange.Body, err = io.ReadAll(body); err != nil {
 			return nil, err
 		}
+		t.meet(exchange.Body)
 	}
 	response, err := t.RoundTripper.RoundTrip(request)
 	if err != nil {

@@ -1,35 +1,47 @@
 package e2e_test
 
 import (
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/grpc"
+
+	"github.com/accrue/accrue/pkg/telemetry/telemetrytest"
 )
 
 // logLine is what every line of every service has, and what some have.
 type logLine struct {
 	Severity, Message, Time, Service string
+	Labels                           struct{ Service, Instance string }    `json:"logging.googleapis.com/labels"`
+	SourceLocation                   struct{ File, Line, Function string } `json:"logging.googleapis.com/sourceLocation"`
+	ServiceContext                   struct{ Service string }
 	Trace                            string `json:"logging.googleapis.com/trace"`
-	Count, Sum                       int64
+	SpanID                           string `json:"logging.googleapis.com/spanId"`
+	Sampled                          *bool  `json:"logging.googleapis.com/trace_sampled"`
+	HTTPRequest                      *struct {
+		RequestMethod, RequestURL, Latency, Protocol string
+		Status                                       int
+	}
+	Count, Sum int64
 }
 
-// checkLine says what a line of a service lacks.
+var (
+	traceForm   = regexp.MustCompile(`^projects/[a-z0-9-]+/traces/[0-9a-f]{32}$`)
+	spanForm    = regexp.MustCompile(`^[0-9a-f]{16}$`)
+	latencyForm = regexp.MustCompile(`^[0-9]+\.[0-9]+s$`)
+)
+
+// checkLine says what a line of a service lacks of what Cloud Logging and Error Reporting read.
 func checkLine(service, line string) error {
 	var l logLine
 	if err := json.Unmarshal([]byte(line), &l); err != nil {
@@ -39,10 +51,24 @@ func checkLine(service, line string) error {
 		return fmt.Errorf("time: %w", err)
 	}
 	severities := []string{"DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL"}
-	if l.Message == "" || l.Service != service || !slices.Contains(severities, l.Severity) {
-		return errors.New("message, service or severity is missing or wrong") //nolint:err113 // for people
+	rank := slices.Index(severities, l.Severity)
+	var faults []error
+	check := func(ok bool, what string) {
+		if !ok {
+			faults = append(faults, errors.New(what)) //nolint:err113 // for people
+		}
 	}
-	return nil
+	check(rank >= 0, "severity")
+	check(l.Message != "", "message")
+	check(l.Service == service && l.Labels.Service == service && l.Labels.Instance != "", "service, or its labels")
+	check((l.SourceLocation.File != "" && l.SourceLocation.Line != "" && l.SourceLocation.Function != "") == (rank >= 3), "sourceLocation")
+	check((l.ServiceContext.Service == service) == (rank >= 4), "serviceContext")
+	traced := l.Trace != "" || l.SpanID != "" || l.Sampled != nil
+	check(!traced || traceForm.MatchString(l.Trace) && spanForm.MatchString(l.SpanID) && l.Sampled != nil, "trace")
+	if r := l.HTTPRequest; r != nil {
+		check(r.RequestMethod != "" && strings.HasPrefix(r.RequestURL, "/") && r.Status > 0 && latencyForm.MatchString(r.Latency) && r.Protocol != "", "httpRequest")
+	}
+	return errors.Join(faults...)
 }
 
 // The lines in which ingest accounts for what it published add up to what was answered 202, to the unit, and so to the
@@ -75,123 +101,136 @@ func TestTheLogSumsWhatWasAccepted(t *testing.T) {
 	t.Logf("%d lines sum to %d", lines, logged)
 }
 
-// receiver takes spans by OTLP and keeps them.
-type receiver struct {
-	collector.UnimplementedTraceServiceServer
-	host string
-	mu   sync.Mutex
-	got  []*spans.Span
-}
-
-func startReceiver(t *testing.T) *receiver {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, server := &receiver{host: listener.Addr().String()}, grpc.NewServer()
-	collector.RegisterTraceServiceServer(server, r)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		server.Stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return r
-}
-
-func (r *receiver) Export(_ context.Context, request *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, resource := range request.GetResourceSpans() {
-		for _, scope := range resource.GetScopeSpans() {
-			r.got = append(r.got, scope.GetSpans()...)
-		}
-	}
-	return &collector.ExportTraceServiceResponse{}, nil
-}
-
-// of returns the spans of a name that belong to a trace, or are linked to it.
-func (r *receiver) of(name, trace string) (found []*spans.Span) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range r.got {
-		linked := slices.ContainsFunc(s.GetLinks(), func(l *spans.Span_Link) bool { return hex.EncodeToString(l.GetTraceId()) == trace })
-		if s.GetName() == name && (hex.EncodeToString(s.GetTraceId()) == trace || linked) {
-			found = append(found, s)
-		}
-	}
-	return found
-}
-
-// Two requests of one window, each with a traceparent, are followed by their trace ids from the POST to the Commit: through
-// the logs, and through the spans and their links.
+// Requests of one window, each with a trace of its own, are followed from the POST to the view, and to the recognition that
+// they led to: by their trace ids through the logs of all services, and through the spans and their links. The last of
+// them comes with Google's older header, which says that its caller follows it.
 func TestARequestIsFollowedByItsTrace(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	receiver := startReceiver(t)
-	s.variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://" + receiver.host
+	received, endpoint := telemetrytest.StartGRPC(t)
+	s.variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+	s.variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "grpc"
 	s.variables["OTEL_BSP_SCHEDULE_DELAY"] = "200"
 	s.variables["PARTITIONS"] = "1"
 	aggregator, ingest, query := s.start(t, "aggregator"), s.start(t, "ingest"), s.start(t, "query")
-	traces := []string{"4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"}
-	for _, trace := range traces {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ingest.url+"/increments", strings.NewReader(`{"name":"foo","value":4}`))
+	traces := []string{"4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c", "105445aa7843bc8bf206b12000100000"}
+	for i, trace := range traces {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ingest.url+"/increments",
+			strings.NewReader(`{"name":"foo","value":4,"contributor":"somebody@example.com"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
 		request.Header.Set("Content-Type", "application/json")
-		request.Header.Set("traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
+		if i < 2 {
+			request.Header.Set("traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
+		} else {
+			request.Header.Set("X-Cloud-Trace-Context", trace+"/67667974448284343;o=1") // 00f067aa0ba902b7
+		}
 		if r, err := do(request); err != nil || r.status != http.StatusAccepted {
 			t.Fatalf("%d, %v", r.status, err)
 		}
 	}
-	awaitStats(t, query, map[string]int64{"foo": 8}, 10*time.Second)
+	awaitStats(t, query, map[string]int64{"foo": 12}, 10*time.Second)
 	for _, trace := range traces {
-		for _, p := range []*process{ingest, aggregator, query} {
-			await(t, "the trace "+trace+" in the log of "+p.name, 10*time.Second, func() error {
-				for line := range strings.Lines(p.logged()) {
+		for _, step := range []struct {
+			service *process
+			message string
+		}{{ingest, "in the topic"}, {aggregator, "committed"}, {query, "in view"}, {query, "recognized contributors"}} {
+			await(t, "the trace "+trace+" in the log of "+step.service.name, 10*time.Second, func() error {
+				for line := range strings.Lines(step.service.logged()) {
 					var l logLine
-					if json.Unmarshal([]byte(line), &l) == nil && l.Trace == "projects/"+s.project+"/traces/"+trace {
+					if json.Unmarshal([]byte(line), &l) == nil && l.Trace == "projects/"+s.project+"/traces/"+trace && l.Message == step.message {
 						return nil
 					}
 				}
-				return errors.New("no line has it") //nolint:err113 // for people
+				return fmt.Errorf("no line of it says %q", step.message) //nolint:err113 // for people
 			})
 		}
-		for _, name := range []string{"POST /increments", "publish", "commit"} {
+		for _, name := range []string{"POST /increments", "publish", "commit", "refresh", "recognize"} {
 			await(t, "the span "+name+" of "+trace, 10*time.Second, func() error {
-				if len(receiver.of(name, trace)) == 0 {
+				if len(received.Of(name, trace)) == 0 {
 					return errors.New("there is none") //nolint:err113 // for people
 				}
 				return nil
 			})
 		}
+		if span := received.Of("POST /increments", trace)[0]; hex.EncodeToString(span.GetParentSpanId()) != "00f067aa0ba902b7" {
+			t.Errorf("the request's span has parent %x", span.GetParentSpanId())
+		}
 	}
-	if request := receiver.of("POST /increments", traces[0])[0]; hex.EncodeToString(request.GetParentSpanId()) != "00f067aa0ba902b7" {
-		t.Errorf("the request's span has parent %x", request.GetParentSpanId())
+	// One trace is the parent of what several led to: from each of its spans a way leads up to the request.
+	parents := map[string]string{"publish": "POST /increments", "commit": "publish", "refresh": "commit"}
+	for name, parent := range parents {
+		for _, span := range received.Named(name) {
+			if hex.EncodeToString(span.GetTraceId()) != traces[0] {
+				continue
+			}
+			if !slices.ContainsFunc(received.Of(parent, traces[0]), func(p *spans.Span) bool {
+				return slices.Equal(p.GetSpanId(), span.GetParentSpanId()) && p.GetStartTimeUnixNano() <= span.GetEndTimeUnixNano()
+			}) {
+				t.Errorf("no span %s is the parent of %v", parent, span)
+			}
+		}
 	}
 }
 
-// metricRow is one row of the table in docs/metrics.md: | `name` | services | kind | ...
-var metricRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z, ]+) \\| ([a-z]+) \\|")
+// metricRow is one row of the table in docs/metrics.md: | `name` | services | kind | unit | labels | ...
+var metricRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z, ]+) \\| ([a-z]+) \\| ([A-Za-z ]+) \\| ([`a-z, ]*)\\|")
 
-// What docs/metrics.md lists is what a running system exposes: none missing, none undocumented.
+// exposedMetric is what the table says of a metric, and what is exposed of it.
+type exposedMetric struct{ kind, labels string }
+
+// labelForm finds the labels of a line of an exposition.
+var labelForm = regexp.MustCompile(`[{,]([a-z_]+)="`)
+
+// exposed reads the metrics of ours in an exposition.
+func exposed(body string) map[string]exposedMetric {
+	metrics := make(map[string]exposedMetric)
+	for line := range strings.Lines(body) {
+		if fields := strings.Fields(line); len(fields) == 4 && fields[1] == "TYPE" && strings.HasPrefix(fields[2], "accrue_") {
+			metrics[fields[2]] = exposedMetric{kind: fields[3]}
+		}
+	}
+	for line := range strings.Lines(body) {
+		name, _, _ := strings.Cut(strings.Fields(line)[0], "{")
+		for _, suffix := range []string{"", "_bucket"} {
+			m, ok := metrics[strings.TrimSuffix(name, suffix)]
+			if !ok {
+				continue
+			}
+			var labels []string
+			for _, label := range labelForm.FindAllStringSubmatch(line, -1) {
+				if label[1] != "le" {
+					labels = append(labels, label[1])
+				}
+			}
+			slices.Sort(labels)
+			m.labels = strings.Join(labels, ", ")
+			metrics[strings.TrimSuffix(name, suffix)] = m
+		}
+	}
+	return metrics
+}
+
+// What docs/metrics.md lists is what a running system exposes, with the kinds and labels: none missing, none undocumented.
 func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	t.Parallel()
 	table, err := os.ReadFile(filepath.Join("..", "docs", "metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	documented := make(map[string]map[string]string) // kinds by service and name
+	documented := make(map[string]map[string]exposedMetric) // by service and name
 	for _, row := range metricRow.FindAllStringSubmatch(string(table), -1) {
+		if unit := row[4]; (unit == "seconds" || unit == "bytes") && !strings.Contains(row[1], "_"+unit) {
+			t.Errorf("the unit of %s is documented as %s", row[1], unit)
+		}
+		labels := strings.FieldsFunc(row[5], func(r rune) bool { return strings.ContainsRune("`, ", r) })
+		slices.Sort(labels)
 		for _, service := range strings.Split(row[2], ", ") {
 			if documented[service] == nil {
-				documented[service] = make(map[string]string)
+				documented[service] = make(map[string]exposedMetric)
 			}
-			documented[service][row[1]] = row[3]
+			documented[service][row[1]] = exposedMetric{row[3], strings.Join(labels, ", ")}
 		}
 	}
 	s := newSystem(t)
@@ -206,20 +245,15 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			exposed := make(map[string]string)
-			for line := range strings.Lines(body) {
-				if fields := strings.Fields(line); len(fields) == 4 && fields[1] == "TYPE" && strings.HasPrefix(fields[2], "accrue_") {
-					exposed[fields[2]] = fields[3]
-				}
-			}
 			var differing []string
-			for name, kind := range exposed {
-				if documented[p.name][name] != kind {
-					differing = append(differing, fmt.Sprintf("%s is a %s, documented as %q", name, kind, documented[p.name][name]))
+			is, said := exposed(body), documented[p.name]
+			for name, m := range is {
+				if said[name] != m {
+					differing = append(differing, fmt.Sprintf("%s is %+v, documented as %+v", name, m, said[name]))
 				}
 			}
-			for name := range documented[p.name] {
-				if exposed[name] == "" {
+			for name := range said {
+				if is[name] == (exposedMetric{}) {
 					differing = append(differing, name+" is documented and not exposed")
 				}
 			}

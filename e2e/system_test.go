@@ -119,6 +119,7 @@ func (s *system) start(t *testing.T, service string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.cmd.Stdout = p.cmd.Stderr // what is written there would be a line of the log as well
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -141,10 +142,14 @@ func (s *system) start(t *testing.T, service string) *process {
 	return p
 }
 
+// maxLine is longer than a line with the longest stack.
+const maxLine = 1 << 20
+
 // read keeps the log, and sends the port once it is told.
 func (p *process) read(output io.Reader, ports chan<- int) {
 	defer close(p.done)
 	lines := bufio.NewScanner(output)
+	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		p.mu.Lock()
 		p.log = append(p.log, lines.Text())
@@ -176,10 +181,14 @@ func (p *process) end() {
 	if p.contract != nil && p.contract.document != nil {
 		p.contract.report(p.t, p.name)
 	}
-	for _, line := range slices.Collect(strings.Lines(p.logged())) {
+	log := p.logged()
+	for line := range strings.Lines(log) {
 		if err := checkLine(p.name, line); err != nil {
 			p.t.Errorf("%s logged a line that lacks something: %v: %s", p.name, err, line)
 		}
+	}
+	if who, found := transport.named(log); found {
+		p.t.Errorf("%s logged who contributed: %s", p.name, who)
 	}
 	if p.t.Failed() {
 		p.t.Logf("log of %s:\n%s", p.name, p.logged())
@@ -216,7 +225,7 @@ func (p *process) stop() {
 // transport checks all exchanges of the tests by the documents of the services.
 var transport = &contractTransport{
 	RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
-	contracts:    make(map[string]*contract),
+	contracts:    make(map[string]*contract), people: make(map[string]bool),
 }
 
 // client serves all requests of the tests.

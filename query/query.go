@@ -140,7 +140,8 @@ func New(config Config, parts Parts) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	refresher.Observe(reads.Observe)
+	refresher.Observe(reads.Refreshed)
+	recognizer.Observe(reads.Recognized)
 	server, err := httpserver.New(config.Port, httpserver.CORS(config.CORSOrigins, handler), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)

@@ -59,8 +59,10 @@ type Commit struct {
 	Revision Revision
 	Next     checkpoint.Checkpoint
 	Tags     []checkpoint.Delta
-	// Traces are the followed ones that the Commit belongs to, for whoever reads the totals: tracecontext.Most at the most.
-	Traces []tracecontext.Trace
+	// AcceptedAt is when the first entry that is counted was accepted, by ingest's clock, and Traces are the followed ones
+	// that the Commit belongs to, tracecontext.Most at the most: both are for whoever reads the totals. Zero is not known.
+	AcceptedAt time.Time
+	Traces     []tracecontext.Trace
 	// Contributors holds each contributor at most once.
 	Contributors []Contributions
 	// Keys are the idempotency keys of what is counted, which are kept for KeepKeys at least.
@@ -109,8 +111,9 @@ type PartitionTotals struct {
 	Revision  Revision
 	Totals    []checkpoint.Total
 	UpdatedAt time.Time
-	// Traces are those of the latest Commit.
-	Traces []tracecontext.Trace
+	// AcceptedAt and Traces are those of the latest Commit.
+	AcceptedAt time.Time
+	Traces     []tracecontext.Trace
 }
 
 // Tag is the document of one tag, which Firebase clients and the audit read.

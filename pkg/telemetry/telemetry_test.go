@@ -3,28 +3,23 @@ package telemetry_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/telemetry"
+	"github.com/accrue/accrue/pkg/telemetry/telemetrytest"
 	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
@@ -197,72 +192,21 @@ func TestNilIsOff(t *testing.T) {
 	}
 }
 
-// receiver takes spans by OTLP and keeps them.
-type receiver struct {
-	collector.UnimplementedTraceServiceServer
-	mu  sync.Mutex
-	got []*spans.Span
-}
-
-func (r *receiver) Export(_ context.Context, request *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, resource := range request.GetResourceSpans() {
-		for _, scope := range resource.GetScopeSpans() {
-			r.got = append(r.got, scope.GetSpans()...)
-		}
-	}
-	return &collector.ExportTraceServiceResponse{}, nil
-}
-
-// serveGRPC takes spans by gRPC, and serveHTTP by HTTP; they return their address.
-func (r *receiver) serveGRPC(t *testing.T) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	collector.RegisterTraceServiceServer(server, r)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		server.Stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return "http://" + listener.Addr().String()
-}
-
-func (r *receiver) serveHTTP(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		var export collector.ExportTraceServiceRequest
-		body, err := io.ReadAll(request.Body)
-		if err = errors.Join(err, proto.Unmarshal(body, &export)); err != nil || request.URL.Path != "/v1/traces" {
-			t.Errorf("POST %s: %v", request.URL.Path, err)
-		}
-		_, _ = r.Export(request.Context(), &export)
-		w.Header().Set("Content-Type", "application/x-protobuf")
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
-}
-
 // Not parallel, as the next: the exporter reads the environment.
 func TestSpansAreExportedByOTLP(t *testing.T) {
-	for protocol, serve := range map[string]func(*receiver, *testing.T) string{"grpc": (*receiver).serveGRPC, "http/protobuf": (*receiver).serveHTTP} {
+	for protocol, receive := range map[string]func(*testing.T) (*telemetrytest.Receiver, string){
+		"grpc": telemetrytest.StartGRPC, "http/protobuf": telemetrytest.StartHTTP,
+	} {
 		t.Run(protocol, func(t *testing.T) {
-			r := new(receiver)
-			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", serve(r, t))
-			r.test(t, telemetry.Settings{Export: true, GRPC: protocol == "grpc", Ratio: 1})
+			received, endpoint := receive(t)
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+			testExport(t, received, telemetry.Settings{Export: true, GRPC: protocol == "grpc", Ratio: 1})
 		})
 	}
 }
 
-// test checks what is received of three spans.
-func (r *receiver) test(t *testing.T, settings telemetry.Settings) {
+// testExport checks what is received of three spans.
+func testExport(t *testing.T, received *telemetrytest.Receiver, settings telemetry.Settings) {
 	t.Helper()
 	made := start(t, settings, zerolog.Nop())
 	came, other := tracecontext.New(true), tracecontext.New(true)
@@ -275,16 +219,15 @@ func (r *receiver) test(t *testing.T, settings telemetry.Settings) {
 	if err := made.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	byName := map[string]*spans.Span{}
-	for _, span := range r.got {
-		byName[span.GetName()] = span
+	only := func(name string) *spans.Span {
+		t.Helper()
+		named := received.Named(name)
+		if len(named) != 1 {
+			t.Fatalf("received %v as %s", named, name)
+		}
+		return named[0]
 	}
-	o, i := byName["outer"], byName["inner"]
-	if o == nil || i == nil || byName["root"] == nil {
-		t.Fatalf("received %v", r.got)
-	}
+	o, i, r := only("outer"), only("inner"), only("root")
 	if !slices.Equal(o.GetTraceId(), came.ID[:]) || !slices.Equal(o.GetParentSpanId(), came.Span[:]) {
 		t.Errorf("outer is of trace %x, parent %x, want %v", o.GetTraceId(), o.GetParentSpanId(), came)
 	}
@@ -294,7 +237,7 @@ func (r *receiver) test(t *testing.T, settings telemetry.Settings) {
 	if !slices.Equal(i.GetTraceId(), came.ID[:]) || !slices.Equal(i.GetParentSpanId(), o.GetSpanId()) {
 		t.Errorf("inner is of trace %x, parent %x", i.GetTraceId(), i.GetParentSpanId())
 	}
-	if slices.Equal(byName["root"].GetTraceId(), came.ID[:]) || len(byName["root"].GetParentSpanId()) != 0 {
+	if slices.Equal(r.GetTraceId(), came.ID[:]) || len(r.GetParentSpanId()) != 0 {
 		t.Error("root is not the root of a trace of its own")
 	}
 }

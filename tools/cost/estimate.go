@@ -69,7 +69,7 @@ const (
 	publishLogBytes = 400
 	// publishLogs is how many lines a second an instance writes of what it publishes, at most.
 	publishLogs = 4
-	answerBytes     = 250
+	answerBytes = 250
 	// An event of a stream, and what it says of each tag.
 	eventBytes, changeBytes = 100, 15
 	// streamsPerQuery is how many streams an instance of query holds.

@@ -325,6 +325,7 @@ func (p *partition) commitOnce(ctx context.Context, batches []*message.Batch, wh
 		messages[i] = checkpoint.Message{Publisher: b.Publisher, Sequence: b.Sequence}
 	}
 	commit := p.commitOf(messages, sums, claim.Keys)
+	commit.AcceptedAt = oldest(batches)
 	ctx, done := p.observe(ctx, &commit, batches, why)
 	err := p.write(ctx, commit)
 	if done(err); err != nil {

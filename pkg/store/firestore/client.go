@@ -152,9 +152,36 @@ func (c *Client) queryBelow(
 	}
 }
 
+// discreet keeps the ids of people out of what Firestore says: it names the document that a Commit fails for, by its path
+// or in a form of the emulator's own, and errors end in logs. What comes after the name of a collection of theirs is left
+// out.
+func discreet(err error) error {
+	text := err.Error()
+	for _, collection := range []string{store.Contributors, store.Recognitions} {
+		if before, _, found := strings.Cut(text, collection); found {
+			text = before + collection + "…"
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	return &discreetError{text, err}
+}
+
+// discreetError is an error that says less.
+type discreetError struct {
+	text string
+	err  error
+}
+
+func (e *discreetError) Error() string { return e.text }
+
+func (e *discreetError) Unwrap() error { return e.err }
+
 // classifyCommit gives an error of a Commit the cases that package store names. Everything else leaves its outcome
 // unknown.
 func classifyCommit(err error) error {
+	err = discreet(err)
 	switch status.Code(err) {
 	case codes.FailedPrecondition, codes.AlreadyExists, codes.Aborted:
 		return fmt.Errorf("commit: %w: %w", store.ErrConflict, err)
@@ -167,6 +194,7 @@ func classifyCommit(err error) error {
 
 // classify makes the end of a context, which gRPC reports as a status of its own, one that errors.Is knows.
 func classify(call string, err error) error {
+	err = discreet(err)
 	switch status.Code(err) {
 	case codes.Canceled:
 		return fmt.Errorf("%s: %w: %w", call, context.Canceled, err)

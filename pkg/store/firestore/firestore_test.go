@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,34 @@ func TestAnIDThatIsTooLongIsRefused(t *testing.T) {
 	state, err := client.Load(t.Context(), 1)
 	if err != nil || state.Revision != (store.Revision{}) {
 		t.Errorf("the refused commit left %+v, %v", state, err)
+	}
+}
+
+// Firestore names the document at fault, and errors end in logs: no id of a person is in what is returned.
+func TestErrorsDoNotNamePeople(t *testing.T) {
+	t.Parallel()
+	client := connect(t)
+	const person = "ada lovelace/%"
+	commit := store.Commit{Partition: 1, Contributors: []store.Contributions{{Contributor: person, Contributions: 1}}}
+	commit.Next = commit.Next.Next(time.Now(), time.Hour, nil, nil)
+	if _, err := client.Commit(t.Context(), commit); err != nil {
+		t.Fatal(err)
+	}
+	recognition := store.Recognition{Contributor: person, Tier: 3, Contributions: 3, RecognizedAt: time.Now()}
+	if err := client.Recognize(t.Context(), recognition); err != nil {
+		t.Fatal(err)
+	}
+	long := commit
+	long.Partition, long.Contributors = 2, []store.Contributions{{Contributor: person + string(make([]byte, 2000)), Contributions: 1}}
+	_, refused := client.Commit(t.Context(), long)
+	for title, tc := range map[string]struct{ err, want error }{
+		"exists":  {client.Recognize(t.Context(), recognition), store.ErrExists},
+		"missing": {client.Raise(t.Context(), person+" of nowhere", 3), store.ErrNotFound},
+		"refused": {refused, store.ErrRefused},
+	} {
+		if !errors.Is(tc.err, tc.want) || strings.Contains(tc.err.Error(), "lovelace") {
+			t.Errorf("%s: %v, want %v and nobody's name", title, tc.err, tc.want)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	fieldPublishers    = "publishers"
 	fieldTotals        = "totals"
 	fieldUpdatedAt     = "updated_at"
+	fieldAcceptedAt    = "accepted_at"
 	fieldTraces        = "traces"
 	fieldKeys          = "keys"
 	fieldChanges       = "changes"
@@ -94,7 +95,7 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 	if err != nil {
 		// The document is gone although we hold its update time: as much a conflict as one that has changed.
 		if status.Code(err) == codes.NotFound && commit.Revision != (store.Revision{}) {
-			return store.Revision{}, fmt.Errorf("commit partition %d: %w: %w", commit.Partition, store.ErrConflict, err)
+			return store.Revision{}, fmt.Errorf("commit partition %d: %w: %w", commit.Partition, store.ErrConflict, discreet(err))
 		}
 		return store.Revision{}, fmt.Errorf("partition %d: %w", commit.Partition, classifyCommit(err))
 	}
@@ -113,6 +114,9 @@ func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
 		fieldTotals:     {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackTotals()}},
 		fieldKeys:       {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackKeys()}},
 		fieldUpdatedAt:  timestamp(next.UpdatedAt),
+	}
+	if !commit.AcceptedAt.IsZero() {
+		fields[fieldAcceptedAt] = timestamp(commit.AcceptedAt)
 	}
 	if len(commit.Traces) > 0 {
 		fields[fieldTraces] = &firestorepb.Value{ValueType: &firestorepb.Value_StringValue{StringValue: tracecontext.Join(commit.Traces)}}
@@ -156,7 +160,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 	var all []store.PartitionTotals
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{
 		From:   from(store.Partitions),
-		Select: selectFields(fieldVersion, fieldTotals, fieldTraces),
+		Select: selectFields(fieldVersion, fieldTotals, fieldAcceptedAt, fieldTraces),
 	}, func(doc *firestorepb.Document) error {
 		partition, err := store.PartitionOf(id(doc))
 		if err != nil {
@@ -169,10 +173,14 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", partition, err)
 		}
-		all = append(all, store.PartitionTotals{
+		p := store.PartitionTotals{
 			Partition: partition, Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()},
 			Totals: totals, UpdatedAt: updated, Traces: tracecontext.Split(doc.GetFields()[fieldTraces].GetStringValue()),
-		})
+		}
+		if at := doc.GetFields()[fieldAcceptedAt].GetTimestampValue(); at != nil {
+			p.AcceptedAt = at.AsTime()
+		}
+		all = append(all, p)
 		return nil
 	})
 	if err != nil {

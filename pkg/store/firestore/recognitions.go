@@ -112,9 +112,11 @@ func (c *Client) raise(contributor string, tier int64) *firestorepb.Write {
 // outcome unknown.
 func (c *Client) commit(ctx context.Context, writes ...*firestorepb.Write) error {
 	_, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
-	switch status.Code(err) {
-	case codes.OK:
+	if err == nil {
 		return nil
+	}
+	err = discreet(err)
+	switch status.Code(err) {
 	case codes.AlreadyExists:
 		return fmt.Errorf("commit: %w: %w", store.ErrExists, err)
 	case codes.NotFound:

@@ -19,13 +19,19 @@ import (
 type Store struct {
 	mu           sync.Mutex
 	partitions   map[uint32]store.State
-	traces       map[uint32][]tracecontext.Trace // of the latest commit
+	latest       map[uint32]origin
 	tags         map[string]store.Tag
 	contributors map[string]store.Contributor
 	recognitions map[string]recognition // by document id
 	keys         map[uint32][]expiringKeys
 	periods      map[periods][]store.Period
 	updated      time.Time
+}
+
+// origin is where the latest Commit of a partition came from.
+type origin struct {
+	acceptedAt time.Time
+	traces     []tracecontext.Trace
 }
 
 // expiringKeys leave with a later Commit of their partition.
@@ -44,7 +50,7 @@ type periods struct {
 func New() *Store {
 	return &Store{
 		partitions:   make(map[uint32]store.State),
-		traces:       make(map[uint32][]tracecontext.Trace),
+		latest:       make(map[uint32]origin),
 		tags:         make(map[string]store.Tag),
 		contributors: make(map[string]store.Contributor),
 		recognitions: make(map[string]recognition),
@@ -92,7 +98,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	s.keepHistory(&c)
 	revision := store.Revision{UpdateTime: s.tick()}
 	s.partitions[c.Partition] = store.State{Checkpoint: c.Next, Revision: revision}
-	s.traces[c.Partition] = slices.Clone(c.Traces)
+	s.latest[c.Partition] = origin{c.AcceptedAt, slices.Clone(c.Traces)}
 	return revision, nil
 }
 
@@ -171,7 +177,8 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 	for partition, state := range s.partitions {
 		all = append(all, store.PartitionTotals{
 			Partition: partition, Revision: state.Revision,
-			Totals: state.Checkpoint.Totals, UpdatedAt: state.Checkpoint.UpdatedAt, Traces: s.traces[partition],
+			Totals: state.Checkpoint.Totals, UpdatedAt: state.Checkpoint.UpdatedAt,
+			AcceptedAt: s.latest[partition].acceptedAt, Traces: s.latest[partition].traces,
 		})
 	}
 	return all, time.Now().UTC(), nil

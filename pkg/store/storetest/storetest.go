@@ -67,7 +67,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"contributors are kept apart and survive a round trip": contributors,
 		"an unknown contributor is not found":                  unknownContributor,
 		"a thousand documents in one commit":                   thousandDocuments,
-		"the traces of the latest commit are read":             traces,
+		"where the latest commit came from is read":            origin,
 		"keys are read by the numbers of their commits":        keysByCommit,
 		"a commit in conflict leaves no keys and no periods":   leavesNothingOnConflict,
 		"periods that are over are read by their beginnings":   history,
@@ -116,23 +116,24 @@ func roundTrip(t *testing.T, s Store) {
 	wantContributor(t, s, store.Contributor{ID: "ada", Contributions: 2, UpdatedAt: at})
 }
 
-func traces(t *testing.T, s Store) {
-	read := func() []tracecontext.Trace {
+func origin(t *testing.T, s Store) {
+	read := func() (time.Time, []tracecontext.Trace) {
 		totals, _, err := s.Totals(t.Context())
 		if err != nil || len(totals) != 1 {
 			t.Fatalf("Totals() = %v, %v", totals, err)
 		}
-		return totals[0].Traces
+		return totals[0].AcceptedAt, totals[0].Traces
 	}
 	commit := commitOf(store.State{}, 7, 1, "foo", 4)
+	commit.AcceptedAt = at.Add(-time.Second)
 	commit.Traces = []tracecontext.Trace{tracecontext.New(true), tracecontext.New(true)}
 	revision := mustCommit(t, s, commit)
-	if got := read(); !slices.Equal(got, commit.Traces) {
-		t.Errorf("Traces = %v, want %v", got, commit.Traces)
+	if acceptedAt, traces := read(); !acceptedAt.Equal(commit.AcceptedAt) || !slices.Equal(traces, commit.Traces) {
+		t.Errorf("accepted at %v, traces %v, want %v, %v", acceptedAt, traces, commit.AcceptedAt, commit.Traces)
 	}
 	mustCommit(t, s, commitOf(store.State{Checkpoint: commit.Next, Revision: revision}, 7, 2, "foo", 5))
-	if got := read(); len(got) != 0 {
-		t.Errorf("Traces = %v after a commit without any", got)
+	if acceptedAt, traces := read(); !acceptedAt.IsZero() || len(traces) != 0 {
+		t.Errorf("accepted at %v, traces %v after a commit that says neither", acceptedAt, traces)
 	}
 }
 

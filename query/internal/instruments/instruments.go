@@ -10,29 +10,23 @@ import (
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"golang.org/x/time/rate"
 
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/telemetry"
-	"github.com/accrue/accrue/pkg/tracecontext"
 	"github.com/accrue/accrue/query/internal/recognition"
 	"github.com/accrue/accrue/query/internal/view"
 )
 
-// tracesASecond bounds the lines that follow traces.
-const tracesASecond = 10
-
-// Reads observes the reads of the partitions.
+// Reads observes the reads of the partitions, and what is recognized.
 type Reads struct {
-	log       zerolog.Logger
 	duration  metric.Float64Histogram
+	viewed    metric.Float64Histogram
 	freshness metric.Float64Histogram
 	ok        metric.MeasurementOption
 	failed    metric.MeasurementOption
-	lines     *rate.Limiter
+	traces    *traces
 
-	// Below belongs to Observe, which is called for one read after the other.
-
+	// revisions are those of the latest read. They belong to Refreshed, which is called for one read after the other.
 	revisions map[uint32]store.Revision
 }
 
@@ -50,7 +44,7 @@ type Recognizer interface {
 func New(t *telemetry.Telemetry, log zerolog.Logger, view View, recognizer Recognizer, readers func() int64) (*Reads, error) {
 	m, faults := t.Meter(), make([]error, 0, 8)
 	r := &Reads{
-		log: log, lines: rate.NewLimiter(tracesASecond, tracesASecond),
+		traces: newTraces(t, log),
 		ok:     metric.WithAttributeSet(attribute.NewSet(attribute.String("result", "ok"))),
 		failed: metric.WithAttributeSet(attribute.NewSet(attribute.String("result", "failed"))),
 	}
@@ -59,7 +53,11 @@ func New(t *telemetry.Telemetry, log zerolog.Logger, view View, recognizer Recog
 		metric.WithDescription("How long reads of the checkpoints took, by result."),
 		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5))
 	faults = append(faults, err)
-	r.freshness, err = m.Float64Histogram("accrue_freshness_viewed", metric.WithUnit("s"),
+	r.freshness, err = m.Float64Histogram("accrue_freshness", metric.WithUnit("s"),
+		metric.WithDescription("From accepting a Commit's first entry in ingest to its being in the view."),
+		metric.WithExplicitBucketBoundaries(.1, .25, .5, .75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 5, 10, 30, 60, 300, 3600))
+	faults = append(faults, err)
+	r.viewed, err = m.Float64Histogram("accrue_freshness_viewed", metric.WithUnit("s"),
 		metric.WithDescription("From the time of a checkpoint to its being in the view."),
 		metric.WithExplicitBucketBoundaries(.05, .1, .25, .5, .75, 1, 2, 5, 10, 30, 60))
 	faults = append(faults, err)
@@ -89,8 +87,8 @@ func New(t *telemetry.Telemetry, log zerolog.Logger, view View, recognizer Recog
 	return r, nil
 }
 
-// Observe is told of every read, one after the other.
-func (r *Reads) Observe(read view.Read) {
+// Refreshed is told of every read, one after the other.
+func (r *Reads) Refreshed(read view.Read) {
 	ctx, now := context.Background(), time.Now()
 	result := r.ok
 	if read.Err != nil {
@@ -98,8 +96,10 @@ func (r *Reads) Observe(read view.Read) {
 	}
 	r.duration.Record(ctx, now.Sub(read.Began).Seconds(), result)
 	if read.Err != nil {
+		r.traces.refreshed(read, now, nil)
 		return
 	}
+	var changed []*store.PartitionTotals
 	first := r.revisions == nil // what was committed before this instance came tells nothing of it
 	if first {
 		r.revisions = make(map[uint32]store.Revision)
@@ -111,11 +111,14 @@ func (r *Reads) Observe(read view.Read) {
 		if first || before == p.Revision {
 			continue
 		}
-		r.freshness.Record(ctx, now.Sub(p.UpdatedAt).Seconds())
-		for _, trace := range p.Traces {
-			if r.lines.Allow() {
-				r.log.Info().Ctx(tracecontext.With(ctx, trace)).Uint32("partition", p.Partition).Msg("in view")
-			}
+		changed = append(changed, p)
+		r.viewed.Record(ctx, now.Sub(p.UpdatedAt).Seconds())
+		if !p.AcceptedAt.IsZero() {
+			r.freshness.Record(ctx, now.Sub(p.AcceptedAt).Seconds())
 		}
 	}
+	r.traces.refreshed(read, now, changed)
 }
+
+// Recognized is told of every pass of recognition, from several goroutines.
+func (r *Reads) Recognized(p recognition.Pass) { r.traces.recognized(p) }

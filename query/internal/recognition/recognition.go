@@ -127,6 +127,8 @@ type Recognizer struct {
 
 	// publishing is the state of the topic.
 	publishing *logging.Outage
+	// observe is told of what was recognized.
+	observe func(Pass)
 
 	mu sync.Mutex
 	// unmarked are recognitions, by document id, whose events this process has published and could not mark.
@@ -138,6 +140,7 @@ func New(tiers []int64, parts Parts) *Recognizer {
 	r := &Recognizer{
 		tiers: tiers, parts: parts, unmarked: make(map[string]store.Recognition),
 		publishing: logging.NewOutage(parts.Log, zerolog.WarnLevel, "publish recognitions"),
+		observe:    func(Pass) {},
 	}
 	r.setSteps(nil)
 	return r
@@ -156,6 +159,20 @@ type Counts struct{ Recognized, Published, TakenOver int64 }
 func (r *Recognizer) Counts() Counts {
 	return Counts{Recognized: r.recognized.Load(), Published: r.published.Load(), TakenOver: r.takenOver.Load()}
 }
+
+// Pass is one go at a page of contributors who were due, which has ended.
+type Pass struct {
+	Began, Ended time.Time
+	Tier         int64
+	// Made is how many recognitions it made, and Published whether the events of all of them are published.
+	Made      int
+	Published bool
+	// Err is the first thing that failed, beside the publishing.
+	Err error
+}
+
+// Observe has observe told of every pass, from several goroutines. It may be called once, before Run.
+func (r *Recognizer) Observe(observe func(Pass)) { r.observe = observe }
 
 // OldestPending is the age of the oldest recognition whose event was not published when that was last looked for, zero if
 // there was none: seconds at most unless publishing fails.
@@ -299,6 +316,7 @@ func (r *Recognizer) recognize(
 	defer stopMaking()
 
 	var o outcome
+	pass := Pass{Began: time.Now(), Tier: tier}
 	queue := make(chan store.Contributor)
 	var makers sync.WaitGroup
 	for range min(workers, len(contributors)) {
@@ -321,7 +339,10 @@ func (r *Recognizer) recognize(
 	makers.Wait()
 	r.recognized.Add(int64(len(o.made)))
 	o.published, err = r.deliver(handle, work, o.made)
-	return &o, errors.Join(o.err, err)
+	err = errors.Join(o.err, err)
+	pass.Ended, pass.Made, pass.Published, pass.Err = time.Now(), len(o.made), o.published, err
+	r.observe(pass)
+	return &o, err
 }
 
 func (r *Recognizer) recognizeOne(
@@ -374,7 +395,7 @@ func (r *Recognizer) deliver(handle, work context.Context, recognitions []store.
 		if work.Err() == nil { // else it is the stop's
 			r.publishing.Failed(err, nil)
 		}
-		return false, nil //nolint:nilerr // told
+		return false, nil
 	}
 	r.publishing.Succeeded()
 	r.published.Add(int64(len(messages)))
