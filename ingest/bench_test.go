@@ -6,8 +6,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -15,6 +20,7 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/telemetry"
+	"github.com/accrue/accrue/pkg/telemetry/telemetrytest"
 )
 
 // instantPublisher takes everything and keeps nothing.
@@ -32,23 +38,7 @@ func benchmarkPost(b *testing.B, url string) {
 		defer transport.CloseIdleConnections()
 		client := &http.Client{Transport: transport}
 		for pb.Next() {
-			request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, url+"/increments", strings.NewReader(foo))
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			request.Header.Set("Content-Type", "application/json")
-			response, err := client.Do(request)
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			_, _ = io.Copy(io.Discard, response.Body)
-			_ = response.Body.Close()
-			if response.StatusCode != http.StatusAccepted {
-				b.Errorf("status = %d", response.StatusCode)
-				return
-			}
+			postFoo(b, client, url)
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
@@ -59,20 +49,120 @@ func BenchmarkPostToService(b *testing.B) {
 	benchmarkPost(b, run(b, config, ingest.Parts{Publisher: instantPublisher{}}).url)
 }
 
-// BenchmarkPostObserved is BenchmarkPostToService with metrics, traces that nobody follows, and the lines that account for
-// what is published, written to a file that forgets: what they cost is the difference.
-func BenchmarkPostObserved(b *testing.B) {
+// postFoo posts an increment.
+func postFoo(b *testing.B, client *http.Client, url string) {
+	b.Helper()
+	request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, url+"/increments", strings.NewReader(foo))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusAccepted {
+		b.Errorf("status = %d", response.StatusCode)
+	}
+}
+
+// observed are the parts of a service with metrics, traces as settings say, and the lines that account for what is
+// published, written to a file that forgets.
+func observed(b *testing.B, settings telemetry.Settings) ingest.Parts {
+	b.Helper()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
 	log := logging.New(null, "ingest", nil)
-	measured, err := telemetry.New(b.Context(), "ingest", telemetry.Settings{}, log)
+	measured, err := telemetry.New(b.Context(), "ingest", settings, log)
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(func() { _ = measured.Shutdown(context.Background()) }) // the last spans are of no matter
+	return ingest.Parts{Publisher: instantPublisher{}, Log: log, Telemetry: measured}
+}
+
+// BenchmarkPostObserved is BenchmarkPostToService, observed.
+func BenchmarkPostObserved(b *testing.B) {
+	benchmarkPost(b, run(b, ingest.Config{Partitions: 16, PendingBytes: 64 << 20}, observed(b, telemetry.Settings{})).url)
+}
+
+// BenchmarkCostOfObserving posts to a service that is observed and to one that is not, in turns of a fifth of a second, and
+// reports what the one takes of the other: the medians of all pairs of turns. The time of the processors is that of
+// client and server together, so what the server alone takes more is about twice as much.
+//
+//	go test -run '^$' -bench CostOfObserving -benchtime 100x .
+func BenchmarkCostOfObserving(b *testing.B) {
+	b.Run("metrics and log", func(b *testing.B) { benchmarkCost(b, telemetry.Settings{}) })
+	b.Run("metrics, log and a hundredth of all traces", func(b *testing.B) {
+		_, endpoint := telemetrytest.StartHTTP(b)
+		b.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+		benchmarkCost(b, telemetry.Settings{Export: true, Ratio: 0.01})
+	})
+}
+
+func benchmarkCost(b *testing.B, settings telemetry.Settings) {
+	b.Helper()
 	config := ingest.Config{Partitions: 16, PendingBytes: 64 << 20}
-	benchmarkPost(b, run(b, config, ingest.Parts{Publisher: instantPublisher{}, Log: log, Telemetry: measured}).url)
+	off, on := run(b, config, ingest.Parts{Publisher: instantPublisher{}}).url, run(b, config, observed(b, settings)).url
+	turn(b, off)
+	turn(b, on)
+	var rates, times []float64
+	for i := 0; b.Loop(); i++ {
+		first, second := off, on
+		if i%2 == 1 {
+			first, second = on, off
+		}
+		a, z := turn(b, first), turn(b, second)
+		if i%2 == 1 {
+			a, z = z, a
+		}
+		rates, times = append(rates, z.rate/a.rate), append(times, z.cpu/a.cpu)
+	}
+	slices.Sort(rates)
+	slices.Sort(times)
+	b.ReportMetric(rates[len(rates)/2], "rate-ratio")
+	b.ReportMetric(times[len(times)/2], "cpu-ratio")
+}
+
+// measured is a turn: requests a second, and seconds of processors for each.
+type measured struct{ rate, cpu float64 }
+
+func turn(b *testing.B, url string) measured {
+	b.Helper()
+	const connections, length = 64, 200 * time.Millisecond
+	var done atomic.Int64
+	var posting sync.WaitGroup
+	before, began := cpuTime(b), time.Now()
+	for range connections {
+		posting.Go(func() {
+			transport := &http.Transport{}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport}
+			for time.Since(began) < length {
+				postFoo(b, client, url)
+				done.Add(1)
+			}
+		})
+	}
+	posting.Wait()
+	n := float64(done.Load())
+	return measured{rate: n / time.Since(began).Seconds(), cpu: (cpuTime(b) - before).Seconds() / n}
+}
+
+// cpuTime is what this process has taken of the processors.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkPostToBaseline(b *testing.B) {

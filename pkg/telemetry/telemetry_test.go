@@ -194,7 +194,7 @@ func TestNilIsOff(t *testing.T) {
 
 // Not parallel, as the next: the exporter reads the environment.
 func TestSpansAreExportedByOTLP(t *testing.T) {
-	for protocol, receive := range map[string]func(*testing.T) (*telemetrytest.Receiver, string){
+	for protocol, receive := range map[string]func(testing.TB) (*telemetrytest.Receiver, string){
 		"grpc": telemetrytest.StartGRPC, "http/protobuf": telemetrytest.StartHTTP,
 	} {
 		t.Run(protocol, func(t *testing.T) {

@@ -28,7 +28,7 @@ type Receiver struct {
 }
 
 // StartHTTP starts a receiver that takes spans by HTTP until the test ends, and returns it with its address.
-func StartHTTP(t *testing.T) (r *Receiver, endpoint string) {
+func StartHTTP(t testing.TB) (r *Receiver, endpoint string) {
 	t.Helper()
 	r = new(Receiver)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -45,7 +45,7 @@ func StartHTTP(t *testing.T) (r *Receiver, endpoint string) {
 }
 
 // StartGRPC is StartHTTP with gRPC.
-func StartGRPC(t *testing.T) (r *Receiver, endpoint string) {
+func StartGRPC(t testing.TB) (r *Receiver, endpoint string) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
