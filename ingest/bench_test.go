@@ -71,14 +71,15 @@ func postFoo(b *testing.B, client *http.Client, url string) {
 }
 
 // observed are the parts of a service with metrics, traces as settings say, and the lines that account for what is
-// published, written to a file that forgets.
+// published, written to a file.
 func observed(b *testing.B, settings telemetry.Settings) ingest.Parts {
 	b.Helper()
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	file, err := os.CreateTemp(b.TempDir(), "log")
 	if err != nil {
 		b.Fatal(err)
 	}
-	log := logging.New(null, "ingest", nil)
+	b.Cleanup(func() { _ = file.Close() }) // it is removed
+	log := logging.New(file, "ingest", nil)
 	measured, err := telemetry.New(b.Context(), "ingest", settings, log)
 	if err != nil {
 		b.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/term"
 )
 
 // Published is the message of the lines in which ingest accounts for what it published. They are for machines to sum: on a
@@ -71,7 +72,7 @@ func New(w io.Writer, service string, variables map[string]string) zerolog.Logge
 	if !ok {
 		level = zerolog.InfoLevel
 	}
-	if f, ok := w.(*os.File); ok && terminal(f) {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return console(f, service, level)
 	}
 	revision := variables["K_REVISION"] // of a service
@@ -95,12 +96,6 @@ func console(w io.Writer, service string, level zerolog.Level) zerolog.Logger {
 		log = log.Hook(quiet{})
 	}
 	return log.With().Timestamp().Str("service", service).Logger()
-}
-
-// terminal says whether a person reads f.
-func terminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // quiet takes out what is for machines.

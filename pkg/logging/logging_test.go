@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -92,6 +93,22 @@ func TestAWorkerPoolsRevisionIsNamed(t *testing.T) {
 	log.Info().Msg("hello")
 	if labels := dict(t, only(t, &written), "logging.googleapis.com/labels"); labels["revision"] != "aggregator-2" {
 		t.Errorf("labels = %v", labels)
+	}
+}
+
+// A device that is no terminal is for machines: /dev/null is one, and what is written there is what is written elsewhere.
+func TestADeviceIsNoTerminal(t *testing.T) {
+	t.Parallel()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close() //nolint:errcheck // nothing is in it
+	var copied bytes.Buffer
+	log := logging.New(null, "ingest", variables).Output(&copied)
+	log.Info().Msg(logging.Published)
+	if line := only(t, &copied); line["message"] != logging.Published || line["logging.googleapis.com/labels"] == nil {
+		t.Errorf("line = %v", line)
 	}
 }
 
