@@ -1,11 +1,14 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,16 +32,7 @@ const (
 func TestFirestoreFrozenUnderLoad(t *testing.T) {
 	t.Parallel()
 	emulatortest.Firestore(t) // skips, or fails, as every test does that needs the emulators
-	documents, err := emulator.StartFirestore(t.Context(), emulator.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = syscall.Kill(documents.PID(), syscall.SIGCONT) // or it could not end
-		if err := documents.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	documents := ownEmulator(t, emulator.StartFirestore)
 	s := newSystemOn(t, documents.Host)
 	s.subscribe(t)
 	ingest, query, aggregator := s.start(t, "ingest"), s.start(t, "query"), s.start(t, "aggregator")
@@ -46,48 +40,21 @@ func TestFirestoreFrozenUnderLoad(t *testing.T) {
 	load := startLoad(t, ingest, 4, 20*time.Millisecond)
 	time.Sleep(lookEvery) //nolint:forbidigo // the load runs
 
-	before := look(t, services)
-	if err := syscall.Kill(documents.PID(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	looks := []sample{before}
-	for range frozenFor / lookEvery {
-		time.Sleep(lookEvery) //nolint:forbidigo // it is frozen
-		looks = append(looks, look(t, services))
-	}
-	frozen := looks[len(looks)-1]
-	for _, p := range services { // readiness tells of it, and liveness does not: a restart heals nothing
-		if _, err := get(p.url + "/health/live"); err != nil {
-			t.Errorf("liveness: %v", err)
-		}
-		if _, err := get(p.url + "/health/ready"); (err == nil) != (p == ingest) || err != nil && !strings.Contains(err.Error(), "503") {
-			t.Errorf("readiness of %s: %v", p.name, err)
-		}
-	}
-	if err := syscall.Kill(documents.PID(), syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	looks := freeze(t, documents, services, frozenFor, query, aggregator)
 	thawed := time.Now()
+	before, frozen := looks[0], looks[len(looks)-1]
 	time.Sleep(lookEvery) //nolint:forbidigo // the load goes on
 	want := load.finish(t)
 	awaitStats(t, query, want, 90*time.Second)
 	t.Logf("exact %.1f s after it went on", time.Since(thawed).Seconds())
-	await(t, "the recovery in the metrics", 10*time.Second, func() error {
-		now := look(t, services)
-		if now["accrue_held_bytes"] != 0 || now["accrue_view_age_seconds"] > 2 || now["accrue_pending_bytes"] != 0 {
-			return fmt.Errorf("they are %v", now) //nolint:err113 // for people
-		}
-		looks = append(looks, now)
-		return nil
-	})
-	t.Log("what the metrics said:\n" + tabulate(looks))
+	after := recovered(t, services)
+	t.Log("what the metrics said:\n" + tabulate(append(looks, after)))
 
 	// What must stand still, what must not, and what must say so.
 	const most = float64(frozenFor / time.Second)
-	after := looks[len(looks)-1]
 	const answered503 = `accrue_http_request_duration_seconds_count{status="503"}`
 	gained := func(name string) float64 { return frozen[name] - before[name] }
-	for name, tc := range map[string]struct{ got, low, high float64 }{
+	within(t, map[string]bounds{
 		"the age of what is held":          {frozen["accrue_held_age_seconds"], most - 2, most + 5},
 		"the age of the view":              {frozen["accrue_view_age_seconds"], most - 2, most + 5},
 		"bytes that are held":              {gained("accrue_held_bytes"), 100_000, 1e9},
@@ -99,14 +66,142 @@ func TestFirestoreFrozenUnderLoad(t *testing.T) {
 		"requests that were answered 503":  {after[answered503] - before[answered503], 1, 1}, // query, asked whether it is ready
 		"messages that were dead-lettered": {after["accrue_messages_dead_lettered_total"], 0, 0},
 		"lateness of totals, summed":       {after["accrue_freshness_seconds_sum"] - frozen["accrue_freshness_seconds_sum"], most, 1e9},
-	} {
-		if tc.got < tc.low || tc.got > tc.high {
-			t.Errorf("%s: %v, want %v to %v", name, tc.got, tc.low, tc.high)
-		}
-	}
+	})
 	s.audit(t)
 	for _, p := range services {
 		checkPace(t, p)
+	}
+}
+
+// Pub/Sub stands still under load: posts are answered 503 once their publish has had its five seconds, and are posted again
+// with their keys until they are answered 202. Each counts once, and the page docs/playbooks/publish-failures.md shows what
+// is seen meanwhile.
+func TestPubSubFrozenUnderLoad(t *testing.T) {
+	t.Parallel()
+	emulatortest.PubSub(t) // skips, or fails, as every test does that needs the emulators
+	messages := ownEmulator(t, emulator.StartPubSub)
+	s := newSystem(t)
+	s.pubSub = messages.Host
+	s.subscribe(t)
+	ingest, query, aggregator := s.start(t, "ingest"), s.start(t, "query"), s.start(t, "aggregator")
+	services := []*process{ingest, query, aggregator}
+
+	var posters sync.WaitGroup
+	var mu sync.Mutex
+	want, stop := make(map[string]int64), make(chan struct{})
+	for poster := range 8 {
+		posters.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
+				p := posting{path: "/increments", body: `{"name":"foo","value":2}`, key: fmt.Sprintf("%d-%d", poster, n)}
+				if _, err := p.send(t.Context(), func() string { return ingest.url }); err != nil {
+					t.Errorf("post: %v", err)
+					return
+				}
+				mu.Lock()
+				want["foo"] += 2
+				mu.Unlock()
+			}
+		})
+	}
+	end := sync.OnceFunc(func() { close(stop); posters.Wait() })
+	t.Cleanup(end)
+	time.Sleep(lookEvery) //nolint:forbidigo // the load runs
+
+	looks := freeze(t, messages, services, frozenFor, ingest, aggregator)
+	thawed := time.Now()
+	before, frozen := looks[0], looks[len(looks)-1]
+	time.Sleep(lookEvery) //nolint:forbidigo // the load goes on
+	end()
+	awaitStats(t, query, want, 90*time.Second)
+	t.Logf("exact %.1f s after it went on: %v", time.Since(thawed).Seconds(), want)
+	after := recovered(t, services)
+	t.Log("what the metrics said:\n" + tabulate(append(looks, after)))
+	gained := func(name string) float64 { return frozen[name] - before[name] }
+	within(t, map[string]bounds{
+		"publishes that failed":            {gained(`accrue_publish_duration_seconds_count{result="failed"}`), 3, 20},
+		"publishes that went through":      {gained(`accrue_publish_duration_seconds_count{result="ok"}`), 0, 1},
+		"posts that were answered 503":     {gained(`accrue_http_request_duration_seconds_count{status="503"}`), 16, 100},
+		"bytes that are pending":           {frozen["accrue_pending_bytes"], 1, 10_000},
+		"the age of what is held":          {frozen["accrue_held_age_seconds"], 0, 2}, // all was committed before
+		"the age of the view":              {frozen["accrue_view_age_seconds"], 0, 2},
+		"reads of checkpoints that failed": {gained(`accrue_view_refresh_duration_seconds_count{result="failed"}`), 0, 0},
+		"repeats that were not counted":    {after["accrue_keys_repeated_total"], 0, 1000},
+	})
+	s.audit(t)
+	for _, p := range services {
+		checkPace(t, p)
+	}
+}
+
+// ownEmulator starts an emulator that a test has for itself.
+func ownEmulator(t *testing.T, start func(context.Context, emulator.Options) (*emulator.Emulator, error)) *emulator.Emulator {
+	t.Helper()
+	e, err := start(t.Context(), emulator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(e.PID(), syscall.SIGCONT) // or it could not end
+		if err := e.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// freeze stops an emulator for a time and returns what the metrics said: before, and every lookEvery. At the end of it
+// readiness tells of it in those services that need it, and liveness in none: a restart heals nothing.
+func freeze(t *testing.T, e *emulator.Emulator, services []*process, d time.Duration, needing ...*process) []sample {
+	t.Helper()
+	looks := []sample{look(t, services)}
+	if err := syscall.Kill(e.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for range d / lookEvery {
+		time.Sleep(lookEvery) //nolint:forbidigo // it is frozen
+		looks = append(looks, look(t, services))
+	}
+	for _, p := range services {
+		if _, err := get(p.url + "/health/live"); err != nil {
+			t.Errorf("liveness: %v", err)
+		}
+		if _, err := get(p.url + "/health/ready"); (err == nil) == slices.Contains(needing, p) || err != nil && !strings.Contains(err.Error(), "503") {
+			t.Errorf("readiness of %s: %v", p.name, err)
+		}
+	}
+	if err := syscall.Kill(e.PID(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	return looks
+}
+
+// recovered waits until the metrics say that nothing waits any more.
+func recovered(t *testing.T, services []*process) (now sample) {
+	t.Helper()
+	await(t, "the recovery in the metrics", 10*time.Second, func() error {
+		now = look(t, services)
+		if now["accrue_held_bytes"] != 0 || now["accrue_view_age_seconds"] > 2 || now["accrue_pending_bytes"] != 0 {
+			return fmt.Errorf("they are %v", now) //nolint:err113 // for people
+		}
+		return nil
+	})
+	return now
+}
+
+// bounds are what a number must lie within.
+type bounds struct{ got, low, high float64 }
+
+func within(t *testing.T, all map[string]bounds) {
+	t.Helper()
+	for name, b := range all {
+		if b.got < b.low || b.got > b.high {
+			t.Errorf("%s: %v, want %v to %v", name, b.got, b.low, b.high)
+		}
 	}
 }
 

@@ -17,14 +17,13 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
 )
 
 // subscribe makes the subscription with the shortest lease that there is, so that what a killed process held comes again
 // within the test, and the dead-letter topic with a subscription of its own.
 func (s *system) subscribe(t *testing.T) (client *pubsub.Client) {
 	t.Helper()
-	client, err := pubsub.Connect(t.Context(), s.project, emulatortest.PubSub(t))
+	client, err := pubsub.Connect(t.Context(), s.project, s.pubSub)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,13 @@
 # The topics are in messages.tf, the database in database.tf, and who may do what in access.tf.
 
 locals {
+  # The standard variables of OpenTelemetry, for all three services alike: they decide alike which traces they follow.
+  traces = var.traces == null ? {} : {
+    OTEL_EXPORTER_OTLP_ENDPOINT = var.traces.endpoint
+    OTEL_EXPORTER_OTLP_PROTOCOL = var.traces.protocol
+    OTEL_TRACES_SAMPLER_ARG     = var.traces.ratio
+  }
+
   images = "${google_artifact_registry_repository.images.location}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
 }
 
@@ -25,14 +32,14 @@ module "ingest" {
   cpu_idle        = var.ingest.cpu_idle # nothing of ingest works between requests
   readiness_probe = var.readiness_probes
 
-  environment = {
+  environment = merge(local.traces, {
     GOOGLE_CLOUD_PROJECT = var.project
     LOG_LEVEL            = var.settings.log_level
     INCREMENTS_TOPIC     = google_pubsub_topic.increments.name
     PARTITIONS           = var.settings.partitions
     PENDING_BYTES        = var.settings.pending_bytes
     CORS_ORIGINS         = join(",", var.settings.cors_origins)
-  }
+  })
 
   depends_on = [google_pubsub_topic_iam_member.this]
 }
@@ -50,7 +57,7 @@ module "aggregator" {
   memory          = var.aggregator.memory
   instances       = { min = var.aggregator.instances, max = var.aggregator.instances }
 
-  environment = {
+  environment = merge(local.traces, {
     GOOGLE_CLOUD_PROJECT    = var.project
     FIRESTORE_DATABASE      = google_firestore_database.this.name
     LOG_LEVEL               = var.settings.log_level
@@ -63,7 +70,7 @@ module "aggregator" {
     IDEMPOTENCY_HORIZON     = var.settings.idempotency_horizon
     IDEMPOTENCY_KEYS        = var.settings.idempotency_keys
     CORS_ORIGINS            = join(",", var.settings.cors_origins)
-  }
+  })
 
   # It asks for the subscription's settings once, at its start.
   depends_on = [google_pubsub_subscription_iam_member.this, google_pubsub_topic_iam_member.this, google_project_iam_member.database]
@@ -87,7 +94,7 @@ module "query" {
   timeout_seconds = 3600  # streams end with it, and browsers come back
   readiness_probe = var.readiness_probes
 
-  environment = {
+  environment = merge(local.traces, {
     GOOGLE_CLOUD_PROJECT = var.project
     FIRESTORE_DATABASE   = google_firestore_database.this.name
     LOG_LEVEL            = var.settings.log_level
@@ -95,7 +102,7 @@ module "query" {
     RECOGNITION_TIERS    = join(",", var.settings.recognition_tiers)
     RECOGNITIONS_TOPIC   = google_pubsub_topic.recognitions.name
     CORS_ORIGINS         = join(",", var.settings.cors_origins)
-  }
+  })
 
   depends_on = [google_pubsub_topic_iam_member.this, google_project_iam_member.database]
 }

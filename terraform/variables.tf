@@ -245,6 +245,29 @@ variable "recognitions_endpoint" {
   }
 }
 
+variable "traces" {
+  description = "Where spans go: the address of an OTLP receiver, the protocol, http/protobuf or grpc, and the part of all traces that is followed. null for nowhere; a trace is then found in the logs alone, and only if its caller asks for it."
+  type = object({
+    endpoint = string
+    protocol = optional(string, "http/protobuf")
+    ratio    = optional(number, 0.01)
+  })
+  default = null
+
+  validation {
+    condition     = var.traces == null || can(regex("^https?://[^/]+", var.traces.endpoint))
+    error_message = "traces.endpoint is an address such as http://collector.internal:4318."
+  }
+  validation {
+    condition     = var.traces == null || try(contains(["http/protobuf", "grpc"], var.traces.protocol), false)
+    error_message = "traces.protocol is http/protobuf or grpc."
+  }
+  validation {
+    condition     = var.traces == null || try(var.traces.ratio >= 0 && var.traces.ratio <= 1, false)
+    error_message = "traces.ratio is 0 to 1."
+  }
+}
+
 variable "alerts" {
   description = "Whether to make the alert policies."
   type        = bool

@@ -160,7 +160,6 @@ func TestSumsAreExactOverANetwork(t *testing.T) {
 
 func TestAnAnswerDecides(t *testing.T) {
 	t.Parallel()
-	refused := &client.RefusedError{}
 	answer := func(status int, header ...string) func(int, http.ResponseWriter) bool {
 		return func(n int, w http.ResponseWriter) bool {
 			if n > 1 {
@@ -201,6 +200,7 @@ func TestAnAnswerDecides(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
+				refused := &client.RefusedError{}
 				ingest := newCountingIngest()
 				ingest.before = tc.before
 				c, told := start(t, ingest, client.Config{})

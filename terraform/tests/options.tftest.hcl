@@ -146,6 +146,23 @@ run "unwatched" {
   }
 }
 
+run "traced" {
+  variables {
+    traces = { endpoint = "http://collector.internal:4317", protocol = "grpc", ratio = 0.5 }
+  }
+
+  assert {
+    condition = alltrue([
+      for container in [module.ingest.container, module.aggregator.container, module.query.container] : {
+        OTEL_EXPORTER_OTLP_ENDPOINT = "http://collector.internal:4317"
+        OTEL_EXPORTER_OTLP_PROTOCOL = "grpc"
+        OTEL_TRACES_SAMPLER_ARG     = "0.5"
+      } == { for e in container.env : e.name => e.value if startswith(e.name, "OTEL_") }
+    ])
+    error_message = "A service is not told where spans go."
+  }
+}
+
 run "sizes" {
   variables {
     region     = "europe-west1"

@@ -126,3 +126,11 @@ run "an_address_that_is_none" {
   }
   expect_failures = [var.alert_emails]
 }
+
+run "traces_to_nowhere" {
+  command = plan
+  variables {
+    traces = { endpoint = "collector.internal:4318", protocol = "http/json", ratio = 2 }
+  }
+  expect_failures = [var.traces, var.traces, var.traces]
+}
