@@ -2,11 +2,14 @@ module github.com/accrue/accrue/e2e
 
 go 1.26.0
 
-replace github.com/accrue/accrue/pkg => ../pkg
+replace (
+	github.com/accrue/accrue => ..
+	github.com/accrue/accrue/clients/go => ../clients/go
+)
 
 require (
 	cloud.google.com/go/pubsub/v2 v2.8.0
-	github.com/accrue/accrue/pkg v0.0.0
+	github.com/accrue/accrue v0.0.0
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	go.opentelemetry.io/proto/otlp v1.11.0
@@ -33,7 +36,7 @@ require (
 	github.com/getkin/kin-openapi v0.152.0 // indirect
 	github.com/gin-contrib/sse v1.1.0 // indirect
 	github.com/gin-gonic/gin v1.12.0 // indirect
-	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
+	github.com/go-json-experiment/json v1.27.2 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/go-openapi/jsonpointer v1.0.0 // indirect

@@ -2,13 +2,14 @@ module github.com/accrue/accrue/tools
 
 go 1.26.0
 
-replace github.com/accrue/accrue/pkg => ../pkg
+replace (
+	github.com/accrue/accrue => ..
+	github.com/accrue/accrue/clients/go => ../clients/go
+)
 
 require (
-	github.com/accrue/accrue/aggregator v0.0.0
-	github.com/accrue/accrue/ingest v0.0.0
-	github.com/accrue/accrue/pkg v0.0.0
-	github.com/accrue/accrue/query v0.0.0
+	github.com/accrue/accrue v0.0.0
+	github.com/accrue/accrue/clients/go v0.0.0-00010101000000-000000000000
 	github.com/getkin/kin-openapi v0.152.0
 	github.com/goccy/go-yaml v1.19.2
 	github.com/prometheus/prometheus v0.313.2
@@ -132,9 +133,3 @@ require (
 	google.golang.org/grpc v1.83.2 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
-
-replace github.com/accrue/accrue/ingest => ../ingest
-
-replace github.com/accrue/accrue/aggregator => ../aggregator
-
-replace github.com/accrue/accrue/query => ../query

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/accrue/accrue/pkg/client"
+	"github.com/accrue/accrue/clients/go"
 )
 
 // postByClient posts as a producer should, by package client: what is lost on the way is posted again with its key, and

@@ -20,7 +20,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
-	"github.com/accrue/accrue/pkg/client"
+	"github.com/accrue/accrue/clients/go"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/problem"
 )

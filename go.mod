@@ -1,4 +1,4 @@
-module github.com/accrue/accrue/pkg
+module github.com/accrue/accrue
 
 go 1.26.0
 
@@ -10,6 +10,7 @@ require (
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/getkin/kin-openapi v0.152.0
 	github.com/gin-gonic/gin v1.12.0
+	github.com/go-json-experiment/json v1.27.2
 	github.com/go-logr/logr v1.4.4
 	github.com/prometheus/client_golang v1.25.0
 	github.com/rs/cors v1.11.1

@@ -6,7 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/accrue/accrue/pkg/client"
+	"github.com/accrue/accrue/clients/go"
 )
 
 // BenchmarkAdd is what an increment costs a producer, from Add to the end of its post, in batches of 500.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/accrue/accrue/pkg/client"
+	"github.com/accrue/accrue/clients/go"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/problem"
 )

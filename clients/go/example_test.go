@@ -8,7 +8,7 @@ import (
 	"net/http/httptest"
 	"time"
 
-	"github.com/accrue/accrue/pkg/client"
+	"github.com/accrue/accrue/clients/go"
 )
 
 // A producer adds increments as they happen, is told of what is refused or unknown, and closes the client before it ends.
