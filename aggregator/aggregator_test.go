@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"reflect"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,45 +16,12 @@ import (
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/pkg/broker"
 	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
-	"github.com/accrue/accrue/pkg/environment"
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/service"
 	storememory "github.com/accrue/accrue/pkg/store/memory"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func TestConfigHasDefaults(t *testing.T) {
-	t.Parallel()
-	var c aggregator.Config
-	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}, &c); err != nil {
-		t.Fatal(err)
-	}
-	want := aggregator.Config{
-		Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Topic: "increments",
-		Subscription: "increments-aggregator", DeadLetterTopic: "increments-dead-letter",
-		Window: time.Second, CommitDocuments: 1000, BufferBytes: 128 << 20, CORSOrigins: []string{"*"},
-		Horizon: 15 * time.Minute, Keys: 5_000_000,
-	}
-	if !reflect.DeepEqual(c, want) {
-		t.Errorf("config = %+v, want %+v", c, want)
-	}
-}
-
-func TestConfigReportsEveryFaultAtOnce(t *testing.T) {
-	t.Parallel()
-	wrong := map[string]string{
-		"GOOGLE_CLOUD_PROJECT": "p", "PORT": "70000", "WINDOW": "1ms", "COMMIT_DOCUMENTS": "0", "BUFFER_BYTES": "1",
-		"IDEMPOTENCY_HORIZON": "10s", "IDEMPOTENCY_KEYS": "1", "LOG_LEVEL": "loud",
-		"CORS_ORIGINS": "example.com",
-	}
-	err := environment.Load(wrong, new(aggregator.Config))
-	for name := range wrong {
-		if name != "GOOGLE_CLOUD_PROJECT" && (err == nil || !strings.Contains(err.Error(), name)) {
-			t.Errorf("Load() = %v, does not name %s", err, name)
-		}
-	}
-}
 
 // silentSubscription cannot say how it was set up, as one whose settings the service may not read.
 type silentSubscription struct{ *brokermemory.Subscription }
@@ -94,7 +59,7 @@ func TestServiceCountsAnswersHealthAndStops(t *testing.T) {
 				aggregator.Config{Window: 20 * time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20},
 				aggregator.Parts{
 					Source: subscription, Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: zerolog.Nop(),
-					Checks: []httpserver.Check{{Name: "store", Check: store.Check}},
+					Checks: []service.Check{{Name: "store", Check: store.Check}},
 				})
 			if err != nil {
 				t.Fatal(err)

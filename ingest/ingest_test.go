@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,9 +20,8 @@ import (
 	"github.com/accrue/accrue/ingest"
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/memory"
-	"github.com/accrue/accrue/pkg/environment"
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/service"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func settings(t *testing.T) ingest.Config {
 	t.Helper()
 	var c ingest.Config
-	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "test", "PORT": "0"}, &c); err != nil {
+	if err := service.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "test", "PORT": "0"}, &c); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -214,14 +212,14 @@ func TestReadinessAsksTheDependencies(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			check := httpserver.Check{Name: "pubsub", Check: func(context.Context) error { return tc.err }}
-			service := run(t, settings(t), ingest.Parts{Publisher: failingPublisher{}, Checks: []httpserver.Check{check}})
-			for path, want := range map[string]int{httpserver.ReadyPath: tc.want, httpserver.LivePath: http.StatusOK} {
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, service.url+path, nil)
+			check := service.Check{Name: "pubsub", Check: func(context.Context) error { return tc.err }}
+			running := run(t, settings(t), ingest.Parts{Publisher: failingPublisher{}, Checks: []service.Check{check}})
+			for path, want := range map[string]int{service.ReadyPath: tc.want, service.LivePath: http.StatusOK} {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, running.url+path, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if status, _ := service.do(t, request); status != want {
+				if status, _ := running.do(t, request); status != want {
 					t.Errorf("%s = %d, want %d", path, status, want)
 				}
 			}
@@ -251,64 +249,5 @@ func TestBaselineRefusesWhatAServiceDoes(t *testing.T) {
 		if handler.ServeHTTP(w, r); w.Code != want {
 			t.Errorf("%s: %d, want %d", body, w.Code, want)
 		}
-	}
-}
-
-func TestDefaults(t *testing.T) {
-	t.Parallel()
-	var got ingest.Config
-	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "test"}, &got); err != nil {
-		t.Fatal(err)
-	}
-	want := ingest.Config{
-		Project: "test", Port: 8080, LogLevel: "info", Topic: "increments", Partitions: 16, PendingBytes: 64 << 20,
-		CORSOrigins: []string{"*"},
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("defaults = %+v, want %+v", got, want)
-	}
-}
-
-func TestEveryFaultOfTheSettingsIsReported(t *testing.T) {
-	t.Parallel()
-	for name, values := range map[string][]string{
-		"GOOGLE_CLOUD_PROJECT": {""},
-		"PUBSUB_EMULATOR_HOST": {"localhost"},
-		"PORT":                 {"-1", "65536"},
-		"LOG_LEVEL":            {"loud"},
-		"PARTITIONS":           {"0", "-1", "4097", "many"},
-		"PENDING_BYTES":        {"0", "-1", "1048575"},
-		"CORS_ORIGINS":         {"example.com", "*,https://example.com"},
-	} {
-		for _, value := range values {
-			variables := map[string]string{"GOOGLE_CLOUD_PROJECT": "test"}
-			variables[name] = value
-			var c ingest.Config
-			err := environment.Load(variables, &c)
-			field := strings.ReplaceAll(name, "_", "") // a value that does not parse is reported by its field
-			if err == nil || !strings.Contains(strings.ToUpper(strings.ReplaceAll(err.Error(), "_", "")), field) {
-				t.Errorf("%s=%q: %v, want an error that names it", name, value, err)
-			}
-		}
-	}
-	bad := ingest.Config{PubSubEmulatorHost: "localhost", Port: -1, LogLevel: "loud"}
-	err := bad.Validate()
-	if err == nil {
-		t.Fatal("Validate() = nil")
-	}
-	if got := strings.Count(err.Error(), "\n") + 1; got != reflect.TypeFor[ingest.Config]().NumField() {
-		t.Errorf("Validate() reports %d faults, want one of each field:\n%v", got, err)
-	}
-}
-
-func TestNoVariableIsReadTwice(t *testing.T) {
-	t.Parallel()
-	var names []string
-	for field := range reflect.TypeFor[ingest.Config]().Fields() {
-		name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
-		if name == "" || slices.Contains(names, name) {
-			t.Errorf("field %s: variable %q is missing or read twice", field.Name, name)
-		}
-		names = append(names, name)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"reflect"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -18,95 +17,13 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
 	"github.com/accrue/accrue/pkg/checkpoint"
-	"github.com/accrue/accrue/pkg/environment"
-	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func TestConfigDefaults(t *testing.T) {
-	t.Parallel()
-	var got query.Config
-	if err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}, &got); err != nil {
-		t.Fatal(err)
-	}
-	want := query.Config{
-		Project: "p", Database: "(default)", Port: 8080, LogLevel: "info", Refresh: 500 * time.Millisecond,
-		RecognitionsTopic: "recognitions", RecognitionTiers: []int64{3}, CORSOrigins: []string{"*"},
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("config = %+v, want %+v", got, want)
-	}
-}
-
-// valid returns settings without fault, after a change.
-func valid(change func(*query.Config)) query.Config {
-	c := query.Config{Project: "p", Database: "d", Refresh: time.Second, RecognitionsTopic: "t", RecognitionTiers: []int64{3}, CORSOrigins: []string{"*"}}
-	if change != nil {
-		change(&c)
-	}
-	return c
-}
-
-func TestTiersAreReadFromTheEnvironment(t *testing.T) {
-	t.Parallel()
-	for value, want := range map[string][]int64{
-		"": {3}, "5": {5}, "3,10,100": {3, 10, 100}, "3,x": nil, "3,": nil, "3 10": nil, "-1": nil, "3,3": nil, "1.5": nil,
-	} {
-		var got query.Config
-		err := environment.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p", "RECOGNITION_TIERS": value}, &got)
-		if (err == nil) != (want != nil) || (err == nil && !reflect.DeepEqual(got.RecognitionTiers, want)) {
-			t.Errorf("RECOGNITION_TIERS=%q is %v, %v, want %v", value, got.RecognitionTiers, err, want)
-		}
-	}
-}
-
-func TestValidateNamesEveryFault(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		config query.Config
-		want   []string
-	}{
-		"valid":         {valid(nil), nil},
-		"emulators":     {valid(func(c *query.Config) { c.FirestoreEmulatorHost, c.PubSubEmulatorHost = "localhost:8081", "[::1]:8085" }), nil},
-		"several tiers": {valid(func(c *query.Config) { c.RecognitionTiers = []int64{3, 10, 100} }), nil},
-		"falling tiers": {valid(func(c *query.Config) { c.RecognitionTiers = []int64{10, 3} }), []string{"RECOGNITION_TIERS"}},
-		"nothing set":   {query.Config{}, []string{"GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "REFRESH", "RECOGNITIONS_TOPIC", "RECOGNITION_TIERS", "CORS_ORIGINS"}},
-		"all of it wrong": {
-			query.Config{PubSubEmulatorHost: "localhost", FirestoreEmulatorHost: "localhost", Port: 65536, LogLevel: "loud", Refresh: time.Hour, RecognitionTiers: []int64{0}, CORSOrigins: []string{"*", "*"}},
-			[]string{"GOOGLE_CLOUD_PROJECT", "PUBSUB_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST", "FIRESTORE_DATABASE", "PORT", "LOG_LEVEL", "REFRESH", "RECOGNITIONS_TOPIC", "RECOGNITION_TIERS", "CORS_ORIGINS"},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var got []string
-			if err := tc.config.Validate(); err != nil {
-				for line := range strings.Lines(err.Error()) {
-					variable, _, _ := strings.Cut(line, " ")
-					got = append(got, variable)
-				}
-			}
-			if !reflect.DeepEqual(got, tc.want) {
-				t.Errorf("faults of %q, want of %q", got, tc.want)
-			}
-		})
-	}
-}
-
-func TestNoVariableFillsTwoSettings(t *testing.T) {
-	t.Parallel()
-	seen := make(map[string]string)
-	for field := range reflect.TypeFor[query.Config]().Fields() {
-		name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
-		if other, ok := seen[name]; ok || name == "" {
-			t.Errorf("%s and %s are both filled from %q", field.Name, other, name)
-		}
-		seen[name] = field.Name
-	}
-}
 
 // failingStore is a store that fails while it is down and, while it hangs, answers nobody.
 type failingStore struct {
@@ -169,7 +86,7 @@ func startWithEvents(t *testing.T, s *failingStore) (url string, events *brokerm
 	events = topic.Subscribe(time.Minute)
 	service, err := query.New(query.Config{Refresh: 20 * time.Millisecond, RecognitionTiers: []int64{3}}, query.Parts{
 		Checkpoints: s, Contributors: s, History: s, Recognitions: s, Events: topic,
-		Checks: []httpserver.Check{{Name: "firestore", Check: s.Check}}, Log: zerolog.Nop(),
+		Checks: []service.Check{{Name: "firestore", Check: s.Check}}, Log: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -244,7 +161,7 @@ func TestServiceServesWhatIsCommitted(t *testing.T) {
 	s.count(t, 15, "foo", 9)
 	s.count(t, 3, "foo", 1) // counted when there were other partitions
 	await(t, url+"/stats", body(`{"ballz":9,"foo":14}`))
-	if got := get(t, url+httpserver.ReadyPath); got.status != http.StatusOK {
+	if got := get(t, url+service.ReadyPath); got.status != http.StatusOK {
 		t.Errorf("ready: %d %s", got.status, got.body)
 	}
 }
@@ -254,10 +171,10 @@ func TestServiceServesTheLastViewWhileTheStoreIsDown(t *testing.T) {
 	s := &failingStore{Store: memory.New()}
 	s.count(t, 0, "foo", 4)
 	url := start(t, s)
-	await(t, url+httpserver.ReadyPath, status(http.StatusOK))
+	await(t, url+service.ReadyPath, status(http.StatusOK))
 
 	s.down.Store(true)
-	notReady := await(t, url+httpserver.ReadyPath, func(a answer) bool { return strings.Contains(a.body, "old") })
+	notReady := await(t, url+service.ReadyPath, func(a answer) bool { return strings.Contains(a.body, "old") })
 	if notReady.status != http.StatusServiceUnavailable || !strings.Contains(notReady.body, errDown.Error()) {
 		t.Errorf("ready: %d %s, want 503 with the error", notReady.status, notReady.body)
 	}
@@ -266,14 +183,14 @@ func TestServiceServesTheLastViewWhileTheStoreIsDown(t *testing.T) {
 	if first.status != http.StatusOK || first.body != `{"foo":4}` || err != nil || time.Since(asOf) < 80*time.Millisecond {
 		t.Errorf("stats: %d %s as of %v, want the last view and its age", first.status, first.body, asOf)
 	}
-	if got := get(t, url+httpserver.LivePath); got.status != http.StatusOK {
+	if got := get(t, url+service.LivePath); got.status != http.StatusOK {
 		t.Errorf("live: %d", got.status)
 	}
 
 	s.down.Store(false)
 	s.count(t, 0, "foo", 1)
 	await(t, url+"/stats", body(`{"foo":5}`))
-	await(t, url+httpserver.ReadyPath, status(http.StatusOK))
+	await(t, url+service.ReadyPath, status(http.StatusOK))
 }
 
 func TestServiceThatHasReadNothingIsLiveAndNotReady(t *testing.T) {
@@ -281,11 +198,11 @@ func TestServiceThatHasReadNothingIsLiveAndNotReady(t *testing.T) {
 	s := &failingStore{Store: memory.New()}
 	s.hangs.Store(true)
 	url := start(t, s)
-	await(t, url+httpserver.LivePath, status(http.StatusOK))
+	await(t, url+service.LivePath, status(http.StatusOK))
 	if got := get(t, url+"/stats"); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") != "1" {
 		t.Errorf("stats: %d, Retry-After %q, want 503 and 1", got.status, got.header.Get("Retry-After"))
 	}
-	if got := get(t, url+httpserver.ReadyPath); got.status != http.StatusServiceUnavailable {
+	if got := get(t, url+service.ReadyPath); got.status != http.StatusServiceUnavailable {
 		t.Errorf("ready: %d, want 503", got.status)
 	}
 }
@@ -324,7 +241,7 @@ func TestNewReportsATakenPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := query.New(query.Config{Port: port, Refresh: time.Second}, query.Parts{Checkpoints: memory.New()}); err == nil {
+	if _, err := query.New(query.Config{Config: service.Config{Port: port}, Refresh: time.Second}, query.Parts{Checkpoints: memory.New()}); err == nil {
 		t.Error("New() = nil on a port that is taken")
 	}
 }

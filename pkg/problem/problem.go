@@ -16,6 +16,13 @@ const ContentType = "application/problem+json"
 // not known.
 const NothingCounted = "Nothing was counted."
 
+// The details of the problems that every service answers alike.
+const (
+	NoPath   = "There is no such path."
+	NoMethod = "This path does not support the method."
+	Internal = "An internal error occurred."
+)
+
 // Document is a problem document. Its type is "about:blank" (RFC 9457, section 4.2.1): the status says what kind of problem
 // it is, and Errors say where.
 //

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/ingest"
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/service"
 )
 
 func main() {
@@ -29,7 +29,7 @@ func run(port int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	log := logging.New(os.Stderr, "baseline", nil)
-	server, err := httpserver.New(port, ingest.Baseline(log), time.Second, log)
+	server, err := service.NewServer(port, ingest.Baseline(log), time.Second, log)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}

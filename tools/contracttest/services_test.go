@@ -16,9 +16,9 @@ import (
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/ingest"
 	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
-	"github.com/accrue/accrue/pkg/environment"
 	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/openapi/openapitest"
+	base "github.com/accrue/accrue/pkg/service"
 	storememory "github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query"
 )
@@ -41,8 +41,8 @@ func start(t *testing.T) map[string]*service {
 		query      query.Config
 	}
 	variables := map[string]string{"GOOGLE_CLOUD_PROJECT": "test", "PORT": "0", "WINDOW": "50ms", "REFRESH": "25ms"}
-	for _, config := range []environment.Config{&settings.ingest, &settings.aggregator, &settings.query} {
-		if err := environment.Load(variables, config); err != nil {
+	for _, config := range []base.Configuration{&settings.ingest, &settings.aggregator, &settings.query} {
+		if err := base.Load(variables, config); err != nil {
 			t.Fatal(err)
 		}
 	}

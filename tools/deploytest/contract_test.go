@@ -17,7 +17,7 @@ import (
 
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/ingest"
-	"github.com/accrue/accrue/pkg/httpserver"
+	base "github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/query"
 )
@@ -69,6 +69,9 @@ func variables(t *testing.T, config any) map[string]variable {
 	t.Helper()
 	all := make(map[string]variable)
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(config)) {
+		if field.Anonymous {
+			continue
+		}
 		name, options, _ := strings.Cut(field.Tag.Get("env"), ",")
 		if name == "" {
 			t.Errorf("field %s has no environment variable", field.Name)
@@ -96,7 +99,7 @@ func current(t *testing.T) contract {
 				environment[variable] = v.fallback
 			}
 		}
-		c.Services[name] = service{Environment: environment, Health: health{Live: httpserver.LivePath, Ready: httpserver.ReadyPath}}
+		c.Services[name] = service{Environment: environment, Health: health{Live: base.LivePath, Ready: base.ReadyPath}}
 	}
 	return c
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/ingest"
 	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
-	"github.com/accrue/accrue/pkg/httpserver"
+	base "github.com/accrue/accrue/pkg/service"
 	storememory "github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query"
 )
@@ -28,19 +28,19 @@ const page = "https://example.com"
 // start makes each service on a broker and a store in memory and runs it until the test ends.
 func start(t *testing.T) map[string]running {
 	t.Helper()
-	origins := []string{page}
+	shared := base.Config{CORSOrigins: []string{page}}
 	increments, store, log := brokermemory.NewTopic(), storememory.New(), zerolog.Nop()
-	taking, err := ingest.New(ingest.Config{Partitions: 1, PendingBytes: 1 << 20, CORSOrigins: origins}, ingest.Parts{Publisher: increments, Log: log})
+	taking, err := ingest.New(ingest.Config{Partitions: 1, PendingBytes: 1 << 20, Config: shared}, ingest.Parts{Publisher: increments, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	counting, err := aggregator.New(aggregator.Config{Window: time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20, Horizon: time.Minute, Keys: 1000, CORSOrigins: origins}, aggregator.Parts{
+	counting, err := aggregator.New(aggregator.Config{Window: time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20, Horizon: time.Minute, Keys: 1000, Config: shared}, aggregator.Parts{
 		Source: increments.Subscribe(aggregator.AckDeadline), Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reading, err := query.New(query.Config{Refresh: 50 * time.Millisecond, RecognitionTiers: []int64{3}, CORSOrigins: origins}, query.Parts{
+	reading, err := query.New(query.Config{Refresh: 50 * time.Millisecond, RecognitionTiers: []int64{3}, Config: shared}, query.Parts{
 		Checkpoints: store, Contributors: store, History: store, Recognitions: store, Events: brokermemory.NewTopic(), Log: log,
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func TestTheServicesServeWhatIsProbed(t *testing.T) {
 	t.Parallel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for name, service := range start(t) {
-		for _, path := range []string{httpserver.LivePath, httpserver.ReadyPath} {
+		for _, path := range []string{base.LivePath, base.ReadyPath} {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", service.Port(), path), http.NoBody)
 			if err != nil {
 				t.Fatal(err)
@@ -77,7 +77,7 @@ func TestTheServicesServeWhatIsProbed(t *testing.T) {
 			}
 			_ = response.Body.Close()
 			// Query may not have read yet: it says so, which is an answer.
-			if response.StatusCode != http.StatusOK && (path == httpserver.LivePath || response.StatusCode != http.StatusServiceUnavailable) {
+			if response.StatusCode != http.StatusOK && (path == base.LivePath || response.StatusCode != http.StatusServiceUnavailable) {
 				t.Errorf("GET %s of %s = %d", path, name, response.StatusCode)
 			}
 		}
@@ -90,7 +90,7 @@ func TestEveryServiceAnswersThePagesThatItIsToldOf(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for name, service := range start(t) {
 		for origin, want := range map[string]string{page: page, "https://elsewhere.org": ""} {
-			for _, path := range []string{httpserver.LivePath, "/nothing"} {
+			for _, path := range []string{base.LivePath, "/nothing"} {
 				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", service.Port(), path), http.NoBody)
 				if err != nil {
 					t.Fatal(err)

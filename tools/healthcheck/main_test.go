@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/service"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,8 +29,8 @@ func TestReady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.Method != http.MethodGet || r.URL.Path != httpserver.ReadyPath {
-					t.Errorf("asked %s %s, want GET %s", r.Method, r.URL.Path, httpserver.ReadyPath)
+				if r.Method != http.MethodGet || r.URL.Path != service.ReadyPath {
+					t.Errorf("asked %s %s, want GET %s", r.Method, r.URL.Path, service.ReadyPath)
 				}
 				w.WriteHeader(tc.status)
 				_, _ = w.Write([]byte(tc.want))

@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/accrue/accrue/pkg/environment"
+	"github.com/accrue/accrue/pkg/service"
 )
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -32,7 +32,7 @@ func command(arguments []string, stdout io.Writer, stderr *os.File) int {
 
 	services := connect(c)
 	if c.recognitions > 0 {
-		events, closing, err := subscribe(ctx, environment.Of(os.Environ()))
+		events, closing, err := subscribe(ctx, service.Environment(os.Environ()))
 		if err != nil {
 			fmt.Fprintln(stderr, "load:", err)
 			return 2

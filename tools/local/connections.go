@@ -10,7 +10,7 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
-	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/firestore"
 	storememory "github.com/accrue/accrue/pkg/store/memory"
@@ -39,8 +39,8 @@ type connections struct {
 	source                  aggregator.Source
 	recognized              consumer.Source
 	store                   documents
-	brokerChecks            []httpserver.Check
-	storeChecks             []httpserver.Check
+	brokerChecks            []service.Check
+	storeChecks             []service.Check
 	closers                 []func() error
 }
 
@@ -95,7 +95,7 @@ func (all *connections) connectBroker(ctx context.Context, c configs) (descripti
 	all.increments, all.deadLetters = client.Topic(c.aggregator.Topic), client.Topic(c.aggregator.DeadLetterTopic)
 	all.source = source
 	all.recognitions, all.recognized = client.Topic(c.query.RecognitionsTopic), client.Subscription(printSubscription)
-	all.brokerChecks = []httpserver.Check{{Name: "pubsub", Check: source.Check}}
+	all.brokerChecks = []service.Check{{Name: "pubsub", Check: source.Check}}
 	return "the Pub/Sub emulator at " + host, nil
 }
 
@@ -111,7 +111,7 @@ func (all *connections) connectStore(ctx context.Context, c configs) (descriptio
 	}
 	all.closers = append(all.closers, client.Close)
 	all.store = client
-	all.storeChecks = []httpserver.Check{{Name: "firestore", Check: client.Check}}
+	all.storeChecks = []service.Check{{Name: "firestore", Check: client.Check}}
 	return "the Firestore emulator at " + host, nil
 }
 

@@ -18,9 +18,8 @@ import (
 
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/ingest"
-	"github.com/accrue/accrue/pkg/environment"
-	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/telemetry"
 	"github.com/accrue/accrue/query"
 	"github.com/accrue/accrue/tools/recognitions/consumer"
@@ -52,7 +51,7 @@ func run(ctx context.Context, arguments, environ []string, stdout, stderr io.Wri
 		return fmt.Errorf("flags: %w", err)
 	}
 
-	variables := environment.Of(environ)
+	variables := service.Environment(environ)
 	delete(variables, "PORT") // one port cannot serve three
 	if variables["GOOGLE_CLOUD_PROJECT"] == "" {
 		variables["GOOGLE_CLOUD_PROJECT"] = project
@@ -84,9 +83,9 @@ type configs struct {
 
 func (c *configs) load(variables map[string]string) error {
 	return errors.Join(
-		environment.Load(variables, &c.ingest),
-		environment.Load(variables, &c.aggregator),
-		environment.Load(variables, &c.query),
+		service.Load(variables, &c.ingest),
+		service.Load(variables, &c.aggregator),
+		service.Load(variables, &c.query),
 	)
 }
 
@@ -147,11 +146,11 @@ Ctrl-C stops it.
 	printing := consumer.New(parts.recognized, rememberedEvents, consumer.Print(stdout), func(err error) {
 		log.Warn().Err(err).Msg("cannot print recognitions")
 	})
-	err = lifecycle.Run(ctx,
-		lifecycle.Part{Name: "recognitions", Run: printing.Run},
-		lifecycle.Part{Name: "query", Run: reading.Run},
-		lifecycle.Part{Name: "aggregator", Run: counting.Run},
-		lifecycle.Part{Name: "ingest", Run: taking.Run},
+	err = service.Run(ctx,
+		service.Part{Name: "recognitions", Run: printing.Run},
+		service.Part{Name: "query", Run: reading.Run},
+		service.Part{Name: "aggregator", Run: counting.Run},
+		service.Part{Name: "ingest", Run: taking.Run},
 	)
 	fmt.Fprintf(stdout, "Stopped after %s.\n", time.Since(started).Round(time.Second))
 	return err

@@ -31,7 +31,7 @@ const fileName = "openapi.json"
 
 // services are the folders of the APIs, and of the packages whose annotations and types are part of them all.
 func services() map[string][]string {
-	shared := []string{"pkg/httpserver", "pkg/openapi", "pkg/problem"}
+	shared := []string{"pkg/service", "pkg/openapi", "pkg/problem"}
 	return map[string][]string{
 		"ingest": append([]string{"ingest/internal/api"}, shared...),
 		"query":  append([]string{"query/internal/api"}, shared...),

@@ -11,18 +11,12 @@ import (
 
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
-	"github.com/accrue/accrue/pkg/httpserver"
-	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store/firestore"
 	"github.com/accrue/accrue/pkg/telemetry"
 )
 
-func main() {
-	var config aggregator.Config
-	os.Exit(lifecycle.Main("aggregator", &config, func(ctx context.Context, log zerolog.Logger, measured *telemetry.Telemetry) error {
-		return run(ctx, config, log, measured)
-	}))
-}
+func main() { os.Exit(service.Main("aggregator", run)) }
 
 func run(ctx context.Context, config aggregator.Config, log zerolog.Logger, measured *telemetry.Telemetry) error {
 	messages, err := pubsub.Connect(ctx, config.Project, config.PubSubEmulatorHost)
@@ -51,7 +45,7 @@ func run(ctx context.Context, config aggregator.Config, log zerolog.Logger, meas
 	source, deadLetters := messages.Subscription(config.Subscription), messages.Topic(config.DeadLetterTopic)
 	service, err := aggregator.New(config, aggregator.Parts{
 		Source: source, Ledger: documents, DeadLetters: deadLetters, Log: log, Telemetry: measured,
-		Checks: []httpserver.Check{{Name: "pubsub", Check: source.Check}, {Name: "firestore", Check: documents.Check}},
+		Checks: []service.Check{{Name: "pubsub", Check: source.Check}, {Name: "firestore", Check: documents.Check}},
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

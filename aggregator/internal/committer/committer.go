@@ -15,8 +15,8 @@ import (
 
 	"github.com/accrue/accrue/aggregator/internal/idempotency"
 	"github.com/accrue/accrue/pkg/broker"
-	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 )
 
@@ -127,7 +127,7 @@ func New(settings Settings, source Source, ledger Ledger, deadLetters DeadLetter
 // commit within Settings.Drain. It may be called once. A panic in one of its goroutines ends it in the same way, and is
 // its error.
 func (c *Committer) Run(ctx context.Context) error {
-	ctx, guard := lifecycle.NewGuard(ctx)
+	ctx, guard := service.NewGuard(ctx)
 	// Commits outlive ctx by the drain: they are what the drain is for.
 	commits, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

@@ -11,17 +11,11 @@ import (
 
 	"github.com/accrue/accrue/ingest"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
-	"github.com/accrue/accrue/pkg/httpserver"
-	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/telemetry"
 )
 
-func main() {
-	var config ingest.Config
-	os.Exit(lifecycle.Main("ingest", &config, func(ctx context.Context, log zerolog.Logger, measured *telemetry.Telemetry) error {
-		return run(ctx, config, log, measured)
-	}))
-}
+func main() { os.Exit(service.Main("ingest", run)) }
 
 func run(ctx context.Context, config ingest.Config, log zerolog.Logger, measured *telemetry.Telemetry) error {
 	messages, err := pubsub.Connect(ctx, config.Project, config.PubSubEmulatorHost)
@@ -35,7 +29,7 @@ func run(ctx context.Context, config ingest.Config, log zerolog.Logger, measured
 	}
 	topic := messages.Topic(config.Topic)
 	service, err := ingest.New(config, ingest.Parts{
-		Publisher: topic, Checks: []httpserver.Check{{Name: "pubsub", Check: topic.Check}}, Log: log, Telemetry: measured,
+		Publisher: topic, Checks: []service.Check{{Name: "pubsub", Check: topic.Check}}, Log: log, Telemetry: measured,
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

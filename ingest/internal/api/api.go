@@ -12,10 +12,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/logging"
-	"github.com/accrue/accrue/pkg/openapi"
-	"github.com/accrue/accrue/pkg/telemetry/requests"
+	"github.com/accrue/accrue/pkg/service/web"
 )
 
 // The paths of what can be posted.
@@ -32,32 +30,15 @@ type Counter interface {
 	Add(ctx context.Context, entries []batching.Entry) error
 }
 
-// New returns the handler of all routes. Checks are what readiness asks. Each of around is given the router before it has
-// middleware and routes, to add its own.
-func New(counter Counter, checks []httpserver.Check, log zerolog.Logger, around ...func(*gin.Engine)) http.Handler {
-	gin.SetMode(gin.ReleaseMode) // it would print each route otherwise
-	engine := gin.New()
-	engine.HandleMethodNotAllowed = true
-	engine.RedirectTrailingSlash = false // a 307 to a path that was not asked for is no help to a program
-	for _, add := range around {
-		add(engine)
-	}
-	a := &api{counter: counter, unexpected: logging.NewOutage(log, zerolog.ErrorLevel, "answer, for a reason that nobody expected")}
-	engine.Use(requests.Recovery(log, func(c *gin.Context) { problemOf(errPanic).Write(c.Writer) }))
-	engine.NoRoute(func(c *gin.Context) { a.refuse(c, errNotFound) })
-	engine.NoMethod(func(c *gin.Context) { a.refuse(c, errMethod) }) // Gin has set Allow by then
-
+// New returns the handler of all routes.
+func New(counter Counter, base web.Base) http.Handler {
+	engine := base.Router(web.API{Title: title, Document: document})
+	a := &api{counter: counter, unexpected: logging.NewOutage(base.Log, zerolog.ErrorLevel, "answer a request, for an unexpected reason")}
 	increments, contributions := incrementItems(), contributionItems()
 	engine.POST(incrementsPath, a.count(increments.one))
 	engine.POST(incrementsPath+batchPath, a.count(increments.batch))
 	engine.POST(contributionsPath, a.count(contributions.one))
 	engine.POST(contributionsPath+batchPath, a.count(contributions.batch))
-	openapi.Register(engine, document, title)
-	live, ready := gin.WrapF(httpserver.Live), gin.WrapF(httpserver.Ready(checks...))
-	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		engine.Handle(method, httpserver.LivePath, live)
-		engine.Handle(method, httpserver.ReadyPath, ready)
-	}
 	return engine
 }
 
@@ -99,11 +80,8 @@ func (a *api) refuse(c *gin.Context, err error) {
 
 // The faults of requests whose body was not looked at.
 var (
-	errNotFound  = errors.New("no such path")
-	errMethod    = errors.New("no such method here")
 	errKey       = errors.New("invalid idempotency key")
 	errMediaType = errors.New("not JSON by its header")
 	errTooLarge  = errors.New("body too large")
 	errBody      = errors.New("body broke off")
-	errPanic     = errors.New("panic")
 )

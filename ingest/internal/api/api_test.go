@@ -21,10 +21,11 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/api"
 	"github.com/accrue/accrue/ingest/internal/batching"
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/service"
+	"github.com/accrue/accrue/pkg/service/web"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -54,9 +55,9 @@ func (c *recordingCounter) counted() []batching.Entry {
 }
 
 // serve serves the API on a free port of the loopback.
-func serve(t *testing.T, counter api.Counter, checks ...httpserver.Check) *httptest.Server {
+func serve(t *testing.T, counter api.Counter, checks ...service.Check) *httptest.Server {
 	t.Helper()
-	server := httptest.NewServer(api.New(counter, checks, zerolog.Nop()))
+	server := httptest.NewServer(api.New(counter, web.Base{Checks: checks}))
 	t.Cleanup(server.Close)
 	return server
 }
@@ -522,7 +523,7 @@ func TestABodyIsReadNoFurtherThanItMayBeLong(t *testing.T) {
 			r.Header.Set("Content-Type", "application/json")
 			r.ContentLength = tc.length
 			w := httptest.NewRecorder()
-			api.New(&recordingCounter{}, nil, zerolog.Nop()).ServeHTTP(w, r)
+			api.New(&recordingCounter{}, web.Base{}).ServeHTTP(w, r)
 			if w.Code != http.StatusRequestEntityTooLarge || body.read > tc.most {
 				t.Errorf("%d after %d bytes, want 413 after at most %d", w.Code, body.read, tc.most)
 			}
@@ -541,7 +542,7 @@ func TestABodyThatBreaksOffIsMalformed(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, increments, io.MultiReader(strings.NewReader(foo), brokenReader{}))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
-	api.New(counter, nil, zerolog.Nop()).ServeHTTP(w, r)
+	api.New(counter, web.Base{}).ServeHTTP(w, r)
 	if got := counter.counted(); w.Code != http.StatusBadRequest || len(got) > 0 {
 		t.Errorf("%d, counted %v", w.Code, got)
 	}
@@ -584,21 +585,21 @@ func TestPanicsAndUnexpectedErrorsAreLogged(t *testing.T) {
 	}{
 		"a panic":             {func() error { panic("at the disco") }, []string{"panic: at the disco", "goroutine", "api_test.go"}},
 		"an unexpected error": {func() error { return errors.New("strange") }, []string{"strange"}},
-		"a full batcher":      {func() error { return batching.ErrFull }, nil},
+		"a full batcher":      {func() error { return batching.ErrFull }, []string{"cannot answer requests"}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, increments, strings.NewReader(foo))
 			r.Header.Set("Content-Type", "application/json")
-			api.New(&recordingCounter{answer: tc.answer}, nil, zerolog.New(&log)).ServeHTTP(httptest.NewRecorder(), r)
+			api.New(&recordingCounter{answer: tc.answer}, web.Base{Log: zerolog.New(&log)}).ServeHTTP(httptest.NewRecorder(), r)
 			for _, want := range tc.want {
 				if !strings.Contains(log.String(), want) {
 					t.Errorf("log %q does not have %q", log.String(), want)
 				}
 			}
-			if tc.want == nil && log.Len() > 0 {
-				t.Errorf("log has %q", log.String())
+			if unexpected := strings.Contains(log.String(), `"level":"error"`); unexpected != (title != "a full batcher") {
+				t.Errorf("log %q has errors = %v", log.String(), unexpected)
 			}
 		})
 	}
@@ -614,7 +615,7 @@ func TestAbortedHandlersStayAborted(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, increments, strings.NewReader(foo))
 	r.Header.Set("Content-Type", "application/json")
 	counter := &recordingCounter{answer: func() error { panic(http.ErrAbortHandler) }}
-	api.New(counter, nil, zerolog.Nop()).ServeHTTP(httptest.NewRecorder(), r)
+	api.New(counter, web.Base{}).ServeHTTP(httptest.NewRecorder(), r)
 }
 
 func TestOtherPathsAndMethods(t *testing.T) {
@@ -649,17 +650,17 @@ func TestOtherPathsAndMethods(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	well := httpserver.Check{Name: "well", Check: func(context.Context) error { return nil }}
-	ill := httpserver.Check{Name: "pubsub", Check: func(context.Context) error { return errors.New("away") }}
+	well := service.Check{Name: "well", Check: func(context.Context) error { return nil }}
+	ill := service.Check{Name: "pubsub", Check: func(context.Context) error { return errors.New("away") }}
 	for title, tc := range map[string]struct {
-		checks []httpserver.Check
+		checks []service.Check
 		path   string
 		status int
 	}{
 		"live without a dependency": {nil, "/health/live", http.StatusOK},
-		"live though one is ill":    {[]httpserver.Check{ill}, "/health/live", http.StatusOK},
-		"ready":                     {[]httpserver.Check{well}, "/health/ready", http.StatusOK},
-		"not ready":                 {[]httpserver.Check{well, ill}, "/health/ready", http.StatusServiceUnavailable},
+		"live though one is ill":    {[]service.Check{ill}, "/health/live", http.StatusOK},
+		"ready":                     {[]service.Check{well}, "/health/ready", http.StatusOK},
+		"not ready":                 {[]service.Check{well, ill}, "/health/ready", http.StatusServiceUnavailable},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()

@@ -12,13 +12,13 @@ import (
 	"testing"
 
 	"github.com/gin-gonic/gin"
-	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/service/web"
 )
 
 // described is what the tests look at in the document.
@@ -70,7 +70,7 @@ func (refusingCounter) Add(context.Context, []batching.Entry) error { return bat
 // What is routed is described, and nothing else is. The page shows the document and is not part of it.
 func TestTheDocumentHasEveryRoute(t *testing.T) {
 	t.Parallel()
-	engine, ok := New(refusingCounter{}, nil, zerolog.Nop()).(*gin.Engine)
+	engine, ok := New(refusingCounter{}, web.Base{}).(*gin.Engine)
 	if !ok {
 		t.Fatal("the handler is no Gin engine")
 	}

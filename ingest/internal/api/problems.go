@@ -34,10 +34,6 @@ func problemOf(err error) *problem.Document {
 	case errors.Is(err, errMediaType):
 		return problem.New(http.StatusUnsupportedMediaType,
 			"The Content-Type must be application/json, in UTF-8, without a Content-Encoding. Nothing was counted.")
-	case errors.Is(err, errNotFound):
-		return problem.New(http.StatusNotFound, "There is nothing at this path.")
-	case errors.Is(err, errMethod):
-		return problem.New(http.StatusMethodNotAllowed, "This path does not have that method.")
 	case errors.Is(err, batching.ErrFull):
 		return problem.Unavailable("Too much is waiting to be published. "+problem.NothingCounted, retryAfter)
 	case errors.Is(err, batching.ErrStopped):

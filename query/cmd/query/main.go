@@ -10,19 +10,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/broker/pubsub"
-	"github.com/accrue/accrue/pkg/httpserver"
-	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store/firestore"
 	"github.com/accrue/accrue/pkg/telemetry"
 	"github.com/accrue/accrue/query"
 )
 
-func main() {
-	var config query.Config
-	os.Exit(lifecycle.Main("query", &config, func(ctx context.Context, log zerolog.Logger, measured *telemetry.Telemetry) error {
-		return run(ctx, config, log, measured)
-	}))
-}
+func main() { os.Exit(service.Main("query", run)) }
 
 func run(ctx context.Context, config query.Config, log zerolog.Logger, measured *telemetry.Telemetry) error {
 	documents, err := firestore.Connect(ctx, config.Project, config.Database, config.FirestoreEmulatorHost)
@@ -42,7 +36,7 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger, measured 
 	service, err := query.New(config, query.Parts{
 		Checkpoints: documents, Contributors: documents, History: documents, Recognitions: documents,
 		Events: messages.Topic(config.RecognitionsTopic),
-		Checks: []httpserver.Check{{Name: "firestore", Check: documents.Check}}, Log: log, Telemetry: measured,
+		Checks: []service.Check{{Name: "firestore", Check: documents.Check}}, Log: log, Telemetry: measured,
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

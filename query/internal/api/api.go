@@ -13,11 +13,9 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/rs/zerolog"
 
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/logging"
-	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/problem"
-	"github.com/accrue/accrue/pkg/telemetry/requests"
+	"github.com/accrue/accrue/pkg/service/web"
 	"github.com/accrue/accrue/query/internal/board"
 	"github.com/accrue/accrue/query/internal/view"
 )
@@ -31,55 +29,25 @@ type Views interface {
 	Watch() (*view.View, <-chan struct{})
 }
 
-// StreamPath is the route whose answers last as long as their readers like.
-const StreamPath = "/stats/stream"
-
-// Around is what observes the handler.
-type Around struct {
-	// Router is given the router before it has middleware and routes, to add its own.
-	Router func(*gin.Engine)
-	// Readers is given what counts the readers of streams.
-	Readers func(open func() int64)
-}
-
-// New makes the handler of all of query's requests. Readiness asks the checks; nothing else does.
-func New(views Views, store Contributors, changes History, checks []httpserver.Check, log zerolog.Logger, around ...Around) http.Handler {
-	gin.SetMode(gin.ReleaseMode)
-	router := gin.New()
-	router.HandleMethodNotAllowed = true
-	router.RedirectTrailingSlash = false
-	router.UseEscapedPath = true // an id in a path may hold what would end it
-	router.UnescapePathValues = false
-	for _, a := range around {
-		a.Router(router)
-	}
-	router.Use(requests.Recovery(log, func(c *gin.Context) {
-		problem.New(http.StatusInternalServerError, "the answer could not be made").Write(c.Writer)
-	}))
-	router.NoRoute(func(c *gin.Context) {
-		problem.New(http.StatusNotFound, "there is nothing at this path").Write(c.Writer)
-	})
-	router.NoMethod(func(c *gin.Context) { // the header Allow is set
-		problem.New(http.StatusMethodNotAllowed, "this path has no such method").Write(c.Writer)
-	})
-
+// New returns the handler of all of query's requests. Readers, if there is one, is given a function that counts the open
+// streams.
+func New(views Views, store Contributors, changes History, base web.Base, readers ...func(open func() int64)) http.Handler {
+	const streamPath = "/stats/stream"
+	router := base.Router(web.API{Title: title, Document: document, Streams: []string{streamPath}, EscapedPaths: true})
 	read := []string{http.MethodGet, http.MethodHead}
-	router.Match(read, httpserver.LivePath, gin.WrapF(httpserver.Live))
-	router.Match(read, httpserver.ReadyPath, gin.WrapF(httpserver.Ready(checks...)))
-	openapi.Register(router, document, title)
 	process, compressor := rand.Text(), new(compressor)
 	stats := &stats{views: views, compressor: compressor}
 	router.Match(read, "/stats", stats.answer)
 	stream := &stream{views: views, stats: stats, process: process}
-	for _, a := range around {
-		a.Readers(stream.readers.Load)
+	for _, count := range readers {
+		count(stream.readers.Load)
 	}
-	router.Match(read, StreamPath, stream.answer)
+	router.Match(read, streamPath, stream.answer)
 	tags := &tags{views: views, process: process, compressor: compressor}
 	router.Match(read, "/tags", tags.list)
 	router.Match(read, "/tags/:name", tags.one)
-	contributors := newContributors(store, log)
-	past := &history{tags: tags, changes: changes, outage: logging.NewOutage(log, zerolog.WarnLevel, "read history")}
+	contributors := newContributors(store, base.Log)
+	past := &history{tags: tags, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
 	router.Match(read, "/tags/:name/history", past.answer)
 	router.Match(read, "/contributors", contributors.list)
 	router.Match(read, "/contributors/:id", contributors.one)

@@ -15,12 +15,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/service"
+	"github.com/accrue/accrue/pkg/service/web"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query/internal/api"
@@ -81,8 +81,8 @@ func serve(tb testing.TB, handler http.Handler) string {
 	return server.URL
 }
 
-func handler(views api.Views, checks ...httpserver.Check) http.Handler {
-	return api.New(views, memory.New(), nil, checks, zerolog.Nop())
+func handler(views api.Views, checks ...service.Check) http.Handler {
+	return api.New(views, memory.New(), nil, web.Base{Checks: checks})
 }
 
 // newRequest makes a request of /stats for a handler that is called directly.
@@ -318,7 +318,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	for _, path := range []string{"/index.html", "/board", "/stats/", "/Stats", "/stats/foo", "//stats", "/increments", "/health", "/healthz"} {
 		wantProblem(t, request(t, http.MethodGet, url+path), http.StatusNotFound)
 	}
-	for _, path := range []string{"/stats", httpserver.LivePath, httpserver.ReadyPath} {
+	for _, path := range []string{"/stats", service.LivePath, service.ReadyPath} {
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodOptions} {
 			got := request(t, method, url+path)
 			wantProblem(t, got, http.StatusMethodNotAllowed)
@@ -332,26 +332,26 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	asked := atomic.Int32{}
-	down := httpserver.Check{Name: "view", Check: func(context.Context) error { asked.Add(1); return errors.New("the view is 3s old") }}
-	well := httpserver.Check{Name: "firestore", Check: func(context.Context) error { return nil }}
+	down := service.Check{Name: "view", Check: func(context.Context) error { asked.Add(1); return errors.New("the view is 3s old") }}
+	well := service.Check{Name: "firestore", Check: func(context.Context) error { return nil }}
 
 	url := serve(t, handler(empty(), well, down))
-	if got := request(t, http.MethodGet, url+httpserver.LivePath); got.status != http.StatusOK || asked.Load() != 0 {
+	if got := request(t, http.MethodGet, url+service.LivePath); got.status != http.StatusOK || asked.Load() != 0 {
 		t.Errorf("live: %d after asking %d dependencies, want 200 and none", got.status, asked.Load())
 	}
-	d := wantProblem(t, request(t, http.MethodGet, url+httpserver.ReadyPath), http.StatusServiceUnavailable)
+	d := wantProblem(t, request(t, http.MethodGet, url+service.ReadyPath), http.StatusServiceUnavailable)
 	if len(d.Errors) != 1 || d.Errors[0].Parameter != "view" || d.Errors[0].Detail != "the view is 3s old" {
 		t.Errorf("faults = %v, want the view's alone", d.Errors)
 	}
-	if got := request(t, http.MethodGet, serve(t, handler(empty(), well))+httpserver.ReadyPath); got.status != http.StatusOK {
+	if got := request(t, http.MethodGet, serve(t, handler(empty(), well))+service.ReadyPath); got.status != http.StatusOK {
 		t.Errorf("ready: %d, want 200", got.status)
 	}
 }
 
 func TestAHandlerThatPanicsIsAnsweredFor(t *testing.T) {
 	t.Parallel()
-	broken := httpserver.Check{Name: "broken", Check: func(context.Context) error { panic("out of cheese") }}
-	got := request(t, http.MethodGet, serve(t, handler(empty(), broken))+httpserver.ReadyPath)
+	broken := service.Check{Name: "broken", Check: func(context.Context) error { panic("out of cheese") }}
+	got := request(t, http.MethodGet, serve(t, handler(empty(), broken))+service.ReadyPath)
 	wantProblem(t, got, http.StatusInternalServerError)
 }
 

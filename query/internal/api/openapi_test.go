@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/gin-gonic/gin"
-	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/openapi"
+	"github.com/accrue/accrue/pkg/service/web"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/query/internal/board"
 )
@@ -44,7 +44,7 @@ func readDocument(t *testing.T) described {
 // What is routed is described, and nothing else is. The parts of pages are for those alone.
 func TestTheDocumentHasEveryRoute(t *testing.T) {
 	t.Parallel()
-	engine, ok := New(nil, nil, nil, nil, zerolog.Nop()).(*gin.Engine)
+	engine, ok := New(nil, nil, nil, web.Base{}).(*gin.Engine)
 	if !ok {
 		t.Fatal("the handler is no Gin engine")
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/query/internal/view"
 )
 
@@ -76,7 +76,7 @@ func (s *stream) answer(c *gin.Context) {
 // serve sends events until the reader has gone or stopped reading, or the server stops, and returns why it ended.
 func (s *stream) serve(w http.ResponseWriter, request *http.Request) error {
 	ctx := request.Context()
-	r := &reader{writer: w, controller: http.NewResponseController(w), gone: ctx.Done(), stopping: httpserver.Stopping(ctx)}
+	r := &reader{writer: w, controller: http.NewResponseController(w), gone: ctx.Done(), stopping: service.Stopping(ctx)}
 	if err := r.send(fmt.Appendf(nil, "retry: %d\n\n", reconnectAfter.Milliseconds())); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
-	"github.com/accrue/accrue/pkg/httpserver"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/query/internal/view"
 )
 
@@ -333,7 +333,7 @@ func TestWrongRequestsForAStream(t *testing.T) {
 // A server that stops ends its streams at once, whole, and waits for none until the drain.
 func TestAStopEndsEveryStream(t *testing.T) {
 	t.Parallel()
-	server, err := httpserver.New(0, handler(example()), time.Minute, zerolog.Nop())
+	server, err := service.NewServer(0, handler(example()), time.Minute, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/broker"
-	"github.com/accrue/accrue/pkg/lifecycle"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 )
 
@@ -116,7 +116,7 @@ type Parts struct {
 type Recognizer struct {
 	tiers []int64
 	parts Parts
-	guard *lifecycle.Guard // Run's
+	guard *service.Guard // Run's
 
 	// steps are what is looked at for contributors who are due.
 	steps         atomic.Pointer[[]step]
@@ -182,7 +182,7 @@ func (r *Recognizer) OldestPending() time.Duration { return time.Duration(r.olde
 // could not finish by then another instance does, or its own next life. It may be called once. A panic in one of its
 // goroutines ends it in the same way, and is its error.
 func (r *Recognizer) Run(ctx context.Context) error {
-	ctx, r.guard = lifecycle.NewGuard(ctx)
+	ctx, r.guard = service.NewGuard(ctx)
 	// What was begun to be written outlives ctx by the drain. Reads end with ctx.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

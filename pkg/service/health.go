@@ -1,4 +1,4 @@
-package httpserver
+package service
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/telemetry"
 )
 
 // The paths of health requests. They do not end in z: Cloud Run's front end swallows some that do.
@@ -15,18 +16,18 @@ const (
 	ReadyPath = "/health/ready"
 )
 
-// checkTimeout bounds how long readiness waits for a dependency.
+// checkTimeout bounds how long readiness waits for all checks.
 const checkTimeout = 2 * time.Second
 
-// Check asks one dependency whether the service can do its work.
+// Check is a dependency without which the service is not ready.
 type Check struct {
-	// Name is what the service depends on, for the answer.
+	// Name names the dependency in the answer.
 	Name string
-	// Check returns nil when the dependency is well. It returns soon after its context ends.
+	// Check returns nil if the dependency works. It returns soon after its context ends.
 	Check func(context.Context) error
 }
 
-// Live answers that the process runs. It never asks a dependency: a restart heals none of them.
+// Live answers 200. It checks no dependency: a restart would repair none of them.
 //
 //	@Summary		Does the process run?
 //	@Description	Answers 200 as long as the process can answer at all. It asks no dependency: a restart heals none of them.
@@ -38,8 +39,8 @@ type Check struct {
 //	@Router			/health/live [get]
 func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}`) }
 
-// Ready answers 200 when every check passes, and otherwise 503 with a problem document that names those that did not. All
-// requests of a second share one outcome: anybody may ask, and each question to a dependency may cost money.
+// Ready answers 200 if every check passes, and otherwise 503 with a problem document that names those that failed. All
+// requests within a second share one result: the endpoint is public, and a check may cost money.
 //
 //	@Summary		Can the service do its work?
 //	@Description	Asks the service's dependencies. All requests of a second share one outcome.
@@ -65,33 +66,34 @@ func Ready(checks ...Check) http.HandlerFunc {
 	}
 }
 
-// Health is the answer of a service that is well.
+// Health is the answer of a service that works.
 //
-//	@Description	The answer of a service that is well.
+//	@Description	The answer of a service that works.
 type Health struct {
-	// What is well: the process (live) or all that it depends on (ready).
+	// What works: the process (live) or everything that it depends on (ready).
 	Status string `json:"status" validate:"required" enums:"live,ready"`
 } //	@name	Health
 
-// checkEvery is how long an outcome of the checks is good for.
+// checkEvery is how long a result of the checks is reused.
 const checkEvery = time.Second
 
 type readiness struct {
 	checks []Check
 
-	mu      sync.Mutex
-	askedAt time.Time
-	faults  []problem.Fault
+	mu        sync.Mutex
+	checkedAt time.Time
+	faults    []problem.Fault
 }
 
-// ask returns what is wrong now, or was less than checkEvery ago. While one request asks, the others wait for its answer.
+// ask returns the faults found now, or less than checkEvery ago. While one request runs the checks, the others wait for
+// its result.
 func (r *readiness) ask(ctx context.Context) []problem.Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.askedAt.IsZero() && time.Since(r.askedAt) < checkEvery {
+	if !r.checkedAt.IsZero() && time.Since(r.checkedAt) < checkEvery {
 		return r.faults
 	}
-	// Not cut short by the client that happens to ask: others share the answer.
+	// The result is shared, so the client whose request runs the checks must not cut them short.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	var faults []problem.Fault
@@ -100,12 +102,34 @@ func (r *readiness) ask(ctx context.Context) []problem.Fault {
 			faults = append(faults, problem.Fault{Parameter: c.Name, Detail: err.Error()})
 		}
 	}
-	r.askedAt, r.faults = time.Now(), faults
+	r.checkedAt, r.faults = time.Now(), faults
 	return faults
 }
 
 func answer(w http.ResponseWriter, body string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write([]byte(body)) // the client is gone: nobody to tell
+	_, _ = w.Write([]byte(body)) // a client that is gone needs no answer
+}
+
+// HealthHandler returns the handler of a service without an API: it answers health requests and serves metrics, which may
+// be nil, and answers everything else with a problem document.
+func HealthHandler(checks []Check, metrics http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	get := func(path string, handler http.Handler) {
+		mux.Handle("GET "+path, handler)
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", "GET, HEAD")
+			problem.New(http.StatusMethodNotAllowed, problem.NoMethod).Write(w)
+		})
+	}
+	get(LivePath, http.HandlerFunc(Live))
+	get(ReadyPath, Ready(checks...))
+	if metrics != nil {
+		get(telemetry.MetricsPath, metrics)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		problem.New(http.StatusNotFound, problem.NoPath).Write(w)
+	})
+	return mux
 }

@@ -1,8 +1,10 @@
-package requests_test
+package web
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,27 +16,23 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/telemetry"
-	"github.com/accrue/accrue/pkg/telemetry/requests"
 	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
-// serve makes a router with requests observed and a few routes.
+// serve returns a router with a few routes.
 func serve(t *testing.T, log zerolog.Logger) *gin.Engine {
 	t.Helper()
 	measured, err := telemetry.New(t.Context(), "query", telemetry.Settings{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	observed, err := requests.New(measured, log, "/stream")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gin.SetMode(gin.ReleaseMode)
-	engine := gin.New()
-	observed.Register(engine)
+	engine := Base{Log: log, Telemetry: measured, Checks: []service.Check{
+		{Name: "firestore", Check: func(context.Context) error { return errors.New("no answer") }},
+	}}.Router(API{Streams: []string{"/stream"}})
 	engine.GET("/contributors/:id", func(c *gin.Context) {
-		if c.Param("id") == "nobody" {
+		if c.Param("id") == "bad" {
 			c.Status(http.StatusServiceUnavailable)
 			return
 		}
@@ -43,7 +41,6 @@ func serve(t *testing.T, log zerolog.Logger) *gin.Engine {
 	wait := func(c *gin.Context) { time.Sleep(2 * time.Second); c.Status(http.StatusOK) }
 	engine.GET("/slow", wait)
 	engine.GET("/stream", wait)
-	engine.GET("/health/ready", func(c *gin.Context) { c.Status(http.StatusServiceUnavailable) })
 	return engine
 }
 
@@ -74,7 +71,7 @@ func lines(t *testing.T, written *bytes.Buffer) []map[string]any {
 func TestRequestsAreMeasuredByRouteAndStatus(t *testing.T) {
 	t.Parallel()
 	engine := serve(t, zerolog.Nop())
-	for _, path := range []string{"/contributors/grace_hopper", "/contributors/bob", "/contributors/nobody", "/nothing/grace_hopper", "/health/ready"} {
+	for _, path := range []string{"/contributors/grace_hopper", "/contributors/bob", "/contributors/bad", "/nothing/grace_hopper", "/health/ready"} {
 		get(t, engine, path, "")
 	}
 	exposed := get(t, engine, "/metrics", "")
@@ -103,10 +100,10 @@ func TestFailuresAndSlowAnswersAreLogged(t *testing.T) {
 			get(t, engine, path, parent)
 		}
 		if all := lines(t, &written); len(all) != 0 {
-			t.Errorf("logged %v of requests that went well, were not found, or may last", all)
+			t.Errorf("logged %v for requests that succeeded, were not found, or are streams", all)
 		}
 		for range 100 {
-			get(t, engine, "/contributors/nobody", parent)
+			get(t, engine, "/contributors/bad", parent)
 		}
 		get(t, engine, "/contributors/ada", parent)
 		all := lines(t, &written)
@@ -125,7 +122,7 @@ func TestFailuresAndSlowAnswersAreLogged(t *testing.T) {
 		if got := all[0]["logging.googleapis.com/trace"]; got != "projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736" {
 			t.Errorf("trace = %v", got)
 		}
-		if strings.Contains(written.String(), "nobody") {
+		if strings.Contains(written.String(), "bad") {
 			t.Error("the log names a contributor")
 		}
 
@@ -139,20 +136,19 @@ func TestFailuresAndSlowAnswersAreLogged(t *testing.T) {
 			t.Errorf("httpRequest = %v", request)
 		}
 		if trace, _ := all[0]["logging.googleapis.com/trace"].(string); len(trace) != len("projects/p/traces/")+32 {
-			t.Errorf("a request without a trace has none made: %q", trace)
+			t.Errorf("a request without a trace gets none: %q", trace)
 		}
 	})
 }
 
-// What is asked to be followed is followed; the handler sees the trace, and what is not followed costs it nothing.
-func TestTheHandlerKnowsTheTraceThatIsFollowed(t *testing.T) {
+func TestHandlersSeeSampledTracesOnly(t *testing.T) {
 	t.Parallel()
 	engine := serve(t, zerolog.Nop())
-	followed, ignored := tracecontext.New(true).String(), tracecontext.New(false).String()
-	if got := get(t, engine, "/contributors/ada", followed); got != followed {
-		t.Errorf("the handler sees %s, want %s", got, followed)
+	sampled, unsampled := tracecontext.New(true).String(), tracecontext.New(false).String()
+	if got := get(t, engine, "/contributors/ada", sampled); got != sampled {
+		t.Errorf("the handler sees %s, want %s", got, sampled)
 	}
-	if got := get(t, engine, "/contributors/ada", ignored); got != (tracecontext.Trace{}).String() {
+	if got := get(t, engine, "/contributors/ada", unsampled); got != (tracecontext.Trace{}).String() {
 		t.Errorf("the handler sees %s, want none", got)
 	}
 }
@@ -166,12 +162,7 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	observed, err := requests.New(measured, zerolog.Nop())
-	if err != nil {
-		b.Fatal(err)
-	}
-	watched := gin.New()
-	observed.Register(watched)
+	watched := Base{Log: zerolog.Nop(), Telemetry: measured}.Router(API{})
 	watched.GET("/", handle)
 	for name, engine := range map[string]*gin.Engine{"bare": bare, "observed": watched} {
 		b.Run(name, func(b *testing.B) {

@@ -1,4 +1,4 @@
-package requests_test
+package web
 
 import (
 	"bytes"
@@ -15,19 +15,16 @@ import (
 
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/problem"
-	"github.com/accrue/accrue/pkg/telemetry/requests"
 	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
-// panicking answers a request by a handler that does what before says and then panics, and returns what went on to the
-// server, if anything did.
+// panicking serves a request with a handler that calls before and then panics. Onward is the panic that reaches the server,
+// if any.
 func panicking(t *testing.T, with any, before func(*gin.Context)) (w *httptest.ResponseRecorder, log string, onward any) {
 	t.Helper()
 	var buffer bytes.Buffer
 	router := gin.New()
-	router.Use(requests.Recovery(logging.New(&buffer, "query", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}), func(c *gin.Context) {
-		problem.New(http.StatusInternalServerError, "the answer could not be made").Write(c.Writer)
-	}))
+	router.Use(recovery(logging.New(&buffer, "query", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"})))
 	router.GET("/stats", func(c *gin.Context) {
 		before(c)
 		panic(with)
@@ -42,21 +39,21 @@ func panicking(t *testing.T, with any, before func(*gin.Context)) (w *httptest.R
 	return w, buffer.String(), onward
 }
 
-func TestAPanicIsAnswered500AndLoggedWithItsStack(t *testing.T) {
+func TestPanicIsAnswered500AndLoggedWithItsStack(t *testing.T) {
 	t.Parallel()
 	w, log, onward := panicking(t, "out of cheese", func(c *gin.Context) {
-		c.Writer.Header().Set("ETag", `"of the answer that never came"`)
+		c.Writer.Header().Set("ETag", `"of the lost answer"`)
 		c.Writer.Header().Set("Access-Control-Allow-Origin", "*")
 		c.Writer.Header().Set("Vary", "Origin")
 	})
 	if w.Header().Get("Access-Control-Allow-Origin") != "*" || w.Header().Get("Vary") != "Origin" {
-		t.Errorf("a page could not read the answer: %v", w.Header())
+		t.Errorf("a page cannot read the answer: %v", w.Header())
 	}
 	if w.Code != http.StatusInternalServerError || w.Header().Get("Content-Type") != problem.ContentType || onward != nil {
 		t.Errorf("%d %v, then %v, want a 500 problem", w.Code, w.Header(), onward)
 	}
 	if strings.Contains(w.Body.String(), "cheese") || w.Header().Get("ETag") != "" {
-		t.Errorf("the answer tells of what happened inside: %v %s", w.Header(), w.Body)
+		t.Errorf("the answer shows internals: %v %s", w.Header(), w.Body)
 	}
 	for _, want := range []string{
 		"panic: out of cheese", "goroutine ", "recovery_test.go", `"path":"/stats"`,
@@ -68,7 +65,7 @@ func TestAPanicIsAnswered500AndLoggedWithItsStack(t *testing.T) {
 	}
 }
 
-func TestAPanicWithinAnAnswerCutsTheConnection(t *testing.T) {
+func TestPanicAfterTheHeaderClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	_, log, onward := panicking(t, "out of cheese", func(c *gin.Context) { c.String(http.StatusOK, "half") })
 	if onward != http.ErrAbortHandler || !strings.Contains(log, "out of cheese") { //nolint:errorlint // the very value
@@ -76,7 +73,7 @@ func TestAPanicWithinAnAnswerCutsTheConnection(t *testing.T) {
 	}
 }
 
-func TestAnAbortedAnswerStaysAbortedAndIsNoFault(t *testing.T) {
+func TestAbortedAnswerIsNotLogged(t *testing.T) {
 	t.Parallel()
 	_, log, onward := panicking(t, http.ErrAbortHandler, func(*gin.Context) {})
 	if onward != http.ErrAbortHandler || log != "" { //nolint:errorlint // the very value
@@ -84,13 +81,12 @@ func TestAnAbortedAnswerStaysAbortedAndIsNoFault(t *testing.T) {
 	}
 }
 
-// A fault that every request meets is told in a line with its stack now and then, not for each.
-func TestPanicsAreSummarised(t *testing.T) {
+func TestRepeatedPanicsAreSummarized(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var buffer bytes.Buffer
 		router := gin.New()
-		router.Use(requests.Recovery(logging.New(&buffer, "query", nil), func(c *gin.Context) { c.Status(http.StatusInternalServerError) }))
+		router.Use(recovery(logging.New(&buffer, "query", nil)))
 		router.GET("/stats", func(*gin.Context) { panic("out of cheese") })
 		for range 250 { // 25 s
 			get(t, router, "/stats", "")
@@ -105,7 +101,7 @@ func TestPanicsAreSummarised(t *testing.T) {
 			panics = append(panics, fields.Panics)
 		}
 		if !slices.Equal(panics, []float64{1, 100, 100}) {
-			t.Errorf("lines told of %v panics, want 1, 100 and 100", panics)
+			t.Errorf("lines report %v panics, want 1, 100 and 100", panics)
 		}
 	})
 }

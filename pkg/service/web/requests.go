@@ -1,14 +1,11 @@
-// Package requests measures the HTTP requests of a service that Gin routes, follows their traces, and logs those that went
-// wrong: answers of 5xx and slow ones, summarised. What goes well is in the metrics and, on Cloud Run, in its request
-// logs; what a client did wrong is the client's to log.
-package requests
+package web
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,23 +26,23 @@ import (
 )
 
 const (
-	// slow is how long an answer may take before it is worth a line.
+	// slow is how long a request may take before it is logged.
 	slow = time.Second
-	// unmatched stands for the route of what no route takes: paths come from outside and have no bound.
+	// unmatched stands for the route of requests that match none: their paths would make the metrics grow without bound.
 	unmatched = "none"
-	// maxUserAgent bounds what a line repeats of a request, in bytes.
+	// maxUserAgent bounds the user agent in a log line, in bytes.
 	maxUserAgent = 200
 )
 
-// Requests observes the requests of one service.
-type Requests struct {
-	telemetry *telemetry.Telemetry
-	duration  metric.Float64Histogram
-	// streams are the routes whose answers last as long as their readers like.
-	streams      map[string]bool
+// requests measures and traces the requests of one service, and logs answers of 5xx and slow answers, summarized. Requests
+// that succeed are in the metrics and in the request logs of Cloud Run; errors of clients are not logged.
+type requests struct {
+	telemetry    *telemetry.Telemetry
+	duration     metric.Float64Histogram
+	streams      []string // routes whose answers last for as long as their readers like
 	failed, late *logging.Outage
 
-	// series are the attributes of each route and status that there was; they are replaced, never changed.
+	// series caches the attributes of each route and status. The map is replaced, never changed.
 	series atomic.Pointer[map[routeStatus][]metric.RecordOption]
 	adding sync.Mutex
 }
@@ -55,36 +52,23 @@ type routeStatus struct {
 	status int
 }
 
-// New makes Requests whose answers on the routes streams may last.
-func New(t *telemetry.Telemetry, log zerolog.Logger, streams ...string) (*Requests, error) {
+func newRequests(t *telemetry.Telemetry, log zerolog.Logger, streams []string) *requests {
 	duration, err := t.Meter().Float64Histogram("accrue_http_request_duration", metric.WithUnit("s"),
 		metric.WithDescription("How long requests took, from their header to the end of the answer."),
 		metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5))
 	if err != nil {
-		return nil, fmt.Errorf("observe requests: %w", err)
+		log.Error().Err(err).Msg("cannot measure requests")
 	}
-	r := &Requests{
-		telemetry: t, duration: duration, streams: make(map[string]bool),
+	r := &requests{
+		telemetry: t, duration: duration, streams: streams,
 		failed: logging.NewOutage(log, zerolog.WarnLevel, "answer requests"),
 		late:   logging.NewOutage(log, zerolog.WarnLevel, "answer requests within a second"),
 	}
-	for _, route := range streams {
-		r.streams[route] = true
-	}
 	r.series.Store(&map[routeStatus][]metric.RecordOption{})
-	return r, nil
+	return r
 }
 
-// Register observes all requests to engine, and serves the metrics, if there are any. It comes before all other
-// middleware and routes.
-func (r *Requests) Register(engine *gin.Engine) {
-	engine.Use(r.observe)
-	if exposed := r.telemetry.Handler(); exposed != nil {
-		engine.Match([]string{http.MethodGet, http.MethodHead}, telemetry.MetricsPath, gin.WrapH(exposed))
-	}
-}
-
-func (r *Requests) observe(c *gin.Context) {
+func (r *requests) observe(c *gin.Context) {
 	began := time.Now()
 	came, _ := tracecontext.FromHeader(c.Request.Header)
 	if r.telemetry.Follow(came) {
@@ -98,7 +82,7 @@ func (r *Requests) observe(c *gin.Context) {
 	}
 	r.duration.Record(context.Background(), elapsed.Seconds(), r.of(route, status)...)
 	if strings.HasPrefix(route, "/health/") || route == telemetry.MetricsPath {
-		return // a service that is not ready says so to whoever asks
+		return // expected while the service is not ready
 	}
 	if status >= http.StatusInternalServerError {
 		r.failed.Failed(errStatus, line(c, route, elapsed))
@@ -106,7 +90,7 @@ func (r *Requests) observe(c *gin.Context) {
 		r.failed.Succeeded()
 	}
 	switch {
-	case r.streams[route]:
+	case slices.Contains(r.streams, route):
 	case elapsed >= slow:
 		r.late.Failed(errSlow, line(c, route, elapsed))
 	default:
@@ -115,12 +99,12 @@ func (r *Requests) observe(c *gin.Context) {
 }
 
 var (
-	errStatus = errors.New("the answer was of 5xx")
-	errSlow   = errors.New("the answer was late")
+	errStatus = errors.New("answered 5xx")
+	errSlow   = errors.New("answered late")
 )
 
-// follow makes the request one of a span and returns what ends it.
-func (r *Requests) follow(c *gin.Context, came tracecontext.Trace) (end func()) {
+// follow starts a span for the request and returns the function that ends it.
+func (r *requests) follow(c *gin.Context, came tracecontext.Trace) (end func()) {
 	route := c.FullPath()
 	ctx, span := r.telemetry.Start(c.Request.Context(), c.Request.Method+" "+route, came, nil, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(semconv.HTTPRequestMethodKey.String(c.Request.Method), semconv.HTTPRoute(route)))
@@ -136,7 +120,7 @@ func (r *Requests) follow(c *gin.Context, came tracecontext.Trace) (end func()) 
 }
 
 // of returns the attributes of a route and status.
-func (r *Requests) of(route string, status int) []metric.RecordOption {
+func (r *requests) of(route string, status int) []metric.RecordOption {
 	key := routeStatus{route, status}
 	if options, ok := (*r.series.Load())[key]; ok {
 		return options
@@ -151,8 +135,8 @@ func (r *Requests) of(route string, status int) []metric.RecordOption {
 	return options
 }
 
-// traced returns the request's context with its trace, also if it is not followed: the one that it came with, or one of
-// its own.
+// traced returns the request's context with a trace for log lines: its own if it is sampled, else that of its header, else
+// a new one.
 func traced(c *gin.Context) context.Context {
 	ctx := c.Request.Context()
 	if tracecontext.From(ctx).Valid() {
@@ -165,7 +149,7 @@ func traced(c *gin.Context) context.Context {
 	return tracecontext.With(ctx, came)
 }
 
-// line adds a request to a log line, in Cloud Logging's form. The address is the route's: a path may name a contributor.
+// line adds a request to a log line, in Cloud Logging's form. It logs the route, since a path may name a contributor.
 func line(c *gin.Context, route string, elapsed time.Duration) func(*zerolog.Event) {
 	return func(e *zerolog.Event) {
 		request := zerolog.Dict().Str("requestMethod", c.Request.Method).Str("requestUrl", route).

@@ -1,4 +1,4 @@
-package lifecycle_test
+package service_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/accrue/accrue/pkg/lifecycle"
+	"github.com/accrue/accrue/pkg/service"
 )
 
 func TestRunStopsPartsInReverseOrder(t *testing.T) {
@@ -17,15 +17,15 @@ func TestRunStopsPartsInReverseOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var stopped []string
-		part := func(name string) lifecycle.Part {
-			return lifecycle.Part{Name: name, Run: func(ctx context.Context) error {
+		part := func(name string) service.Part {
+			return service.Part{Name: name, Run: func(ctx context.Context) error {
 				<-ctx.Done()
 				stopped = append(stopped, name)
 				return nil
 			}}
 		}
 		done := make(chan error)
-		go func() { done <- lifecycle.Run(ctx, part("store"), part("committer"), part("server")) }()
+		go func() { done <- service.Run(ctx, part("store"), part("committer"), part("server")) }()
 		synctest.Wait()
 		cancel()
 		if err := <-done; err != nil {
@@ -46,9 +46,9 @@ func TestRunStopsAllWhenOneEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			waits := lifecycle.Part{Name: "waits", Run: func(ctx context.Context) error { <-ctx.Done(); return nil }}
-			ends := lifecycle.Part{Name: "ends", Run: func(context.Context) error { return tc.err }}
-			err := lifecycle.Run(t.Context(), waits, ends)
+			waits := service.Part{Name: "waits", Run: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+			ends := service.Part{Name: "ends", Run: func(context.Context) error { return tc.err }}
+			err := service.Run(t.Context(), waits, ends)
 			if err == nil || (tc.want != nil && !errors.Is(err, tc.want)) {
 				t.Errorf("Run() = %v, want %v", err, tc.want)
 			}
@@ -60,7 +60,7 @@ func TestRunWithoutPartsWaitsForTheContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := lifecycle.Run(ctx); err != nil {
+	if err := service.Run(ctx); err != nil {
 		t.Errorf("Run() = %v", err)
 	}
 }
@@ -69,15 +69,15 @@ func TestRunWithoutPartsWaitsForTheContext(t *testing.T) {
 func TestRunStopsAllPartsWhenOnePanics(t *testing.T) {
 	t.Parallel()
 	stopped := false
-	err := lifecycle.Run(t.Context(),
-		lifecycle.Part{Name: "store", Run: func(ctx context.Context) error {
+	err := service.Run(t.Context(),
+		service.Part{Name: "store", Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			stopped = true
 			return nil
 		}},
-		lifecycle.Part{Name: "server", Run: func(context.Context) error { panic("oh") }},
+		service.Part{Name: "server", Run: func(context.Context) error { panic("oh") }},
 	)
-	if err == nil || !strings.HasPrefix(err.Error(), "server: panic: oh\n\ngoroutine ") || !strings.Contains(err.Error(), "lifecycle_test.go") {
+	if err == nil || !strings.HasPrefix(err.Error(), "server: panic: oh\n\ngoroutine ") || !strings.Contains(err.Error(), "parts_test.go") {
 		t.Errorf("Run() = %v", err)
 	}
 	if !stopped {
@@ -93,7 +93,7 @@ func TestAGuardedPanicIsThePartsError(t *testing.T) {
 			t.Parallel()
 			parent, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			ctx, guard := lifecycle.NewGuard(parent)
+			ctx, guard := service.NewGuard(parent)
 			if begun {
 				cancel()
 			}
@@ -101,7 +101,7 @@ func TestAGuardedPanicIsThePartsError(t *testing.T) {
 			working.Go(guard.Of(func() { <-ctx.Done() }))
 			working.Go(guard.Of(func() { panic("oh") }))
 			working.Wait()
-			if err := guard.End(); err == nil || !strings.HasPrefix(err.Error(), "panic: oh\n\ngoroutine ") || !strings.Contains(err.Error(), "lifecycle_test.go") {
+			if err := guard.End(); err == nil || !strings.HasPrefix(err.Error(), "panic: oh\n\ngoroutine ") || !strings.Contains(err.Error(), "parts_test.go") {
 				t.Errorf("End() = %v", err)
 			}
 		})
@@ -110,7 +110,7 @@ func TestAGuardedPanicIsThePartsError(t *testing.T) {
 
 func TestAGuardWithoutAPanicHasNoError(t *testing.T) {
 	t.Parallel()
-	ctx, guard := lifecycle.NewGuard(t.Context())
+	ctx, guard := service.NewGuard(t.Context())
 	guard.Of(func() {})()
 	if err := guard.End(); err != nil || ctx.Err() == nil {
 		t.Errorf("End() = %v, the context's error is %v", err, ctx.Err())

@@ -1,4 +1,4 @@
-package httpserver_test
+package service_test
 
 import (
 	"bytes"
@@ -17,8 +17,9 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
-	"github.com/accrue/accrue/pkg/httpserver"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/service"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // run serves handler until the returned function is called, which returns what Run returned.
 func run(t *testing.T, handler http.Handler, drain time.Duration) (url string, stop func() error) {
 	t.Helper()
-	server, err := httpserver.New(0, handler, drain, zerolog.Nop())
+	server, err := service.NewServer(0, handler, drain, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,16 +52,14 @@ func get(t *testing.T, url string) (int, string, error) {
 	return r.StatusCode, string(body), err
 }
 
-// What net/http has to say of requests are lines in the service's log, and not one for each: a line a second at most, after
-// the first few.
-func TestWhatTheServerSaysIsLoggedAndBounded(t *testing.T) {
+func TestServerLogsErrorsOfRequestsAtABoundedRate(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	twice := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		w.WriteHeader(http.StatusNotFound)
 	})
-	server, err := httpserver.New(0, twice, time.Second, logging.New(&written, "query", nil))
+	server, err := service.NewServer(0, twice, time.Second, logging.New(&written, "query", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +80,7 @@ func TestWhatTheServerSaysIsLoggedAndBounded(t *testing.T) {
 	}
 }
 
-func TestAStopWaitsForRequestsUnderWay(t *testing.T) {
+func TestStopWaitsForRequestsInProgress(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}), make(chan struct{})
 	url, stop := run(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -99,14 +98,14 @@ func TestAStopWaitsForRequestsUnderWay(t *testing.T) {
 	go func() { stopped <- stop() }()
 	close(leave)
 	if got := <-answered; got != "done<nil>" {
-		t.Errorf("the request under way got %s", got)
+		t.Errorf("the request in progress got %s", got)
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("Run() = %v", err)
 	}
 }
 
-func TestAStopCutsWhatOutlastsTheDrain(t *testing.T) {
+func TestStopClosesConnectionsAfterTheDrainTime(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}), make(chan struct{})
 	defer close(leave)
@@ -131,13 +130,13 @@ func TestAStopCutsWhatOutlastsTheDrain(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatLastsLearnsOfTheStop(t *testing.T) {
+func TestStreamsLearnOfTheStop(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{})
 	url, stop := run(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(entered)
 		select {
-		case <-httpserver.Stopping(r.Context()):
+		case <-service.Stopping(r.Context()):
 			_, _ = fmt.Fprint(w, "the end, and the request's context says ", r.Context().Err())
 		case <-r.Context().Done():
 		}
@@ -154,42 +153,48 @@ func TestAnAnswerThatLastsLearnsOfTheStop(t *testing.T) {
 	if got := <-answered; got != "the end, and the request's context says <nil><nil>" {
 		t.Errorf("the answer was %s", got)
 	}
-	if httpserver.Stopping(t.Context()) != nil {
-		t.Error("a context of no server has something to wait for")
+	if service.Stopping(t.Context()) != nil {
+		t.Error("Stopping() of a context without a server is not nil")
 	}
 }
 
-func TestAPortInUseIsAnError(t *testing.T) {
+func TestPortInUseIsAnError(t *testing.T) {
 	t.Parallel()
-	server, err := httpserver.New(0, http.NotFoundHandler(), time.Second, zerolog.Nop())
+	server, err := service.NewServer(0, http.NotFoundHandler(), time.Second, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close() //nolint:errcheck // never run
-	if second, err := httpserver.New(server.Port(), http.NotFoundHandler(), time.Second, zerolog.Nop()); err == nil {
+	t.Cleanup(func() { // a server that runs releases its port when it stops
+		stopped, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := server.Run(stopped); err != nil {
+			t.Error(err)
+		}
+	})
+	if second, err := service.NewServer(server.Port(), http.NotFoundHandler(), time.Second, zerolog.Nop()); err == nil {
 		t.Errorf("bound to %d twice", second.Port())
 	}
 }
 
-func TestReadyNamesWhatFails(t *testing.T) {
+func TestReadyNamesFailedChecks(t *testing.T) {
 	t.Parallel()
-	ready := httpserver.Ready(
-		httpserver.Check{Name: "pubsub", Check: func(context.Context) error { return nil }},
-		httpserver.Check{Name: "firestore", Check: func(context.Context) error { return errors.New("no answer") }},
+	ready := service.Ready(
+		service.Check{Name: "pubsub", Check: func(context.Context) error { return nil }},
+		service.Check{Name: "firestore", Check: func(context.Context) error { return errors.New("no answer") }},
 	)
 	w := httptest.NewRecorder()
-	ready(w, httptest.NewRequest(http.MethodGet, httpserver.ReadyPath, nil))
+	ready(w, httptest.NewRequest(http.MethodGet, service.ReadyPath, nil))
 	if body := w.Body.String(); w.Code != http.StatusServiceUnavailable || !strings.Contains(body, "firestore") || strings.Contains(body, "pubsub") {
 		t.Errorf("ready = %d %s", w.Code, body)
 	}
 }
 
-func TestReadyAsksOnceASecondAtMost(t *testing.T) {
+func TestReadyChecksAtMostOnceASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
 		var down atomic.Bool
-		ready := httpserver.Ready(httpserver.Check{Name: "firestore", Check: func(context.Context) error {
+		ready := service.Ready(service.Check{Name: "firestore", Check: func(context.Context) error {
 			asked.Add(1)
 			if down.Load() {
 				return errors.New("no answer")
@@ -198,7 +203,7 @@ func TestReadyAsksOnceASecondAtMost(t *testing.T) {
 		}})
 		status := func() int {
 			w := httptest.NewRecorder()
-			ready(w, httptest.NewRequest(http.MethodGet, httpserver.ReadyPath, nil))
+			ready(w, httptest.NewRequest(http.MethodGet, service.ReadyPath, nil))
 			return w.Code
 		}
 		for range 100 {
@@ -207,12 +212,36 @@ func TestReadyAsksOnceASecondAtMost(t *testing.T) {
 			}
 		}
 		if got := asked.Load(); got != 1 {
-			t.Errorf("asked %d times within a second, want 1", got)
+			t.Errorf("checked %d times within a second, want 1", got)
 		}
 		down.Store(true)
 		time.Sleep(time.Second)
 		if got := status(); got != http.StatusServiceUnavailable {
-			t.Errorf("ready = %d a second after the dependency went", got)
+			t.Errorf("ready = %d a second after the dependency failed", got)
 		}
 	})
+}
+
+func TestHealthHandlerAnswersUnknownPathsAndMethodsWithProblems(t *testing.T) {
+	t.Parallel()
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics")) })
+	for _, tc := range []struct {
+		method, path string
+		metrics      http.Handler
+		status       int
+	}{
+		{http.MethodGet, service.LivePath, nil, http.StatusOK},
+		{http.MethodHead, service.ReadyPath, nil, http.StatusOK},
+		{http.MethodGet, "/metrics", metrics, http.StatusOK},
+		{http.MethodGet, "/metrics", nil, http.StatusNotFound},
+		{http.MethodGet, "/", metrics, http.StatusNotFound},
+		{http.MethodPost, service.LivePath, metrics, http.StatusMethodNotAllowed},
+	} {
+		w := httptest.NewRecorder()
+		service.HealthHandler(nil, tc.metrics).ServeHTTP(w, httptest.NewRequest(tc.method, tc.path, http.NoBody))
+		if w.Code != tc.status || (w.Code >= 400) != (w.Header().Get("Content-Type") == problem.ContentType) ||
+			(w.Code == http.StatusMethodNotAllowed) != (w.Header().Get("Allow") == "GET, HEAD") {
+			t.Errorf("%s %s = %d %v, want %d", tc.method, tc.path, w.Code, w.Header(), tc.status)
+		}
+	}
 }

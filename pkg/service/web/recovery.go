@@ -1,4 +1,4 @@
-package requests
+package web
 
 import (
 	"errors"
@@ -10,12 +10,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/problem"
 )
 
-// Recovery answers for a handler that panics, by refuse, and the process goes on. The panic is logged with its stack, in
-// the form that Error Reporting groups by; many are summarised. An answer that has begun is cut with its connection: half
-// of one must not look whole.
-func Recovery(log zerolog.Logger, refuse func(*gin.Context)) gin.HandlerFunc {
+// recovery answers 500 for a handler that panics. The panic is logged with its stack, in the form that Error Reporting
+// groups by; repeated panics are summarized. If the answer has begun, the connection is closed instead: a part of an answer
+// must not look complete.
+func recovery(log zerolog.Logger) gin.HandlerFunc {
 	panics := logging.NewPanics(log)
 	return func(c *gin.Context) {
 		defer func() {
@@ -23,18 +24,18 @@ func Recovery(log zerolog.Logger, refuse func(*gin.Context)) gin.HandlerFunc {
 			if cause == nil {
 				return
 			}
-			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) { // net/http's own way to cut a connection
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) { // net/http's way to close the connection
 				panic(cause)
 			}
 			panics.Recovered(cause, func(e *zerolog.Event) { e.Ctx(traced(c)).Str("path", c.FullPath()) })
 			if c.Writer.Written() {
 				panic(http.ErrAbortHandler)
 			}
-			// What is there is of the answer that was being made, but for what lets a page read this one.
+			// Drop the headers of the lost answer, except those that let a page read this one.
 			maps.DeleteFunc(c.Writer.Header(), func(name string, _ []string) bool {
 				return name != "Vary" && !strings.HasPrefix(name, "Access-Control-")
 			})
-			refuse(c)
+			answer(http.StatusInternalServerError, problem.Internal)(c)
 			c.Abort()
 		}()
 		c.Next()

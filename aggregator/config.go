@@ -1,0 +1,53 @@
+package aggregator
+
+import (
+	"time"
+
+	"github.com/accrue/accrue/pkg/service"
+)
+
+// Config holds the settings of the aggregator, read from the environment.
+type Config struct {
+	service.Config
+	service.Firestore
+	// Topic is the topic of the subscription. Against an emulator it is created if it is missing.
+	Topic string `env:"INCREMENTS_TOPIC" envDefault:"increments"`
+	// Subscription is the subscription that messages are pulled from.
+	Subscription string `env:"INCREMENTS_SUBSCRIPTION" envDefault:"increments-aggregator"`
+	// DeadLetterTopic is the topic for dead letters.
+	DeadLetterTopic string `env:"DEAD_LETTER_TOPIC" envDefault:"increments-dead-letter"`
+	// Window is how long a partition sums before it commits: 50ms to 20s.
+	Window time.Duration `env:"WINDOW" envDefault:"1s"`
+	// CommitDocuments is the maximum number of documents in one Commit: 1 to 5000.
+	CommitDocuments int `env:"COMMIT_DOCUMENTS" envDefault:"1000"`
+	// Horizon is how long idempotency keys are remembered: 1m to 24h.
+	Horizon time.Duration `env:"IDEMPOTENCY_HORIZON" envDefault:"15m"`
+	// Keys bounds the idempotency keys in memory, of 30 to 60 bytes each: 1000 or more. Beyond it the oldest keys are
+	// evicted before the horizon, with a warning and a metric.
+	Keys int `env:"IDEMPOTENCY_KEYS" envDefault:"5000000"`
+	// BufferBytes bounds the messages in memory: 1 MiB or more. A few pulls in progress may exceed it.
+	BufferBytes int64 `env:"BUFFER_BYTES" envDefault:"134217728"`
+}
+
+// Rules returns a rule for each setting.
+func (c *Config) Rules() []service.Rule {
+	return append(append(c.Config.Rules(), c.Firestore.Rules()...),
+		service.PubSubID("INCREMENTS_TOPIC", c.Topic, "increments"),
+		service.PubSubID("INCREMENTS_SUBSCRIPTION", c.Subscription, "increments-aggregator"),
+		service.PubSubID("DEAD_LETTER_TOPIC", c.DeadLetterTopic, "increments-dead-letter"),
+		service.Rule{
+			Variable: "WINDOW", Holds: c.Window >= 50*time.Millisecond && c.Window <= 20*time.Second,
+			Want: "a duration from 50ms to 20s, such as 1s",
+		},
+		service.Rule{
+			Variable: "COMMIT_DOCUMENTS", Holds: c.CommitDocuments >= 1 && c.CommitDocuments <= 5000,
+			Want: "a number from 1 to 5000, such as 1000",
+		},
+		service.Rule{
+			Variable: "IDEMPOTENCY_HORIZON", Holds: c.Horizon >= time.Minute && c.Horizon <= 24*time.Hour,
+			Want: "a duration from 1m to 24h, such as 15m",
+		},
+		service.Rule{Variable: "IDEMPOTENCY_KEYS", Holds: c.Keys >= 1000, Want: "1000 or more, such as 5000000"},
+		service.Rule{Variable: "BUFFER_BYTES", Holds: c.BufferBytes >= 1<<20, Want: "1048576 bytes or more, such as 134217728"},
+	)
+}

@@ -1,0 +1,38 @@
+package ingest
+
+import (
+	"fmt"
+
+	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/service"
+)
+
+// Config holds the settings of ingest, read from the environment.
+type Config struct {
+	service.Config
+	// Topic is the topic that messages are published to. Against an emulator it is created if it is missing.
+	Topic string `env:"INCREMENTS_TOPIC" envDefault:"increments"`
+	// Partitions is the number of partitions that tags and contributors are spread over, 1 to 4096. Each partition adds a
+	// message to every publish and has a document with room for some 20,000 tags. The number can be raised at any time, and
+	// instances may differ.
+	Partitions int `env:"PARTITIONS" envDefault:"16"`
+	// PendingBytes bounds the bytes of entries that are pending or being published: 1 MiB or more. An increment takes some
+	// 20 bytes; beyond the bound requests are answered 503. The process needs about three times as much memory.
+	PendingBytes int `env:"PENDING_BYTES" envDefault:"67108864"`
+}
+
+// Rules returns a rule for each setting.
+func (c *Config) Rules() []service.Rule {
+	return append(c.Config.Rules(),
+		service.PubSubID("INCREMENTS_TOPIC", c.Topic, "increments"),
+		service.Rule{
+			Variable: "PARTITIONS", Holds: c.Partitions >= 1 && c.Partitions <= increment.MaxPartitions,
+			Want: fmt.Sprintf("a number from 1 to %d, such as 16", increment.MaxPartitions),
+		},
+		service.Rule{
+			Variable: "PENDING_BYTES", Holds: c.PendingBytes >= batching.MaxAdd,
+			Want: fmt.Sprintf("%d bytes (the largest request) or more, such as 67108864", batching.MaxAdd),
+		},
+	)
+}

@@ -1,0 +1,62 @@
+package query_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/accrue/accrue/pkg/service"
+	"github.com/accrue/accrue/pkg/service/servicetest"
+	"github.com/accrue/accrue/query"
+)
+
+func TestConfigBindsAndChecksEachVariableOnce(t *testing.T) {
+	t.Parallel()
+	servicetest.TestConfig[query.Config](t)
+}
+
+func TestConfigHasDefaults(t *testing.T) {
+	t.Parallel()
+	var got query.Config
+	if err := service.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := query.Config{
+		Config:    service.Config{Project: "p", Port: 8080, LogLevel: "info", CORSOrigins: []string{"*"}},
+		Firestore: service.Firestore{Database: "(default)"},
+		Refresh:   500 * time.Millisecond, RecognitionsTopic: "recognitions", RecognitionTiers: []int64{3},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("defaults = %+v, want %+v", got, want)
+	}
+}
+
+func TestConfigChecksBounds(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]bool{
+		"REFRESH=10ms":               true,
+		"REFRESH=1m":                 true,
+		"REFRESH=9ms":                false,
+		"REFRESH=61s":                false,
+		"RECOGNITIONS_TOPIC=abc":     true,
+		"RECOGNITIONS_TOPIC=ab":      false,
+		"RECOGNITION_TIERS=5":        true,
+		"RECOGNITION_TIERS=3,10,100": true,
+		"RECOGNITION_TIERS=3, 10":    true,
+		"RECOGNITION_TIERS=3,x":      false,
+		"RECOGNITION_TIERS=3,":       false,
+		"RECOGNITION_TIERS=3 10":     false,
+		"RECOGNITION_TIERS=-1":       false,
+		"RECOGNITION_TIERS=0":        false,
+		"RECOGNITION_TIERS=3,3":      false,
+		"RECOGNITION_TIERS=10,3":     false,
+		"RECOGNITION_TIERS=1.5":      false,
+	} {
+		variable, value, _ := strings.Cut(setting, "=")
+		err := service.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p", variable: value}, new(query.Config))
+		if (err == nil) != want || (err != nil && !strings.Contains(err.Error(), variable)) {
+			t.Errorf("%s: %v, valid = %v", setting, err, want)
+		}
+	}
+}
