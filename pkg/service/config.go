@@ -127,10 +127,7 @@ func Load(variables map[string]string, config Configuration) error {
 	for _, name := range slices.Sorted(maps.Keys(malformed)) {
 		faults = append(faults, fmt.Errorf("%s has an invalid value: %.100q", name, set[name]))
 	}
-	if err := errors.Join(faults...); err != nil {
-		return fmt.Errorf("environment: %w", err)
-	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // parse fills config and returns the variables that are missing or do not parse. Their fields hold the zero value.

@@ -82,7 +82,7 @@ func TestLoadReportsEveryFaultAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			err := service.Load(tc.variables, new(config))
-			if want := "environment: " + strings.Join(tc.want, "\n"); err == nil || err.Error() != want {
+			if want := strings.Join(tc.want, "\n"); err == nil || err.Error() != want {
 				t.Errorf("Load() = %v\nwant %s", err, want)
 			}
 		})

@@ -2,12 +2,14 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/telemetry"
+	"github.com/accrue/accrue/pkg/version"
 )
 
 // The paths of health requests. They do not end in z: Cloud Run's front end swallows some that do.
@@ -50,11 +52,12 @@ func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}
 //	@Success		200	{object}	Health				"Every dependency answers."
 //	@Failure		503	{object}	problem.Document	"not ready"
 //	@Header			503	{integer}	Retry-After			"After how many seconds to ask again."
-//	@x-example-200	{"status":"ready"}
+//	@x-example-200	{"status":"ready","version":"v0.1.0"}
 //	@x-example-503	{"errors":[{"parameter":"pubsub","detail":"publish: no answer"}]}
 //	@Router			/health/ready [get]
 func Ready(checks ...Check) http.HandlerFunc {
 	r := readiness{checks: checks}
+	ready := fmt.Sprintf(`{"status":"ready","version":%q}`, version.Current().Version)
 	return func(w http.ResponseWriter, request *http.Request) {
 		if faults := r.ask(request.Context()); len(faults) > 0 {
 			d := problem.Unavailable("not ready", time.Second)
@@ -62,7 +65,7 @@ func Ready(checks ...Check) http.HandlerFunc {
 			d.Write(w)
 			return
 		}
-		answer(w, `{"status":"ready"}`)
+		answer(w, ready)
 	}
 }
 
@@ -72,6 +75,8 @@ func Ready(checks ...Check) http.HandlerFunc {
 type Health struct {
 	// What works: the process (live) or everything that it depends on (ready).
 	Status string `json:"status" validate:"required" enums:"live,ready"`
+	// Version is the version of the program. Only ready has it.
+	Version string `json:"version,omitempty"`
 } //	@name	Health
 
 // checkEvery is how long a result of the checks is reused.

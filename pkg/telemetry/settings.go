@@ -61,7 +61,7 @@ func SettingsOf(variables map[string]string) (Settings, error) {
 		check(err == nil && s.Ratio >= 0 && s.Ratio <= 1, "OTEL_TRACES_SAMPLER_ARG", "0 to 1")
 	}
 	if err := errors.Join(faults...); err != nil {
-		return Settings{}, fmt.Errorf("environment: %w", err)
+		return Settings{}, err
 	}
 	named := exporter == "otlp" || endpoint != "" || get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 	s.GRPC = protocol == protocolGRPC

@@ -34,6 +34,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/tracecontext"
+	"github.com/accrue/accrue/pkg/version"
 )
 
 // MetricsPath is where Handler is served.
@@ -64,7 +65,11 @@ type Telemetry struct {
 // New makes a service's Telemetry with settings. Shutdown ends it.
 func New(ctx context.Context, service string, settings Settings, log zerolog.Logger) (*Telemetry, error) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	build := version.Current()
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "accrue_build_info", Help: "Always 1. The labels say what the program was built from.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "go_version": build.Go},
+	}, func() float64 { return 1 }), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
 	if err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)

@@ -91,7 +91,7 @@ func TestMetricsAreExposed(t *testing.T) {
 	answer := httptest.NewRecorder()
 	made.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, telemetry.MetricsPath, http.NoBody))
 	body := answer.Body.String()
-	for _, want := range []string{"\naccrue_things_total 3\n", "\ngo_memstats_heap_alloc_bytes ", "\nprocess_resident_memory_bytes "} {
+	for _, want := range []string{"\naccrue_things_total 3\n", "\naccrue_build_info{go_version=\"go", "\ngo_memstats_heap_alloc_bytes ", "\nprocess_resident_memory_bytes "} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the exposition lacks %q:\n%s", want, body)
 		}
