@@ -1,5 +1,5 @@
-# Who may do what, and on what: one account a program, no role wider than one topic, one subscription or one database, and
-# nobody an editor or owner of the project. The tests hold these tables to the letter.
+# Permissions: one account per program, no role wider than one topic, one subscription or one database, and no editor or
+# owner of the project. The tests compare these tables exactly.
 
 resource "google_service_account" "this" {
   for_each = toset(concat(
@@ -14,8 +14,8 @@ resource "google_service_account" "this" {
   depends_on = [google_project_service.this]
 }
 
-# Ingest's readiness asks whether its topic exists, which a publisher may not. The others' does not ask for theirs: without
-# them they do all but one thing as well as ever.
+# Ingest's readiness checks that its topic exists, which the publisher role does not allow. The other services do not check
+# theirs, since they can do most of their work without them.
 resource "google_pubsub_topic_iam_member" "this" {
   for_each = {
     "ingest publishes increments"       = { who = "ingest", role = "roles/pubsub.publisher", topic = google_pubsub_topic.increments.name }
@@ -29,7 +29,7 @@ resource "google_pubsub_topic_iam_member" "this" {
   member = google_service_account.this[each.value.who].member
 }
 
-# The aggregator looks at its subscription for the lease and the retention that it has to work with.
+# The aggregator reads its subscription's lease and retention.
 resource "google_pubsub_subscription_iam_member" "this" {
   for_each = {
     "aggregator pulls increments"    = "roles/pubsub.subscriber"
@@ -55,7 +55,7 @@ resource "google_project_iam_member" "database" {
   }
 }
 
-# The archive's rows are written by Pub/Sub in this account's name.
+# Pub/Sub writes the archive's rows as this account.
 resource "google_bigquery_table_iam_member" "archive" {
   for_each = var.archive ? toset(["roles/bigquery.dataEditor"]) : toset([])
 
@@ -65,7 +65,7 @@ resource "google_bigquery_table_iam_member" "archive" {
   member     = google_service_account.this["archive"].member
 }
 
-# Pub/Sub signs the one's requests and writes in the other's name.
+# Pub/Sub signs requests as one of these accounts and writes as the other.
 locals {
   impersonated = setintersection(keys(google_service_account.this), ["recognitions-push", "archive"])
 }

@@ -1,5 +1,5 @@
-# Alerts, each named as the playbook that says what to do. All are built on what Google Cloud measures by itself and on the
-# log-based metrics: they work from the first minute, with nothing to scrape. Conditions are PromQL, in which a metric
+# Alerts, each with the name of its playbook. All use Google Cloud's own metrics and the log-based metrics, so they work
+# without a scraper. Conditions are PromQL, in which a metric
 # pubsub.googleapis.com/a/b is pubsub_googleapis_com:a_b.
 
 locals {
@@ -42,7 +42,7 @@ locals {
 
     dead-letters = {
       severity = "ERROR"
-      summary  = "Messages could not be applied and wait in increments-dead-letter-redrive, each with its reason."
+      summary  = "Messages could not be counted and wait in increments-dead-letter-redrive, each with its reason."
       conditions = {
         "there are dead letters" = {
           query    = "max(pubsub_googleapis_com:subscription_num_undelivered_messages{${local.redrive_backlog}}) > 0"
@@ -53,7 +53,7 @@ locals {
 
     publish-failures = {
       severity = "CRITICAL"
-      summary  = "Producers are answered 503: what they post is not taken, and they must post it again."
+      summary  = "Producers are answered 503 and must retry."
       conditions = {
         "one publish in a hundred fails" = {
           query    = <<-EOT
@@ -74,7 +74,7 @@ locals {
 
     conflicts = {
       severity = "WARNING"
-      summary  = "Commits lose their race for a checkpoint: exact as ever, but the work is done twice."
+      summary  = "Commits lose their race for a checkpoint: totals stay exact, but work is done twice."
       conditions = {
         "one commit in five conflicts" = {
           query    = <<-EOT
@@ -106,13 +106,13 @@ locals {
 
     checkpoint-nearly-full = {
       severity = "ERROR"
-      summary  = "A partition is running out of room for new tags. Without any, they are dead-lettered and known tags go on. Raise settings.partitions, then redrive."
+      summary  = "A partition is running out of room for new tags. When it is full, new tags are rejected and known tags continue. Raise settings.partitions, then redrive."
       conditions = {
         "a checkpoint is three fifths full" = {
           query    = "sum(increase(logging_googleapis_com:user_${google_logging_metric.checkpoint_filling.name}{${local.worker}}[20m])) > 1"
           duration = "0s"
         }
-        "new tags were turned away" = {
+        "new tags were rejected" = {
           query    = "sum(increase(logging_googleapis_com:user_${google_logging_metric.checkpoint_full.name}{${local.worker}}[10m])) > 0"
           duration = "0s"
         }
@@ -121,14 +121,14 @@ locals {
 
     recognitions-stuck = {
       severity = "ERROR"
-      summary  = "People who have earned it are not recognized, or nobody hears of it."
+      summary  = "Contributors who reached a tier are not recognized, or their events are not delivered."
       conditions = merge({
         "recognitions cannot be published" = {
           query    = "sum(increase(pubsub_googleapis_com:topic_send_request_count{${local.recognitions_topic},response_class!=\"success\"}[10m])) > 0"
           duration = "300s"
         }
         }, var.recognitions_endpoint == null ? {} : {
-        "the endpoint does not take them" = {
+        "the endpoint does not accept them" = {
           query    = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.push_backlog}}) > 600"
           duration = "120s"
         }
@@ -137,7 +137,7 @@ locals {
 
     memory = {
       severity = "WARNING"
-      summary  = "An instance is near its memory's limit, where Cloud Run ends it."
+      summary  = "An instance is near its memory limit, beyond which Cloud Run kills it."
       conditions = {
         "a service uses more than four fifths" = {
           query    = "histogram_quantile(0.99, sum by (le, service_name) (rate(run_googleapis_com:container_memory_utilizations_bucket{${local.services}}[5m]))) > 0.8"
@@ -178,7 +178,7 @@ resource "google_monitoring_alert_policy" "this" {
         query               = trimspace(conditions.value.query)
         duration            = conditions.value.duration
         evaluation_interval = "60s"
-        # A metric that has never had a value is not known yet: before the first dead letter, there is none.
+        # A metric without any value yet is unknown to Cloud Monitoring, such as that of dead letters before the first one.
         disable_metric_validation = true
       }
     }
@@ -187,7 +187,7 @@ resource "google_monitoring_alert_policy" "this" {
   documentation {
     mime_type = "text/markdown"
     subject   = "Accrue: ${each.key}"
-    content   = "${each.value.summary}\n\nWhat to look at and what to do: ${var.playbooks}/${each.key}.md"
+    content   = "${each.value.summary}\n\nWhat to look at, and what to do: ${var.playbooks}/${each.key}.md"
     links {
       display_name = "Playbook"
       url          = "${var.playbooks}/${each.key}.md"

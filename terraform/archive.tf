@@ -1,18 +1,18 @@
-# A copy of every message, off by default. A row is a message and not a count: one that was published twice has two rows of
-# the same (publisher, partition, sequence), and a sum over the archive must drop the second. docs/deploy.md has the query.
+# A copy of every message, off by default. A message that was delivered twice has two rows of the same (publisher,
+# partition, sequence), and a sum over the archive must drop the second. docs/deploy.md has the query.
 
 resource "google_bigquery_dataset" "archive" {
   count = var.archive ? 1 : 0
 
   dataset_id  = "accrue"
-  description = "Every batch message that ingest published."
+  description = "Every message that ingest published."
   location    = var.region
 
   depends_on = [google_project_service.this]
 }
 
 locals {
-  # The fields of pkg/message/batch.proto, and what Pub/Sub knows of each message.
+  # The fields of pkg/message/batch.proto, and Pub/Sub's metadata of each message.
   archive_columns = [
     { name = "publisher", type = "BYTES", mode = "NULLABLE" },
     { name = "partition", type = "INTEGER", mode = "NULLABLE" },

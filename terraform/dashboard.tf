@@ -1,4 +1,4 @@
-# One page for the whole way of an increment, left to right and top to bottom, from the same metrics as the alerts.
+# One page that follows an increment, left to right and top to bottom, with the same metrics as the alerts.
 
 locals {
   charts = [
@@ -64,7 +64,7 @@ resource "google_monitoring_dashboard" "this" {
           title = chart.title
           xyChart = {
             yAxis = { label = chart.unit }
-            # A query that groups has many lines, which Cloud Monitoring names by their labels.
+            # A query that groups has many lines. Cloud Monitoring names them by their labels.
             dataSets = [for legend, query in chart.lines : merge({
               plotType = "LINE"
               timeSeriesQuery = {

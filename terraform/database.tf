@@ -1,5 +1,5 @@
-# Firestore: the database, and what it indexes. Every index entry is written with its document, and an index on a value that
-# only grows, such as a time, caps its collection near 500 writes a second: so nothing is indexed but what is asked for.
+# Firestore: the database and its indexes. Every index entry is written with its document, and an index on a value that only
+# grows, such as a time, caps its collection at about 500 writes per second. So only what is queried is indexed.
 
 resource "google_firestore_database" "this" {
   name                              = "(default)"
@@ -7,7 +7,7 @@ resource "google_firestore_database" "this" {
   type                              = "FIRESTORE_NATIVE"
   delete_protection_state           = var.database_protected ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
   point_in_time_recovery_enablement = var.database_recovery ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
-  deletion_policy                   = "DELETE" # terraform destroy means it, once the protection is off
+  deletion_policy                   = "DELETE" # terraform destroy deletes it, once the protection is off
 
   depends_on = [google_project_service.this]
 }
@@ -27,8 +27,8 @@ resource "google_firestore_field" "unindexed" {
   index_config {}
 }
 
-# On for what pkg/store/firestore asks by one field: contributors listed by their contributions, either way; recognitions that
-# are pending, and how many there are of a tier. None of these follows a time; the index `latest` says how it may.
+# On for the single-field queries of pkg/store/firestore: contributors by contributions, in either order; pending
+# recognitions; the number of recognitions of a tier. None of these is a time; the index `latest` shows how to index one.
 resource "google_firestore_field" "queried" {
   for_each = {
     "contributors/contributions" = ["ASCENDING", "DESCENDING"]
@@ -51,7 +51,7 @@ resource "google_firestore_field" "queried" {
   }
 }
 
-# Who is to be recognized: an equality and a range, so that an empty answer costs one read however many contributors there are.
+# Contributors to be recognized: an equality and a range, so that an empty answer costs one read, however many there are.
 resource "google_firestore_index" "due" {
   database    = google_firestore_database.this.name
   collection  = "contributors"
@@ -67,7 +67,7 @@ resource "google_firestore_index" "due" {
   }
 }
 
-# The latest recognitions. The shard before the time keeps the index from having one end that grows.
+# The latest recognitions. The shard before the time spreads the writes over the index.
 resource "google_firestore_index" "latest" {
   database    = google_firestore_database.this.name
   collection  = "recognitions"
@@ -83,7 +83,7 @@ resource "google_firestore_index" "latest" {
   }
 }
 
-# What Firebase clients may do. A ruleset never changes, another takes its place; the release says which one holds.
+# The rules for Firebase clients. A ruleset is immutable and is replaced by another; the release names the current one.
 resource "google_firebaserules_ruleset" "clients" {
   count = var.firestore_rules == null ? 0 : 1
 
@@ -110,7 +110,7 @@ resource "google_firebaserules_release" "clients" {
   depends_on = [google_firestore_database.this]
 }
 
-# What has an end goes by itself, within a day or so after it.
+# Documents with an end are deleted by Firestore within about a day after it.
 resource "google_firestore_field" "expiring" {
   for_each = toset(local.expiring)
 

@@ -1,9 +1,9 @@
-# What is counted from logs, and what of them is not stored. A metric counts lines whether they are stored or not.
+# Log-based metrics and log exclusions. A metric counts lines whether they are stored or not.
 
-# The sum of all values that were posted and published: ingest's lines say of each message, or of all those of a quarter of
-# a second, how many entries they have and the sum of their increments. A counter would count the lines; a distribution
-# keeps the sum of the field. It equals what /stats grows by, which makes it an audit that shares nothing with the counting.
-# An instance that is killed may owe it the last of its lines.
+# The sum of all published values: each `published` line of ingest has the number of entries and the sum of their increments,
+# for one message or for those of a quarter of a second. A counter would count lines; a distribution keeps the sum of the
+# field. It equals the growth of /stats, an audit that shares no code with the counting. A killed instance may lose its
+# last lines.
 resource "google_logging_metric" "increments" {
   name            = "accrue_increments"
   description     = "Sum of the values of all increments that ingest has published."
@@ -22,7 +22,7 @@ resource "google_logging_metric" "increments" {
     display_name = "Increments published"
   }
 
-  # The sum is exact whatever the buckets are; these show how large publishes are, up to a full one.
+  # The sum is exact whatever the buckets. These show the sizes of publishes.
   bucket_options {
     exponential_buckets {
       scale              = 1
@@ -34,7 +34,7 @@ resource "google_logging_metric" "increments" {
   depends_on = [google_project_service.this]
 }
 
-# Warnings and worse of all three, by service. The aggregator's lines have another resource type than the services'.
+# Warnings and errors of all three, by service. The aggregator's lines have another resource type.
 resource "google_logging_metric" "faults" {
   name        = "accrue_faults"
   description = "Log lines of Accrue of severity WARNING or worse."
@@ -71,10 +71,10 @@ resource "google_logging_metric" "faults" {
   depends_on = [google_project_service.this]
 }
 
-# Messages that were turned away because a checkpoint had no room for their new tags.
+# Rejections because a checkpoint has no room for new tags.
 resource "google_logging_metric" "checkpoint_full" {
   name        = "accrue_checkpoint_full"
-  description = "Times that the aggregator dead-lettered messages because a checkpoint was full."
+  description = "Times that the aggregator rejected increments because a checkpoint was full."
 
   filter = <<-EOT
     resource.type = "cloud_run_worker_pool"
@@ -86,16 +86,16 @@ resource "google_logging_metric" "checkpoint_full" {
     metric_kind  = "DELTA"
     value_type   = "INT64"
     unit         = "1"
-    display_name = "Dead letters for want of room"
+    display_name = "Rejections for lack of room"
   }
 
   depends_on = [google_project_service.this]
 }
 
-# The aggregator's warning that a checkpoint takes three fifths of its room or more, every five minutes.
+# The aggregator's warning that a checkpoint is at least three fifths full, every five minutes.
 resource "google_logging_metric" "checkpoint_filling" {
   name        = "accrue_checkpoint_filling"
-  description = "Times that the aggregator said that a checkpoint is filling up."
+  description = "Times that the aggregator warned that a checkpoint is filling up."
 
   filter = <<-EOT
     resource.type = "cloud_run_worker_pool"
@@ -107,7 +107,7 @@ resource "google_logging_metric" "checkpoint_filling" {
     metric_kind  = "DELTA"
     value_type   = "INT64"
     unit         = "1"
-    display_name = "Warnings of a checkpoint that fills up"
+    display_name = "Warnings of a checkpoint filling up"
   }
 
   depends_on = [google_project_service.this]
@@ -115,7 +115,7 @@ resource "google_logging_metric" "checkpoint_filling" {
 
 resource "google_logging_project_exclusion" "requests" {
   name        = "accrue-requests"
-  description = "Cloud Run's line for each request: all that succeed, and 99 of 100 that fail."
+  description = "Cloud Run's line per request: all that succeed, and 99 of 100 that fail."
   disabled    = var.request_logs
 
   filter = <<-EOT
@@ -130,7 +130,7 @@ resource "google_logging_project_exclusion" "requests" {
 
 resource "google_logging_project_exclusion" "publishes" {
   name        = "accrue-publishes"
-  description = "Ingest's lines of what it publishes. The metric accrue_increments sums them all the same."
+  description = "Ingest's `published` lines. The metric accrue_increments sums them all the same."
   disabled    = var.publish_logs
 
   filter = google_logging_metric.increments.filter

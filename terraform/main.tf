@@ -1,11 +1,11 @@
-# Accrue, in the order of an increment's way:
+# Accrue, in the order in which an increment passes through it:
 #
 #   producer -> ingest -> topic increments -> aggregator -> database -> query -> /stats, and topic recognitions
 #
-# The topics are in messages.tf, the database in database.tf, and who may do what in access.tf.
+# The topics are in messages.tf, the database in database.tf, the permissions in access.tf.
 
 locals {
-  # The standard variables of OpenTelemetry, for all three services alike: they decide alike which traces they follow.
+  # OpenTelemetry's standard variables, the same for all three services, so that they sample the same traces.
   traces = var.traces == null ? {} : {
     OTEL_EXPORTER_OTLP_ENDPOINT = var.traces.endpoint
     OTEL_EXPORTER_OTLP_PROTOCOL = var.traces.protocol
@@ -20,7 +20,7 @@ module "ingest" {
 
   kind            = "service"
   name            = "ingest"
-  description     = "Takes increments and contributions over HTTP and answers 202 once Pub/Sub has them."
+  description     = "Accepts increments and contributions over HTTP and answers 202 once Pub/Sub has them."
   region          = var.region
   service_account = google_service_account.this["ingest"].email
   invokers        = var.invokers.ingest
@@ -29,7 +29,7 @@ module "ingest" {
   memory          = var.ingest.memory
   instances       = { min = var.ingest.min_instances, max = var.ingest.max_instances }
   concurrency     = var.ingest.concurrency
-  cpu_idle        = var.ingest.cpu_idle # nothing of ingest works between requests
+  cpu_idle        = var.ingest.cpu_idle # ingest does nothing between requests
   readiness_probe = var.readiness_probes
 
   environment = merge(local.traces, {
@@ -49,7 +49,7 @@ module "aggregator" {
 
   kind            = "worker"
   name            = "aggregator"
-  description     = "Sums what Pub/Sub delivers and commits it to Firestore, exactly once."
+  description     = "Sums messages and commits them to Firestore, exactly once."
   region          = var.region
   service_account = google_service_account.this["aggregator"].email
   image           = "${local.images}/aggregator:${var.image_tag}"
@@ -72,7 +72,7 @@ module "aggregator" {
     CORS_ORIGINS            = join(",", var.settings.cors_origins)
   })
 
-  # It asks for the subscription's settings once, at its start.
+  # It reads the subscription's settings at its start.
   depends_on = [google_pubsub_subscription_iam_member.this, google_pubsub_topic_iam_member.this, google_project_iam_member.database]
 }
 
@@ -81,7 +81,7 @@ module "query" {
 
   kind            = "service"
   name            = "query"
-  description     = "Serves the totals from its memory, streams their changes, and sends recognitions."
+  description     = "Serves totals from memory, streams their changes, and publishes recognitions."
   region          = var.region
   service_account = google_service_account.this["query"].email
   invokers        = var.invokers.query
@@ -91,7 +91,7 @@ module "query" {
   instances       = { min = var.query.min_instances, max = var.query.max_instances }
   concurrency     = var.query.concurrency
   cpu_idle        = false # it reads the checkpoints between requests
-  timeout_seconds = 3600  # streams end with it, and browsers come back
+  timeout_seconds = 3600  # streams end with it, and browsers reconnect
   readiness_probe = var.readiness_probes
 
   environment = merge(local.traces, {

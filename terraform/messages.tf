@@ -1,9 +1,9 @@
-# Topics and subscriptions. The aggregator's subscription is as plain as can be: what it leaves out is left out on purpose.
+# Topics and subscriptions. What the aggregator's subscription leaves out is left out on purpose.
 
 locals {
   lease         = 60               # seconds: outlasts a window and a late Commit
   never_expires = ""               # a subscription unused for 31 days would be deleted otherwise
-  week          = "${7 * 86400}s"  # of messages that nobody has acknowledged
+  week          = "${7 * 86400}s"  # of unacknowledged messages
   month         = "${31 * 86400}s" # the longest that Pub/Sub keeps one
   regions       = toset([var.region])
 }
@@ -37,9 +37,9 @@ resource "google_pubsub_topic" "increments" {
   depends_on = [google_project_service.this]
 }
 
-# No ordering: correctness does not need it, and a key carries 1 MB/s. No exactly-once delivery: it is slower and blind to
-# publishes that were retried. No dead-letter policy: a restart would count as failed deliveries. No retry policy: what is
-# given back at a shutdown shall come at once.
+# No ordering: correctness does not need it, and a key carries 1 MB/s. No exactly-once delivery: it is slower and does not
+# see retried publishes. No dead-letter policy: a restart would count as failed deliveries. No retry policy: messages that
+# are released at a shutdown must be redelivered at once.
 resource "google_pubsub_subscription" "aggregator" {
   name                       = "increments-aggregator"
   topic                      = google_pubsub_topic.increments.id
@@ -51,7 +51,7 @@ resource "google_pubsub_subscription" "aggregator" {
   }
 }
 
-# What the aggregator could not apply, by its own hand, each with the reason.
+# Messages that the aggregator could not decode. It publishes them itself, each with its reason.
 resource "google_pubsub_topic" "dead_letter" {
   name = "increments-dead-letter"
 
@@ -62,7 +62,7 @@ resource "google_pubsub_topic" "dead_letter" {
   depends_on = [google_project_service.this]
 }
 
-# Without a subscription the dead letters would be gone. They wait here to be looked at and redriven.
+# Without a subscription the dead letters would be lost. They wait here to be inspected and redriven.
 resource "google_pubsub_subscription" "redrive" {
   name                       = "increments-dead-letter-redrive"
   topic                      = google_pubsub_topic.dead_letter.id
@@ -74,7 +74,7 @@ resource "google_pubsub_subscription" "redrive" {
   }
 }
 
-# Kept for a month, so that a consumer that comes later can seek back to its first event.
+# Kept for a month, so that a later consumer can seek back to the first event.
 resource "google_pubsub_topic" "recognitions" {
   name                       = "recognitions"
   message_retention_duration = local.month

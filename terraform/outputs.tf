@@ -1,10 +1,10 @@
 output "ingest_url" {
-  description = "Where increments and contributions are posted."
+  description = "URL for increments and contributions."
   value       = module.ingest.url
 }
 
 output "query_url" {
-  description = "Where totals are read; its root is the board."
+  description = "URL for totals; its root is the board."
   value       = module.query.url
 }
 
@@ -17,11 +17,11 @@ output "try_it" {
 }
 
 output "images" {
-  description = "Where the images of the three services are pushed: <images>/ingest:<image_tag> and so on."
+  description = "Registry path for the images of the three services: <images>/ingest:<image_tag> and so on."
   value       = local.images
 }
 
 output "dashboard" {
-  description = "Where the dashboard is."
+  description = "URL of the dashboard."
   value       = "https://console.cloud.google.com/monitoring/dashboards/builder/${element(split("/", google_monitoring_dashboard.this.id), -1)}?project=${var.project}"
 }

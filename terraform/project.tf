@@ -1,4 +1,4 @@
-# What the project needs before anything else: the APIs, and a registry for the images.
+# What everything else needs: the APIs, and a registry for the images.
 
 resource "google_project_service" "this" {
   for_each = toset(concat(

@@ -1,4 +1,4 @@
-# What must be given.
+# Required.
 
 variable "project" {
   description = "Id of the Google Cloud project. It must have billing."
@@ -23,7 +23,7 @@ variable "image_tag" {
 # Where.
 
 variable "region" {
-  description = "Region of everything: services, images, messages. Keep it beside the database: each request of a distant one costs its way."
+  description = "Region of everything: services, images, messages. Keep it beside the database: each call to a distant one adds its latency."
   type        = string
   default     = "us-central1"
 
@@ -45,16 +45,16 @@ variable "settings" {
   description = "Settings that the services read from their environment. Each service's Config says what they mean."
   type = object({
     log_level           = optional(string, "info")      # above info, the metric accrue_increments has no lines to sum
-    partitions          = optional(number, 16)          # ingest: messages of a publish, and checkpoints of some 20,000 tags
-    pending_bytes       = optional(number, 67108864)    # ingest: what waits to be published; beyond it, 503
-    window              = optional(string, "1s")        # aggregator: one write a tag and window
+    partitions          = optional(number, 16)          # ingest: messages per publish, and checkpoints of about 20,000 tags each
+    pending_bytes       = optional(number, 67108864)    # ingest: bytes waiting to be published; beyond it, 503
+    window              = optional(string, "1s")        # aggregator: one write per tag and window
     commit_documents    = optional(number, 1000)        # aggregator: documents of one Commit
     buffer_bytes        = optional(number, 134217728)   # aggregator: messages in memory
-    idempotency_horizon = optional(string, "15m")       # aggregator: for how long a producer's retry is known by its key
+    idempotency_horizon = optional(string, "15m")       # aggregator: how long an idempotency key is remembered
     idempotency_keys    = optional(number, 5000000)     # aggregator: keys in memory, 30 to 60 bytes each
     refresh             = optional(string, "500ms")     # query: time between two reads of the checkpoints
-    recognition_tiers   = optional(list(number), [3])   # query: contributions that are recognized
-    cors_origins        = optional(list(string), ["*"]) # all: whose pages may use the services from a browser
+    recognition_tiers   = optional(list(number), [3])   # query: numbers of contributions that are recognized
+    cors_origins        = optional(list(string), ["*"]) # all: origins whose pages may call the services
   })
   default = {}
 
@@ -94,7 +94,7 @@ variable "settings" {
 # The size of each service.
 
 variable "ingest" {
-  description = "Size of ingest. cpu_idle bills requests: right for bursts. From some ten steady requests a second on, instances (cpu_idle = false) are cheaper: docs/scaling.md has the figures."
+  description = "Size of ingest. cpu_idle bills by requests: right for bursts. From about ten steady requests per second on, instances (cpu_idle = false) are cheaper: docs/scaling.md has the figures."
   type = object({
     cpu           = optional(string, "1")
     memory        = optional(string, "512Mi")
@@ -115,7 +115,7 @@ variable "ingest" {
   }
   validation {
     condition     = try(tonumber(regex("^([0-9]+)Mi$", var.ingest.memory)[0]), tonumber(regex("^([0-9]+)Gi$", var.ingest.memory)[0]) * 1024, 0) * 1048576 >= 4 * var.settings.pending_bytes
-    error_message = "ingest's memory is a number of Mi or Gi, and at least four times settings.pending_bytes: it needs three, and the program."
+    error_message = "ingest's memory is a number of Mi or Gi, and at least four times settings.pending_bytes."
   }
 }
 
@@ -132,16 +132,16 @@ variable "query" {
 
   validation {
     condition     = var.query.min_instances >= 1 && var.query.max_instances >= var.query.min_instances
-    error_message = "query's instances are 1 <= min <= max: nobody is recognized by an instance that does not run."
+    error_message = "query's instances are 1 <= min <= max: recognition needs a running instance."
   }
   validation {
     condition     = var.query.concurrency >= 1 && var.query.concurrency <= 1000
-    error_message = "query's concurrency is 1 to 1000. Each open stream is a request under way."
+    error_message = "query's concurrency is 1 to 1000. Each open stream is one request."
   }
 }
 
 variable "aggregator" {
-  description = "Size of the aggregator. Any number of instances counts exactly once; one is enough for a very large stream, and 0 stops the counting while Pub/Sub keeps the messages."
+  description = "Size of the aggregator. Any number of instances counts exactly once; one is enough for a very large stream. 0 stops the counting, and Pub/Sub keeps the messages."
   type = object({
     cpu       = optional(string, "1")
     memory    = optional(string, "1Gi")
@@ -160,15 +160,15 @@ variable "aggregator" {
 }
 
 variable "readiness_probes" {
-  description = "Whether Cloud Run keeps instances that are not ready out of the traffic. A preview feature of Cloud Run, hence off."
+  description = "Whether Cloud Run sends no traffic to instances that are not ready. A preview feature of Cloud Run, hence off."
   type        = bool
   default     = false
 }
 
-# Who may call.
+# Access.
 
 variable "invokers" {
-  description = "Who may call each service. Public by default; an organization that forbids allUsers names its own members."
+  description = "Who may call each service. Public by default; if your organization forbids allUsers, name your members."
   type = object({
     ingest = optional(set(string), ["allUsers"])
     query  = optional(set(string), ["allUsers"])
@@ -193,13 +193,13 @@ variable "database_protected" {
 }
 
 variable "database_recovery" {
-  description = "Whether Firestore keeps seven days of versions, to read or restore from any minute. It costs storage."
+  description = "Whether Firestore keeps seven days of versions, to read or restore any minute of them. It costs storage."
   type        = bool
   default     = false
 }
 
 variable "message_retention" {
-  description = "How long the increments topic keeps all messages, counted or not, for a seek back: a duration in s, 600s to 2678400s; null for not at all. It costs storage."
+  description = "How long the increments topic keeps all messages, counted or not, so that a subscription can seek back: 600s to 2678400s; null for not at all. It costs storage."
   type        = string
   default     = null
 
@@ -209,16 +209,16 @@ variable "message_retention" {
   }
 }
 
-# Optional parts: off unless asked for.
+# Optional parts, off by default.
 
 variable "message_schema" {
-  description = "Path of the protobuf definition that every message must fit, ../pkg/message/batch.proto; null for no schema. Pub/Sub then refuses anything else at publish."
+  description = "Path of the protobuf definition of a message, ../pkg/message/batch.proto; null for no schema. With a schema Pub/Sub refuses to publish anything else."
   type        = string
   default     = null
 }
 
 variable "archive" {
-  description = "Whether a BigQuery table takes a copy of every message. Needs message_schema, which gives the table its columns."
+  description = "Whether a BigQuery table keeps a copy of every message. Needs message_schema, which gives the table its columns."
   type        = bool
   default     = false
 
@@ -229,13 +229,13 @@ variable "archive" {
 }
 
 variable "firestore_rules" {
-  description = "Path of the security rules for Firebase clients, ../deployments/firestore.rules, which lets everybody read totals; null for none, and then Firestore refuses all clients. What they read is billed: docs/firebase.md."
+  description = "Path of the security rules for Firebase clients, ../deployments/firestore.rules, which lets everyone read totals; null for none: Firestore then refuses all clients. Reads are billed: docs/firebase.md."
   type        = string
   default     = null
 }
 
 variable "recognitions_endpoint" {
-  description = "HTTPS address that recognitions are pushed to, each as a CloudEvent over HTTP; null for none: consumers then make subscriptions of their own."
+  description = "HTTPS address that recognitions are pushed to, each as a CloudEvent over HTTP; null for none: consumers then create their own subscriptions."
   type        = string
   default     = null
 
@@ -246,7 +246,7 @@ variable "recognitions_endpoint" {
 }
 
 variable "traces" {
-  description = "Where spans go: the address of an OTLP receiver, the protocol, http/protobuf or grpc, and the part of all traces that is followed. null for nowhere; a trace is then found in the logs alone, and only if its caller asks for it."
+  description = "The OTLP receiver of spans: its address, the protocol (http/protobuf or grpc), and the share of traces that is sampled. null for none: a trace is then found in the logs only, if its caller asked for sampling."
   type = object({
     endpoint = string
     protocol = optional(string, "http/protobuf")
@@ -269,13 +269,13 @@ variable "traces" {
 }
 
 variable "alerts" {
-  description = "Whether to make the alert policies."
+  description = "Whether to create the alert policies."
   type        = bool
   default     = true
 }
 
 variable "alert_emails" {
-  description = "E-mail addresses that alerts go to. Without any they are seen in the console alone."
+  description = "E-mail addresses that alerts go to. Without any, alerts are shown in the console only."
   type        = set(string)
   default     = []
 
@@ -286,19 +286,19 @@ variable "alert_emails" {
 }
 
 variable "playbooks" {
-  description = "Address of the folder that the alerts' playbooks are read in."
+  description = "Address of the folder with the playbooks, for the links in alerts."
   type        = string
   default     = "https://github.com/accrue/accrue/blob/main/docs/playbooks"
 }
 
 variable "request_logs" {
-  description = "Whether to store Cloud Run's own line for every request. At high rates they cost more than the service; failures are stored either way, one in a hundred."
+  description = "Whether to store Cloud Run's own line per request. At high rates they cost more than the service. One in a hundred failures is stored either way."
   type        = bool
   default     = false
 }
 
 variable "publish_logs" {
-  description = "Whether to store ingest's lines of what it publishes, four a second an instance at most. The metric that sums them does so either way."
+  description = "Whether to store ingest's `published` lines, at most four per second and instance. The metric sums them either way."
   type        = bool
   default     = true
 }

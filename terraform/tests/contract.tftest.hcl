@@ -30,7 +30,7 @@ run "defaults" {
     error_message = "query is not given what it reads."
   }
 
-  # Unless told otherwise, each variable has the program's own default: topics, subscriptions and the database among them.
+  # By default each variable has the program's own default, topics, subscriptions and the database included.
   assert {
     condition = alltrue(flatten([
       for name, container in { ingest = module.ingest.container, aggregator = module.aggregator.container, query = module.query.container } : [
@@ -40,7 +40,7 @@ run "defaults" {
     error_message = "A variable's default in Terraform is not the program's."
   }
 
-  # The topics and the subscription that the programs are told of are the ones that are made.
+  # The topics and the subscription in the programs' settings are those that Terraform creates.
   assert {
     condition = {
       INCREMENTS_TOPIC        = google_pubsub_topic.increments.name
@@ -50,7 +50,7 @@ run "defaults" {
       for e in module.aggregator.container.env : e.name => e.value
       if contains(["INCREMENTS_TOPIC", "INCREMENTS_SUBSCRIPTION", "DEAD_LETTER_TOPIC"], e.name)
     }
-    error_message = "The aggregator is told of topics or a subscription that are not made."
+    error_message = "The aggregator's settings name topics or a subscription that do not exist."
   }
   assert {
     condition     = google_pubsub_subscription.aggregator.topic == google_pubsub_topic.increments.id && google_pubsub_subscription.redrive.topic == google_pubsub_topic.dead_letter.id

@@ -154,7 +154,7 @@ run "defaults" {
     error_message = "An optional part is made unasked."
   }
 
-  # What the README's reader is told.
+  # What the README promises.
   assert {
     condition     = strcontains(output.try_it, "${output.ingest_url}/increments") && strcontains(output.try_it, "${output.query_url}/stats")
     error_message = "The outputs do not say how to try it."

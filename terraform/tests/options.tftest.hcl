@@ -89,8 +89,8 @@ run "push" {
     error_message = "Recognitions are not pushed as signed CloudEvents."
   }
   assert {
-    condition     = keys(google_service_account_iam_member.pubsub) == ["recognitions-push"] && contains([for c in google_monitoring_alert_policy.this["recognitions-stuck"].conditions : c.display_name], "the endpoint does not take them")
-    error_message = "Pushing has no signer, or nobody watches it."
+    condition     = keys(google_service_account_iam_member.pubsub) == ["recognitions-push"] && contains([for c in google_monitoring_alert_policy.this["recognitions-stuck"].conditions : c.display_name], "the endpoint does not accept them")
+    error_message = "Pushing has no signer, or no alert."
   }
 }
 
@@ -125,7 +125,7 @@ run "watching" {
       for name, a in google_monitoring_alert_policy.this :
       length(a.notification_channels) == 2 && a.documentation[0].links[0].url == "https://example.com/books/${name}.md"
     ])
-    error_message = "An alert tells nobody, or links another's playbooks."
+    error_message = "An alert has no channel, or links the wrong playbook."
   }
 }
 
@@ -159,7 +159,7 @@ run "traced" {
         OTEL_TRACES_SAMPLER_ARG     = "0.5"
       } == { for e in container.env : e.name => e.value if startswith(e.name, "OTEL_") }
     ])
-    error_message = "A service is not told where spans go."
+    error_message = "A service lacks the OTLP settings."
   }
 }
 

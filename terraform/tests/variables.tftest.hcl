@@ -122,7 +122,7 @@ run "an_endpoint_in_the_open" {
 run "an_address_that_is_none" {
   command = plan
   variables {
-    alert_emails = ["nobody"]
+    alert_emails = ["not-an-address"]
   }
   expect_failures = [var.alert_emails]
 }

@@ -1,5 +1,5 @@
-# One of Accrue's containers on Cloud Run, as a service or as a worker pool. The two resources say the same as far as Cloud
-# Run lets them: a worker pool has no port, no concurrency, no readiness and no choice about its CPU.
+# One of Accrue's containers on Cloud Run, as a service or as a worker pool. The two resources are as alike as Cloud
+# Run allows: a worker pool has no port, no concurrency, no readiness probe, and its CPU is always on.
 
 locals {
   port       = 8080
@@ -15,7 +15,7 @@ resource "google_cloud_run_v2_service" "this" {
   location            = var.region
   ingress             = "INGRESS_TRAFFIC_ALL"
   launch_stage        = var.readiness_probe ? "BETA" : "GA"
-  deletion_protection = false # it holds nothing
+  deletion_protection = false # it is stateless
 
   template {
     service_account                  = var.service_account
@@ -48,7 +48,7 @@ resource "google_cloud_run_v2_service" "this" {
         }
       }
 
-      # Neither asks a dependency: a restart heals none of them.
+      # Neither checks a dependency: a restart would not help.
       startup_probe {
         period_seconds    = 1
         timeout_seconds   = 1
@@ -68,8 +68,8 @@ resource "google_cloud_run_v2_service" "this" {
         }
       }
 
-      # A minute of failures: when a dependency is down for all instances alike, taking them out helps nobody. Query would
-      # have served its last view, and ingest its own 503.
+      # Only after a minute of failures. When a dependency is down for all instances, removing them does not help: query can
+      # serve its last view, and ingest its own 503.
       dynamic "readiness_probe" {
         for_each = var.readiness_probe ? [1] : []
         content {
@@ -101,7 +101,7 @@ resource "google_cloud_run_v2_worker_pool" "this" {
   name                = var.name
   description         = var.description
   location            = var.region
-  deletion_protection = false # it holds nothing that Pub/Sub does not deliver again
+  deletion_protection = false # Pub/Sub redelivers what it holds
 
   scaling {
     manual_instance_count = var.instances.min
@@ -117,7 +117,7 @@ resource "google_cloud_run_v2_worker_pool" "this" {
         limits = { cpu = var.cpu, memory = var.memory }
       }
 
-      # Nobody sets PORT in a worker pool, and the probes need it.
+      # Cloud Run does not set PORT in a worker pool, and the probes need it.
       dynamic "env" {
         for_each = merge(var.environment, { PORT = tostring(local.port) })
         content {

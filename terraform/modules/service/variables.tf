@@ -49,36 +49,36 @@ variable "memory" {
 }
 
 variable "instances" {
-  description = "Fewest and most instances. A worker has min, always."
+  description = "Minimum and maximum number of instances. A worker always has min."
   type        = object({ min = number, max = number })
 }
 
 variable "cpu_idle" {
-  description = "Service only: whether CPU is given, and billed, during requests alone. Unset would silently mean always."
+  description = "Service only: whether CPU is allocated, and billed, during requests only. Unset would silently mean always."
   type        = bool
   default     = false
 }
 
 variable "concurrency" {
-  description = "Service only: requests that one instance has under way at most."
+  description = "Service only: maximum concurrent requests of one instance."
   type        = number
   default     = null
 }
 
 variable "timeout_seconds" {
-  description = "Service only: the longest that one request may take."
+  description = "Service only: maximum duration of a request."
   type        = number
   default     = 60
 }
 
 variable "readiness_probe" {
-  description = "Service only: whether instances that are not ready are kept out of the traffic. A preview feature of Cloud Run."
+  description = "Service only: whether instances that are not ready get no traffic. A preview feature of Cloud Run."
   type        = bool
   default     = false
 }
 
 variable "invokers" {
-  description = "Service only: who may call it, as IAM members."
+  description = "Service only: IAM members that may call it."
   type        = set(string)
   default     = []
 }
