@@ -489,7 +489,7 @@ func TestKilledInstancesRecognizeEverybodyOnce(t *testing.T) {
 	s.recognitions(t, crowd.contributions, want)
 	takenOver := 0
 	for _, query := range queries {
-		takenOver += strings.Count(query.logged(), "published recognitions that somebody had left")
+		takenOver += strings.Count(query.logged(), "published recognitions abandoned by another instance")
 	}
 	t.Logf("%d contributors, %d recognized, %d kills; left recognitions were taken over %d times, %d events came twice",
 		len(crowd.contributions), len(want), kills, takenOver, repeated)

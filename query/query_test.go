@@ -85,7 +85,7 @@ func startWithEvents(t *testing.T, s *failingStore) (url string, events *brokerm
 	topic := brokermemory.NewTopic()
 	events = topic.Subscribe(time.Minute)
 	service, err := query.New(query.Config{Refresh: 20 * time.Millisecond, RecognitionTiers: []int64{3}}, query.Parts{
-		Checkpoints: s, Contributors: s, History: s, Recognitions: s, Events: topic,
+		Documents: s, Events: topic,
 		Checks: []service.Check{{Name: "firestore", Check: s.Check}}, Log: zerolog.Nop(),
 	})
 	if err != nil {
@@ -241,7 +241,7 @@ func TestNewReportsATakenPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := query.New(query.Config{Config: service.Config{Port: port}, Refresh: time.Second}, query.Parts{Checkpoints: memory.New()}); err == nil {
+	if _, err := query.New(query.Config{Config: service.Config{Port: port}, Refresh: time.Second}, query.Parts{Documents: memory.New()}); err == nil {
 		t.Error("New() = nil on a port that is taken")
 	}
 }

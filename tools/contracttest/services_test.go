@@ -58,7 +58,7 @@ func start(t *testing.T) map[string]*service {
 		t.Fatal(err)
 	}
 	reading, err := query.New(settings.query, query.Parts{
-		Checkpoints: store, Contributors: store, History: store, Recognitions: store, Events: brokermemory.NewTopic(), Log: log,
+		Documents: store, Events: brokermemory.NewTopic(), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func start(t *testing.T) map[string]running {
 		t.Fatal(err)
 	}
 	reading, err := query.New(query.Config{Refresh: 50 * time.Millisecond, RecognitionTiers: []int64{3}, Config: shared}, query.Parts{
-		Checkpoints: store, Contributors: store, History: store, Recognitions: store, Events: brokermemory.NewTopic(), Log: log,
+		Documents: store, Events: brokermemory.NewTopic(), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

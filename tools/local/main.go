@@ -102,7 +102,7 @@ func serve(
 		}
 	}
 	reading, err := query.New(configs.query, query.Parts{
-		Checkpoints: parts.store, Contributors: parts.store, History: parts.store, Recognitions: parts.store, Events: parts.recognitions,
+		Documents: parts.store, Events: parts.recognitions,
 		Checks: parts.storeChecks, Log: logger("query"), Telemetry: measured["query"],
 	})
 	if err != nil {

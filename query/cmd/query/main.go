@@ -34,8 +34,7 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger, measured 
 		return fmt.Errorf("prepare: %w", err)
 	}
 	service, err := query.New(config, query.Parts{
-		Checkpoints: documents, Contributors: documents, History: documents, Recognitions: documents,
-		Events: messages.Topic(config.RecognitionsTopic),
+		Documents: documents, Events: messages.Topic(config.RecognitionsTopic),
 		Checks: []service.Check{{Name: "firestore", Check: documents.Check}}, Log: log, Telemetry: measured,
 	})
 	if err != nil {

@@ -29,9 +29,8 @@ type Views interface {
 	Watch() (*view.View, <-chan struct{})
 }
 
-// New returns the handler of all of query's requests. Readers, if there is one, is given a function that counts the open
-// streams.
-func New(views Views, store Contributors, changes History, base web.Base, readers ...func(open func() int64)) http.Handler {
+// New returns the handler of all of query's requests.
+func New(views Views, store Contributors, changes History, base web.Base) (http.Handler, error) {
 	const streamPath = "/stats/stream"
 	router := base.Router(web.API{Title: title, Document: document, Streams: []string{streamPath}, EscapedPaths: true})
 	read := []string{http.MethodGet, http.MethodHead}
@@ -39,8 +38,8 @@ func New(views Views, store Contributors, changes History, base web.Base, reader
 	stats := &stats{views: views, compressor: compressor}
 	router.Match(read, "/stats", stats.answer)
 	stream := &stream{views: views, stats: stats, process: process}
-	for _, count := range readers {
-		count(stream.readers.Load)
+	if err := stream.measure(base.Telemetry.Meter()); err != nil {
+		return nil, err
 	}
 	router.Match(read, streamPath, stream.answer)
 	tags := &tags{views: views, process: process, compressor: compressor}
@@ -55,7 +54,7 @@ func New(views Views, store Contributors, changes History, base web.Base, reader
 	router.Match(read, "/", page)
 	router.Match(read, board.Assets+"/:release/:file", page)
 	router.Match(read, "/recognitions", (&recognitions{store: contributors}).list)
-	return router
+	return router, nil
 }
 
 // refuseParameters returns a problem that names every parameter of a request to a resource that has none, or nil.

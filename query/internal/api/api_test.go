@@ -82,7 +82,15 @@ func serve(tb testing.TB, handler http.Handler) string {
 }
 
 func handler(views api.Views, checks ...service.Check) http.Handler {
-	return api.New(views, memory.New(), nil, web.Base{Checks: checks})
+	return newHandler(views, memory.New(), nil, web.Base{Checks: checks})
+}
+
+func newHandler(views api.Views, s api.Contributors, changes api.History, base web.Base) http.Handler {
+	h, err := api.New(views, s, changes, base)
+	if err != nil {
+		panic(err)
+	}
+	return h
 }
 
 // newRequest makes a request of /stats for a handler that is called directly.

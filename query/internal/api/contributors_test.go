@@ -57,7 +57,7 @@ func counted(t *testing.T, ids ...string) *memory.Store {
 
 func serveContributors(t *testing.T, s api.Contributors) (address string) {
 	t.Helper()
-	return serve(t, api.New(empty(), s, nil, web.Base{}))
+	return serve(t, newHandler(empty(), s, nil, web.Base{}))
 }
 
 func decode[T any](t *testing.T, a answer) (body T) {
@@ -319,7 +319,7 @@ func TestAStoreThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &hangingStore{}
 		var log bytes.Buffer
-		handler := api.New(empty(), s, nil, web.Base{Log: zerolog.New(&log)})
+		handler := newHandler(empty(), s, nil, web.Base{Log: zerolog.New(&log)})
 		var requests sync.WaitGroup
 		for i := range 100 {
 			requests.Go(func() {

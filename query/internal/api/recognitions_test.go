@@ -13,7 +13,6 @@ import (
 	"github.com/accrue/accrue/pkg/service/web"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/memory"
-	"github.com/accrue/accrue/query/internal/api"
 )
 
 type latest struct {
@@ -89,7 +88,7 @@ func TestRequestsOfOneSecondShareARead(t *testing.T) {
 	t.Parallel()
 	s := &countingStore{Store: recognized(t, 40)}
 	synctest.Test(t, func(t *testing.T) {
-		handler := api.New(empty(), s, nil, web.Base{})
+		handler := newHandler(empty(), s, nil, web.Base{})
 		ask := func(query string, wantReads int64) {
 			t.Helper()
 			w, r := &silentWriter{header: make(http.Header)}, newRequest(t)

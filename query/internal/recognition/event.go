@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -14,20 +13,20 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// What is the same in every event (CloudEvents 1.0, binary mode, in the attributes of a message).
+// The parts that all events share (CloudEvents 1.0, binary mode, in the attributes of a message).
 const (
-	// eventSource does not name the instance: consumers drop second copies by source and id, and the second copy may
-	// well come from another one.
+	// eventSource does not name the instance: consumers drop duplicates by source and id, and a duplicate may come from
+	// another instance.
 	eventSource      = "/accrue/query"
 	eventSpecVersion = "1.0"
 	eventType        = "dev.accrue.contributor.recognized.v1"
 	eventContentType = "application/json"
 
-	// timeFormat is RFC 3339 in UTC, to the millisecond, as recognitions are timed.
+	// timeFormat is RFC 3339 in UTC, in milliseconds, the precision of recognitions.
 	timeFormat = "2006-01-02T15:04:05.000Z"
 )
 
-// eventData is the data of an event, its fields in their order.
+// eventData is the data of an event.
 type eventData struct {
 	Contributor   string `json:"contributor"`
 	Tier          int64  `json:"tier"`
@@ -35,14 +34,11 @@ type eventData struct {
 	RecognizedAt  string `json:"recognized_at"`
 }
 
-// event makes the message of a recognition. Every copy is the same, to the byte, whoever makes it and whenever: all of it
-// comes from the recognition, which never changes.
-func event(r store.Recognition) (broker.Message, error) {
+// event returns the message of a recognition. All instances produce the same bytes at any time, since everything comes
+// from the recognition, which never changes.
+func event(r store.Recognition) broker.Message {
 	recognizedAt := r.RecognizedAt.UTC().Format(timeFormat)
-	data, err := json.Marshal(eventData{r.Contributor, r.Tier, r.Contributions, recognizedAt})
-	if err != nil {
-		return broker.Message{}, fmt.Errorf("encode event: %w", err)
-	}
+	data, _ := json.Marshal(eventData{r.Contributor, r.Tier, r.Contributions, recognizedAt}) // strings and numbers: no error
 	return broker.Message{
 		Data: data,
 		Attributes: map[string]string{
@@ -54,18 +50,18 @@ func event(r store.Recognition) (broker.Message, error) {
 			"ce-time":        recognizedAt,
 			"content-type":   eventContentType,
 		},
-	}, nil
+	}
 }
 
-// eventID is made of contributor and tier alone: a SHA-256 in hexadecimal. A contributor's id is up to 512 bytes of any
-// text; its digest is plain, and of one length. No id holds the NUL that parts the two.
+// eventID returns the SHA-256 of contributor and tier, in hexadecimal. A contributor's id is up to 512 bytes of any text;
+// the digest is plain and of fixed length. No id contains the NUL that separates the two.
 func eventID(contributor string, tier int64) string {
 	digest := sha256.Sum256([]byte(contributor + "\x00" + strconv.FormatInt(tier, 10)))
 	return hex.EncodeToString(digest[:])
 }
 
-// eventSubject is the contributor's id as a CloudEvents string, which may hold any character but controls, which ids
-// have none of, and those that Unicode will never assign: U+FFFD stands for these here. The data has the id as it is.
+// eventSubject returns the contributor's id as a CloudEvents string. Such a string contains no control characters, nor
+// do ids, and no Unicode noncharacters, which are replaced by U+FFFD. The event's data has the id unchanged.
 func eventSubject(contributor string) string {
 	return strings.Map(func(r rune) rune {
 		if r&0xfffe == 0xfffe || (r >= 0xfdd0 && r <= 0xfdef) {
@@ -75,5 +71,5 @@ func eventSubject(contributor string) string {
 	}, contributor)
 }
 
-// eventTime is a moment as precisely as events tell it.
+// eventTime returns t with the precision of events.
 func eventTime(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

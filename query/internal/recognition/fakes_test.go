@@ -22,16 +22,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var errDown = errors.New("it is down")
+var errDown = errors.New("down")
 
-// steeredStore is a store in memory that does to its callers what the test says, and counts their calls.
+// steeredStore is a store in memory whose calls the test can fail or delay. It counts them.
 type steeredStore struct {
 	*memory.Store
 	mu    sync.Mutex
 	calls map[string]int
-	// before is called with the name of each call and can keep it from the store.
+	// before is called with the name of each call, which it can fail.
 	before func(ctx context.Context, call string) error
-	// after is called with the name of each call that was done and can lose its reply.
+	// after is called with the name of each call that succeeded, whose reply it can lose.
 	after func(call string) error
 }
 
@@ -39,14 +39,14 @@ func newStore() *steeredStore {
 	return &steeredStore{Store: memory.New(), calls: make(map[string]int)}
 }
 
-// steer sets what happens to the calls from now on.
+// steer sets before and after.
 func (s *steeredStore) steer(before func(ctx context.Context, call string) error, after func(call string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before, s.after = before, after
 }
 
-// count returns how often a call was made since it was last asked.
+// count returns the number of calls since it was last called.
 func (s *steeredStore) count(call string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +114,7 @@ func (s *steeredStore) CountRecognized(ctx context.Context, tier int64) (contrib
 	return contributors, recognitions, err
 }
 
-// failing fails the named calls.
+// failing returns a function that fails the named calls.
 func failing(calls ...string) func(context.Context, string) error {
 	return func(_ context.Context, call string) error {
 		if slices.Contains(calls, call) {
@@ -124,7 +124,7 @@ func failing(calls ...string) func(context.Context, string) error {
 	}
 }
 
-// hanging lets the named calls wait for the end of their context.
+// hanging returns a function that blocks the named calls until their context ends.
 func hanging(calls ...string) func(context.Context, string) error {
 	return func(ctx context.Context, call string) error {
 		if slices.Contains(calls, call) {
@@ -135,7 +135,7 @@ func hanging(calls ...string) func(context.Context, string) error {
 	}
 }
 
-// contribute counts contributions of each of the contributors.
+// contribute adds n contributions to each of the contributors.
 func (s *steeredStore) contribute(t *testing.T, n int64, contributors ...string) {
 	t.Helper()
 	state, err := s.Load(t.Context(), 0)
@@ -151,7 +151,7 @@ func (s *steeredStore) contribute(t *testing.T, n int64, contributors ...string)
 	}
 }
 
-// pendingCount is how many recognitions are not marked sent.
+// pendingCount returns the number of recognitions that are not marked sent.
 func (s *steeredStore) pendingCount(t *testing.T) int {
 	t.Helper()
 	all, _, err := s.Store.Pending(t.Context(), store.Recognition{}, 1_000_000)
@@ -167,7 +167,7 @@ type reached struct {
 	Tier        int64  `json:"tier"`
 }
 
-// recordingPublisher keeps what is published, and does to its callers what the test says.
+// recordingPublisher keeps what is published. The test can fail or delay its calls.
 type recordingPublisher struct {
 	mu       sync.Mutex
 	events   []reached
@@ -218,25 +218,25 @@ func (p *recordingPublisher) take() []reached {
 	return events
 }
 
-// world is a store, a topic, and the time of a bubble.
+// world is a store and a topic in a bubble.
 type world struct {
-	t      *testing.T
-	store  *steeredStore
-	events *recordingPublisher
-	moved  chan struct{}
-	log    *syncBuffer
+	t       *testing.T
+	store   *steeredStore
+	events  *recordingPublisher
+	changes chan struct{}
+	log     *syncBuffer
 }
 
-// bubble runs a test in a bubble of its own, in which time.Sleep moves the clock and takes no time.
+// bubble runs a test in a synctest bubble, where time.Sleep advances a fake clock.
 func bubble(t *testing.T, test func(w *world)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		test(&world{t: t, store: newStore(), events: &recordingPublisher{}, moved: make(chan struct{}, 1), log: &syncBuffer{}})
+		test(&world{t: t, store: newStore(), events: &recordingPublisher{}, changes: make(chan struct{}, 1), log: &syncBuffer{}})
 	})
 }
 
-// start runs a recognizer. Stop ends it and returns how long that took.
+// start runs a recognizer. Stop stops it and returns how long that took.
 func (w *world) start(tiers ...int64) (r *recognition.Recognizer, stop func() time.Duration) {
 	w.t.Helper()
 	return w.startOn(w.store, tiers...)
@@ -261,12 +261,15 @@ func (w *world) startOn(s recognition.Store, tiers ...int64) (r *recognition.Rec
 }
 
 func (w *world) recognizer(s recognition.Store, tiers ...int64) *recognition.Recognizer {
-	return recognition.New(tiers, recognition.Parts{
-		Ledger: s, Outbox: s, Census: s, Publisher: w.events, Moved: w.moved, Log: zerolog.New(w.log),
-	})
+	w.t.Helper()
+	r, err := recognition.New(tiers, recognition.Parts{Store: s, Publisher: w.events, Changes: w.changes, Log: zerolog.New(w.log)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
 }
 
-// after lets time pass and checks what was published meanwhile, in its order.
+// after sleeps and checks what was published meanwhile, in order.
 func (w *world) after(d time.Duration, want ...reached) {
 	w.t.Helper()
 	time.Sleep(d)
@@ -284,7 +287,7 @@ func (w *world) settled() {
 	}
 }
 
-// syncBuffer is a log that may be read while it is written.
+// syncBuffer is a buffer that is safe for concurrent use.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -12,7 +12,7 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-func TestTheThirdContributionIsRecognizedAndNoOther(t *testing.T) {
+func TestRecognizesTheThirdContributionAndNoOther(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
 		w.store.contribute(t, 2, "ada", "bob")
@@ -25,7 +25,7 @@ func TestTheThirdContributionIsRecognizedAndNoOther(t *testing.T) {
 	})
 }
 
-func TestOneWhoIsPastSeveralTiersIsRecognizedForEachTheLowestFirst(t *testing.T) {
+func TestRecognizesForEachTierPassedLowestFirst(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3, 10, 100)
 		w.store.contribute(t, 12, "ada")
@@ -41,21 +41,21 @@ func TestOneWhoIsPastSeveralTiersIsRecognizedForEachTheLowestFirst(t *testing.T)
 	})
 }
 
-func TestTiersThatAreAddedOrRemoved(t *testing.T) {
+func TestTiersAddedOrRemoved(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		before, after []int64
 		want          []reached
 	}{
-		"above":                    {[]int64{3}, []int64{3, 5}, []reached{{"seven", 5}, {"twelve", 5}}},
-		"several above":            {[]int64{3}, []int64{3, 5, 10}, []reached{{"seven", 5}, {"twelve", 5}, {"twelve", 10}}},
-		"in between":               {[]int64{3, 10}, []int64{3, 5, 10}, []reached{{"seven", 5}, {"twelve", 5}}},
-		"below":                    {[]int64{5}, []int64{2, 5}, []reached{{"four", 2}, {"seven", 2}, {"twelve", 2}}},
-		"in another's place":       {[]int64{3, 10}, []int64{5}, []reached{{"seven", 5}, {"twelve", 5}}},
-		"in a higher one's place":  {[]int64{3, 7}, []int64{3, 10}, []reached{{"twelve", 10}}},
-		"no longer":                {[]int64{3, 7}, []int64{3}, nil},
-		"not yet":                  {[]int64{3}, []int64{3, 100}, nil},
-		"the lowest one taken off": {[]int64{3, 10}, []int64{10}, nil},
+		"above":            {[]int64{3}, []int64{3, 5}, []reached{{"seven", 5}, {"twelve", 5}}},
+		"several above":    {[]int64{3}, []int64{3, 5, 10}, []reached{{"seven", 5}, {"twelve", 5}, {"twelve", 10}}},
+		"inserted":         {[]int64{3, 10}, []int64{3, 5, 10}, []reached{{"seven", 5}, {"twelve", 5}}},
+		"below":            {[]int64{5}, []int64{2, 5}, []reached{{"four", 2}, {"seven", 2}, {"twelve", 2}}},
+		"replaced":         {[]int64{3, 10}, []int64{5}, []reached{{"seven", 5}, {"twelve", 5}}},
+		"highest replaced": {[]int64{3, 7}, []int64{3, 10}, []reached{{"twelve", 10}}},
+		"removed":          {[]int64{3, 7}, []int64{3}, nil},
+		"not reached":      {[]int64{3}, []int64{3, 100}, nil},
+		"lowest removed":   {[]int64{3, 10}, []int64{10}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
@@ -87,7 +87,7 @@ func TestTiersThatAreAddedOrRemoved(t *testing.T) {
 					t.Errorf("recognized %v, want %v", got, tc.want)
 				}
 				stop()
-				w.start(tc.after...) // and it is done once
+				w.start(tc.after...) // which does nothing again
 				w.after(2 * time.Hour)
 				w.settled()
 			})
@@ -95,8 +95,8 @@ func TestTiersThatAreAddedOrRemoved(t *testing.T) {
 	}
 }
 
-// A contributor passes a tier in between while an instance still has the tiers of before: the next audit finds it.
-func TestWhatAnInstanceWithOlderTiersHasSkippedIsMadeUpFor(t *testing.T) {
+// An instance with earlier settings skips an inserted tier during a rolling deployment: the second audit finds it.
+func TestRecognizesForATierThatAnInstanceWithOlderSettingsSkipped(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3, 5, 10)
 		time.Sleep(10 * time.Second) // past the audit at the start
@@ -106,9 +106,9 @@ func TestWhatAnInstanceWithOlderTiersHasSkippedIsMadeUpFor(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(time.Minute) // they are published
+		time.Sleep(20 * time.Second) // they are published
 		w.events.take()
-		w.after(time.Hour, reached{"ada", 5})
+		w.after(time.Minute, reached{"ada", 5})
 	})
 }
 
@@ -139,7 +139,7 @@ func TestTwoInstancesPublishEachEventOnce(t *testing.T) {
 	})
 }
 
-func TestWhatACrashedInstanceLeftIsPublishedOnceAfterAWhile(t *testing.T) {
+func TestEventsOfACrashedInstanceArePublishedOnce(t *testing.T) {
 	bubble(t, func(w *world) {
 		one, _ := w.start(3)
 		w.start(3)
@@ -150,7 +150,7 @@ func TestWhatACrashedInstanceLeftIsPublishedOnceAfterAWhile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		w.after(9 * time.Second) // it may still be about to
+		w.after(9 * time.Second) // the crashed instance might still publish it
 		if age := one.OldestPending(); age < 4*time.Second || age > 9*time.Second {
 			t.Errorf("OldestPending() = %v after 9 s", age)
 		}
@@ -168,8 +168,8 @@ func TestWhatACrashedInstanceLeftIsPublishedOnceAfterAWhile(t *testing.T) {
 	})
 }
 
-// The reply to a commit is lost: the recognition is there and nobody knows who made it.
-func TestARecognitionWhoseReplyWasLostIsPublishedOnce(t *testing.T) {
+// The reply to a commit is lost: the recognition exists and its creator does not know.
+func TestRecognitionWhoseReplyWasLostIsPublishedOnce(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
 		time.Sleep(500 * time.Millisecond)
@@ -188,7 +188,7 @@ func TestARecognitionWhoseReplyWasLostIsPublishedOnce(t *testing.T) {
 	})
 }
 
-func TestAPublishThatFailsIsMadeUpFor(t *testing.T) {
+func TestFailedPublishIsRetried(t *testing.T) {
 	bubble(t, func(w *world) {
 		r, _ := w.start(3)
 		time.Sleep(500 * time.Millisecond)
@@ -211,7 +211,7 @@ func TestAPublishThatFailsIsMadeUpFor(t *testing.T) {
 	})
 }
 
-func TestWhatIsPublishedAndCannotBeMarkedIsNotPublishedAgain(t *testing.T) {
+func TestPublishedEventThatCannotBeMarkedIsNotPublishedAgain(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
 		time.Sleep(500 * time.Millisecond)
@@ -224,8 +224,8 @@ func TestWhatIsPublishedAndCannotBeMarkedIsNotPublishedAgain(t *testing.T) {
 	})
 }
 
-// Whoever was too slow must not publish: another one may be at it.
-func TestOneWhoWasTooSlowLeavesThePublishingToTheSweep(t *testing.T) {
+// An instance that was too slow must not publish: another one may be doing so.
+func TestSlowInstanceLeavesPublishingToTheSweep(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
 		time.Sleep(500 * time.Millisecond)
@@ -244,9 +244,9 @@ func TestOneWhoWasTooSlowLeavesThePublishingToTheSweep(t *testing.T) {
 	})
 }
 
-// A publish that was given up may still arrive, and is then in the topic twice: that is what the id is for. But no
-// attempt may last until others begin.
-func TestAPublishThatHangsIsGivenUpBeforeOthersBegin(t *testing.T) {
+// A publish that timed out may still arrive, and the topic then has it twice, which the id is for. But no attempt may last
+// until another begins.
+func TestHangingPublishTimesOutBeforeTheNextAttempt(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
 		time.Sleep(500 * time.Millisecond)
@@ -266,8 +266,8 @@ func TestAPublishThatHangsIsGivenUpBeforeOthersBegin(t *testing.T) {
 	})
 }
 
-// The contributor is of an earlier state than the recognition.
-func TestARecognizedTierThatFellBackIsRaisedAndTheLoopDoesNotSpin(t *testing.T) {
+// The contributor was restored from before the recognition.
+func TestRecognizedTierThatWasRestoredFromBeforeIsRaisedOnce(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.store.contribute(t, 3, "ada")
 		if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: 3}); err != nil {
@@ -301,8 +301,8 @@ func (s *fallenBack) Due(ctx context.Context, recognized, tier int64, limit int)
 	return s.steeredStore.Due(ctx, recognized, tier, limit)
 }
 
-// A contributor is removed between being found and being recognized.
-func TestAContributorWhoIsGoneIsNoFault(t *testing.T) {
+// A contributor is deleted between being found and being recognized.
+func TestDeletedContributorIsNotAFailure(t *testing.T) {
 	bubble(t, func(w *world) {
 		_, stop := w.startOn(&ghostly{w.store}, 3)
 		w.after(10 * time.Second)
@@ -313,14 +313,14 @@ func TestAContributorWhoIsGoneIsNoFault(t *testing.T) {
 	})
 }
 
-// ghostly is a store that finds somebody who does not exist.
+// ghostly is a store that finds a contributor who does not exist.
 type ghostly struct{ *steeredStore }
 
 func (s *ghostly) Due(context.Context, int64, int64, int) ([]store.Contributor, error) {
 	return []store.Contributor{{ID: "ghost", Contributions: 3}}, nil
 }
 
-func TestABacklogIsWorkedOffWithoutWaiting(t *testing.T) {
+func TestBacklogIsProcessedWithoutWaiting(t *testing.T) {
 	bubble(t, func(w *world) {
 		ids := make([]string, 2000)
 		for i := range ids {
@@ -339,8 +339,8 @@ func TestABacklogIsWorkedOffWithoutWaiting(t *testing.T) {
 	})
 }
 
-// A store that takes its time still gets everybody recognized, by whoever began it, and nobody twice.
-func TestASlowStoreIsGivenTime(t *testing.T) {
+// With a slow store each contributor is still recognized once, by the instance that began it.
+func TestSlowStoreIsGivenTime(t *testing.T) {
 	for _, takes := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 2500 * time.Millisecond} {
 		t.Run(takes.String(), func(t *testing.T) {
 			bubble(t, func(w *world) {
@@ -369,7 +369,7 @@ func TestASlowStoreIsGivenTime(t *testing.T) {
 	}
 }
 
-func TestASlowStoreIsGivenTimeForATierInBetweenToo(t *testing.T) {
+func TestAuditWaitsForASlowStore(t *testing.T) {
 	bubble(t, func(w *world) {
 		ids := make([]string, 300)
 		for i := range ids {
@@ -395,8 +395,8 @@ func TestASlowStoreIsGivenTimeForATierInBetweenToo(t *testing.T) {
 	})
 }
 
-// A publish takes as long as it may, and sweeps go on meanwhile.
-func TestWhatIsTakenOverSlowlyIsTakenOverOnce(t *testing.T) {
+// A publish takes nearly as long as its timeout, and sweeps go on meanwhile.
+func TestSlowTakeoverHappensOnce(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.store.contribute(t, 12, "ada", "bob")
 		for _, id := range []string{"ada", "bob"} {
@@ -423,7 +423,7 @@ func TestWhatIsTakenOverSlowlyIsTakenOverOnce(t *testing.T) {
 	})
 }
 
-func TestAnIdleInstanceAsksSeldomAndIsWokenByWhatIsCounted(t *testing.T) {
+func TestIdleInstanceReadsRarelyAndIsWokenByChanges(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
 		time.Sleep(10 * time.Minute)
@@ -431,33 +431,33 @@ func TestAnIdleInstanceAsksSeldomAndIsWokenByWhatIsCounted(t *testing.T) {
 		w.store.count("Pending")
 		time.Sleep(10 * time.Minute)
 		if due, pending := w.store.count("Due"), w.store.count("Pending"); due > 125 || pending > 125 {
-			t.Errorf("asked %d and %d times in ten idle minutes", due, pending)
+			t.Errorf("%d and %d reads in ten idle minutes", due, pending)
 		}
 		time.Sleep(1100 * time.Millisecond) // in the middle of a wait
 		w.store.contribute(t, 3, "ada")
-		w.moved <- struct{}{}
+		w.changes <- struct{}{}
 		w.after(time.Millisecond, reached{"ada", 3})
 
-		// While anything is counted it asks every second, however long nobody reaches a tier.
+		// While anything is counted it reads every second, even if no contributor reaches a tier.
 		w.store.count("Due")
 		for range 600 {
-			w.moved <- struct{}{}
+			w.changes <- struct{}{}
 			time.Sleep(time.Second)
 		}
 		if due := w.store.count("Due"); due < 599 || due > 601 {
-			t.Errorf("asked %d times in 600 s", due)
+			t.Errorf("%d reads in 600 s", due)
 		}
 	})
 }
 
-func TestAStoreThatIsDownIsAskedSeldomAndSaidSeldom(t *testing.T) {
+func TestBacksOffAndLogsOncePerInterval(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
 		w.store.steer(failing("Due", "Pending", "RecognizedTiers"), nil)
 		time.Sleep(10 * time.Minute)
-		w.moved <- struct{}{} // is no reason to hurry
+		w.changes <- struct{}{} // must not shorten the backoff
 		if due, pending := w.store.count("Due"), w.store.count("Pending"); due > 150 || pending > 150 {
-			t.Errorf("asked %d and %d times in ten minutes", due, pending)
+			t.Errorf("%d and %d reads in ten minutes", due, pending)
 		}
 		w.store.contribute(t, 3, "ada")
 		w.store.steer(nil, nil)
@@ -475,7 +475,7 @@ func TestAStoreThatIsDownIsAskedSeldomAndSaidSeldom(t *testing.T) {
 	})
 }
 
-func TestAStopFinishesWhatItHasBegun(t *testing.T) {
+func TestStopFinishesWhatHasBegun(t *testing.T) {
 	bubble(t, func(w *world) {
 		_, stop := w.start(3)
 		time.Sleep(500 * time.Millisecond)
@@ -491,7 +491,7 @@ func TestAStopFinishesWhatItHasBegun(t *testing.T) {
 	})
 }
 
-func TestAStopDoesNotWaitForWhatHangs(t *testing.T) {
+func TestStopDoesNotWaitForHangingCalls(t *testing.T) {
 	t.Parallel()
 	for name, hang := range map[string]func(w *world){
 		"finding":  func(w *world) { w.store.steer(hanging("Due"), nil) },
@@ -524,8 +524,8 @@ func TestAStopDoesNotWaitForWhatHangs(t *testing.T) {
 	}
 }
 
-// Events that could not be marked are remembered, and there are only so many.
-func TestNobodyIsRecognizedWhileTooMuchCouldNotBeMarked(t *testing.T) {
+// Events that could not be marked are remembered, up to a limit.
+func TestRecognitionPausesWhileTooManyEventsCannotBeMarked(t *testing.T) {
 	bubble(t, func(w *world) {
 		ids := make([]string, 3000)
 		for i := range ids {
@@ -547,8 +547,8 @@ func TestNobodyIsRecognizedWhileTooMuchCouldNotBeMarked(t *testing.T) {
 	})
 }
 
-// A fault in one of its goroutines ends recognition with an error that has its stack, and not the process on the spot.
-func TestAPanicEndsRecognitionInOrder(t *testing.T) {
+// A panic in one of its goroutines ends recognition with an error that has the stack, not the process.
+func TestPanicStopsRecognitionWithAnError(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []string{"Due", "Recognize", "Pending", "RecognizedTiers"} {
 		t.Run(broken, func(t *testing.T) {
@@ -567,4 +567,96 @@ func TestAPanicEndsRecognitionInOrder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// refusing refuses, permanently, to recognize one contributor, as Firestore does with a document that it cannot take.
+type refusing struct {
+	*steeredStore
+	contributor string
+}
+
+func (s refusing) Recognize(ctx context.Context, r store.Recognition) error {
+	if r.Contributor == s.contributor {
+		return store.ErrRefused
+	}
+	return s.steeredStore.Recognize(ctx, r)
+}
+
+func TestContributorWhoCannotBeRecognizedDelaysNoOther(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.store.contribute(t, 3, "cursed")
+		w.startOn(refusing{w.store, "cursed"}, 3, 10)
+		time.Sleep(10 * time.Minute)
+		if lines := w.log.lines("warn"); len(lines) < 1 || len(lines) > 61 || !strings.Contains(lines[0], "cannot recognize a contributor") {
+			t.Errorf("logged %d lines, want the first failure and a summary every ten seconds at most: %q", len(lines), lines[:min(1, len(lines))])
+		}
+		w.store.contribute(t, 10, "ada")
+		w.changes <- struct{}{}
+		w.after(time.Second, reached{"ada", 3}, reached{"ada", 10})
+	})
+}
+
+func TestFailureOfOneStepDoesNotStopTheOthers(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.store.contribute(t, 12, "ada")
+		w.startOn(failingStep{w.store}, 3, 10)
+		w.after(time.Minute)
+		if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: 3, Contributions: 12}); err != nil {
+			t.Fatal(err)
+		}
+		w.after(11*time.Second, reached{"ada", 10})
+	})
+}
+
+// failingStep is a store that cannot find the contributors who are due for their first tier.
+type failingStep struct{ *steeredStore }
+
+func (s failingStep) Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error) {
+	if recognized == 0 {
+		return nil, errDown
+	}
+	return s.steeredStore.Due(ctx, recognized, tier, limit)
+}
+
+// While instances of the old and the new settings run side by side, the old one recognizes a contributor for a tier that
+// the new one does not know. The contributor then reaches the new tier.
+func TestTierReplacedInARollingDeploymentIsFoundWithinAMinute(t *testing.T) {
+	bubble(t, func(w *world) {
+		_, stop := w.start(3)
+		w.start(5) // its first audit finds no tier 3
+		time.Sleep(5 * time.Second)
+		w.store.contribute(t, 3, "ada")
+		time.Sleep(5 * time.Second)
+		stop()
+		w.events.take()
+		w.store.contribute(t, 2, "ada")
+		w.after(time.Minute, reached{"ada", 5})
+	})
+}
+
+// As many recognitions as contributors does not mean that each contributor has one.
+func TestOrphanedRecognitionDoesNotHideAMissingOne(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.store.contribute(t, 12, "ada", "gone")
+		for _, r := range []store.Recognition{{Contributor: "ada", Tier: 10}, {Contributor: "gone", Tier: 10}, {Contributor: "gone", Tier: 5}} {
+			r.Contributions = 12
+			if err := w.store.Store.Recognize(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		w.startOn(withoutOne{w.store}, 5, 10)
+		time.Sleep(time.Minute)
+		if got := w.events.take(); !slices.Contains(got, reached{"ada", 5}) {
+			t.Errorf("published %v, want ada for 5 among them", got)
+		}
+	})
+}
+
+// withoutOne is a store in which one contributor's document was deleted.
+type withoutOne struct{ *steeredStore }
+
+func (s withoutOne) CountRecognized(ctx context.Context, tier int64) (contributors, recognitions int64, err error) {
+	contributors, recognitions, err = s.steeredStore.CountRecognized(ctx, tier)
+	return contributors - 1, recognitions, err
 }

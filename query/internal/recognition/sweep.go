@@ -4,29 +4,25 @@ import (
 	"cmp"
 	"context"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
-	"github.com/rs/zerolog"
-
-	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// sweep looks, again and again, for recognitions whose events were not published by whoever made them, and publishes
-// them.
-func (r *Recognizer) sweep(ctx, work context.Context) {
-	retries := r.retrying("sweep pending recognitions", maxBackoff)
-	retries.repeat(ctx, func() time.Duration { return sweepInterval }, func() error { return r.sweepOnce(ctx, work) })
+// sweep searches for recognitions whose events were not published by the instance that created them, and publishes them.
+func (r *Recognizer) sweep(ctx context.Context) {
+	r.newRetry("sweep pending recognitions", maxBackoff).repeat(ctx, func(ctx context.Context) (time.Duration, error) {
+		return sweepInterval, r.sweepOnce(ctx)
+	})
 }
 
-// sweepOnce goes through everything that is pending. What is fresh is left to whoever is at it.
-func (r *Recognizer) sweepOnce(ctx, work context.Context) error {
-	if left := r.left(); len(left) > 0 {
-		if err := r.markSent(work, left); err != nil {
-			return err
-		}
+// sweepOnce goes through all pending recognitions. It leaves recent ones to the instance that is handling them.
+func (r *Recognizer) sweepOnce(ctx context.Context) error {
+	work, cancel := finishing(ctx)
+	defer cancel()
+	if err := r.markSent(work, r.unmarkedRecognitions()); err != nil {
+		return err
 	}
 	var oldest time.Duration
 	defer func() { r.oldestPending.Store(int64(oldest)) }()
@@ -55,8 +51,8 @@ func (r *Recognizer) sweepOnce(ctx, work context.Context) error {
 	return nil
 }
 
-// left returns what this process has published and not marked.
-func (r *Recognizer) left() []store.Recognition {
+// unmarkedRecognitions returns those that this process has published and not marked.
+func (r *Recognizer) unmarkedRecognitions() []store.Recognition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Collect(maps.Values(r.unmarked))
@@ -65,83 +61,39 @@ func (r *Recognizer) left() []store.Recognition {
 func (r *Recognizer) pending(ctx context.Context, after store.Recognition) ([]store.PendingRecognition, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return r.parts.Outbox.Pending(ctx, after, page) //nolint:wrapcheck // says what it did
+	return r.parts.Store.Pending(ctx, after, page)
 }
 
-// takeOver publishes what others have left, as far as no other instance was faster to claim it.
+// takeOver publishes abandoned recognitions, except for those that another instance claims first.
 func (r *Recognizer) takeOver(work context.Context, late []store.PendingRecognition) (published bool, err error) {
 	if len(late) == 0 {
 		return true, nil
 	}
 	handle, cancel := context.WithTimeout(work, handling)
 	defer cancel()
-	ctx, cancelClaim := context.WithTimeout(handle, callTimeout)
-	defer cancelClaim()
-	claimed, err := r.parts.Outbox.Claim(ctx, late)
+	claimed, err := r.claim(handle, late)
 	if err != nil {
-		return false, err //nolint:wrapcheck // says what it did
+		return false, err
 	}
 	recognitions := make([]store.Recognition, len(claimed))
 	for i, c := range claimed {
 		recognitions[i] = c.Recognition
 	}
-	// In the order in which they would have been made.
+	// In the order in which they would have been created.
 	slices.SortFunc(recognitions, func(a, b store.Recognition) int {
 		return cmp.Or(cmp.Compare(a.Tier, b.Tier), a.RecognizedAt.Compare(b.RecognizedAt))
 	})
-	published, err = r.deliver(handle, work, recognitions)
-	if published && len(recognitions) > 0 {
-		r.takenOver.Add(int64(len(recognitions)))
-		r.parts.Log.Info().Int("events", len(recognitions)).Msg("published recognitions that somebody had left")
+	if !r.publish(handle, recognitions) {
+		return false, nil
 	}
-	return published, err
+	if len(recognitions) > 0 {
+		r.parts.Log.Info().Int("events", len(recognitions)).Msg("published recognitions abandoned by another instance")
+	}
+	return true, r.markSent(work, recognitions)
 }
 
-// retries are the attempts at something. They belong to one goroutine.
-type retries struct {
-	outage  *logging.Outage
-	most    time.Duration // between two attempts
-	backoff time.Duration
-}
-
-// retrying makes the retries of what, as in "cannot" do it.
-func (r *Recognizer) retrying(what string, most time.Duration) retries {
-	return retries{outage: logging.NewOutage(r.parts.Log, zerolog.WarnLevel, what), most: most}
-}
-
-// note is told how an attempt went. It says whether it failed, and then how long to wait for the next: twice as long each
-// time, and from half of that to all of it.
-func (r *retries) note(err error) (wait time.Duration, failed bool) {
-	if err == nil {
-		r.outage.Succeeded()
-		return 0, false
-	}
-	if r.outage.Failed(err, nil) {
-		r.backoff = interval
-	} else {
-		r.backoff = min(2*r.backoff, r.most)
-	}
-	return r.backoff/2 + rand.N(r.backoff/2+1), true //nolint:gosec // no secret
-}
-
-// repeat does something again and again until ctx ends: after a pause, or when it failed, after a longer one each time.
-func (r *retries) repeat(ctx context.Context, pause func() time.Duration, do func() error) {
-	next := time.NewTimer(0)
-	defer next.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-next.C:
-		}
-		err := do()
-		if ctx.Err() != nil { // an error may be of that
-			return
-		}
-		wait, failed := r.note(err)
-		if !failed {
-			wait = pause()
-		}
-		next.Reset(wait)
-	}
+func (r *Recognizer) claim(ctx context.Context, late []store.PendingRecognition) ([]store.PendingRecognition, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return r.parts.Store.Claim(ctx, late)
 }

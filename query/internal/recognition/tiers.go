@@ -6,13 +6,13 @@ import (
 	"slices"
 )
 
-// MaxTiers is the most tiers that there can be: each is a query a second.
+// MaxTiers bounds the number of tiers: each costs a query a second.
 const MaxTiers = 20
 
-// ErrTiers is the rule of tiers, as a text that says what would have been right.
-var ErrTiers = errors.New("positive integers, rising, at most " + fmt.Sprint(MaxTiers) + ", separated by commas")
+// ErrTiers is returned by ValidateTiers. Its text states the rule.
+var ErrTiers = errors.New("positive integers in ascending order, at most " + fmt.Sprint(MaxTiers) + ", separated by commas")
 
-// ValidateTiers returns ErrTiers unless tiers are as it says, and at least one.
+// ValidateTiers returns ErrTiers unless tiers follow its rule and there is at least one.
 func ValidateTiers(tiers []int64) error {
 	if len(tiers) == 0 || len(tiers) > MaxTiers || tiers[0] < 1 {
 		return ErrTiers
@@ -25,11 +25,11 @@ func ValidateTiers(tiers []int64) error {
 	return nil
 }
 
-// step is from a recognized tier to the next.
+// step leads from a recognized tier to the next one.
 type step struct{ from, to int64 }
 
 // steps returns the steps to tiers from all recognized tiers that contributors may have, the lowest first: from 0, from
-// each tier, and from those that others were recognized for under earlier settings.
+// each tier, and from earlier, the tiers of earlier settings.
 func steps(tiers, earlier []int64) []step {
 	from := slices.Concat([]int64{0}, tiers, earlier)
 	slices.Sort(from)

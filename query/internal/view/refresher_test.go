@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -52,8 +53,9 @@ func (s *steeredStore) Totals(ctx context.Context) ([]store.PartitionTotals, tim
 		return nil, time.Time{}, err
 	}
 	return []store.PartitionTotals{{
-		Revision: store.Revision{UpdateTime: start.Add(time.Duration(total))},
-		Totals:   []checkpoint.Total{{Name: "foo", Total: total, Increments: total, UpdatedAt: start}},
+		Revision:   store.Revision{UpdateTime: epoch.Add(time.Duration(total))},
+		AcceptedAt: epoch,
+		Totals:     []checkpoint.Total{{Name: "foo", Total: total, Increments: total, UpdatedAt: epoch}},
 	}}, now, nil
 }
 
@@ -72,11 +74,26 @@ func (s *steeredStore) takeReads() []time.Time {
 	return reads
 }
 
+func newRefresher(t *testing.T, s view.Reader, log io.Writer) *view.Refresher {
+	t.Helper()
+	r, err := view.NewRefresher(s, every, nil, zerolog.New(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // run starts a refresher of s in the test's bubble. The test's clock then moves by time.Sleep, which takes no time.
 func run(t *testing.T, s view.Reader) (r *view.Refresher, log *bytes.Buffer) {
 	t.Helper()
 	log = new(bytes.Buffer)
-	r = view.NewRefresher(s, every, zerolog.New(log))
+	r = newRefresher(t, s, log)
+	start(t, r)
+	return r, log
+}
+
+func start(t *testing.T, r *view.Refresher) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -87,7 +104,6 @@ func run(t *testing.T, s view.Reader) (r *view.Refresher, log *bytes.Buffer) {
 		}
 	})
 	synctest.Wait()
-	return r, log
 }
 
 // gaps are the times between reads.
@@ -259,7 +275,7 @@ func TestRefresherEndsWithItsContextAndCallsThatNoFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := new(bytes.Buffer)
-		r := view.NewRefresher(&steeredStore{hangs: true}, every, zerolog.New(log))
+		r := newRefresher(t, &steeredStore{hangs: true}, log)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()

@@ -1,6 +1,6 @@
-// Package view is what query serves: the totals of all partitions, merged, and kept in memory (design sections 1 and
-// 5b). The merge is arithmetic on immutable values and knows no clock, no network and no store; the Refresher keeps the
-// latest value up to date.
+// Package view holds what query serves: the totals of all partitions, merged and kept in memory
+// (docs/design/architecture.md). The merge is arithmetic on immutable values and knows no clock, network or store; the
+// Refresher keeps the latest value up to date.
 package view
 
 import (
@@ -12,18 +12,19 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// View is every tag's total as of one read of the partitions. It never changes: Next makes the view of the next read and
-// shares with this one whatever that read found unchanged, so readers hold a View as long as they like, without a
-// lock. The zero value is the view before the first read.
+// View is every tag's total as of one read of the partitions. It is immutable: Next returns the view of the next read,
+// which shares with this one whatever that read found unchanged. Readers may hold a View as long as they like, without
+// a lock. The zero value is the view before the first read.
 type View struct {
 	asOf       time.Time
 	version    uint64
-	whole      uint64 // the version of the last removal
+	removed    uint64 // the version of the last removal of a tag
 	tags       []Tag  // sorted by name
 	partitions map[uint32]store.PartitionTotals
+	changed    []uint32 // the partitions that the read found new or changed
 }
 
-// Tag is the total of one tag, the sum of all partitions that it has lived in.
+// Tag is the total of one tag, summed over all partitions that have counted it.
 type Tag struct {
 	Name       string
 	Total      int64
@@ -34,22 +35,21 @@ type Tag struct {
 	Version uint64
 }
 
-// AsOf is the time of the read that the view is of, by the store's clock. It is zero before the first.
+// AsOf returns the time of the read behind the view, by the store's clock. It is zero before the first read.
 func (v *View) AsOf() time.Time { return v.asOf }
 
-// Version numbers the contents that this process has seen: 0 before the first read, 1 after it, and from then on one
-// more with each read that found a tag changed. It means nothing to another process.
+// Version numbers the contents that this process has seen: 0 before the first read, 1 after it, and one more with each
+// read that found a changed tag. It means nothing to another process.
 func (v *View) Version() uint64 { return v.version }
 
-// Tags are all tags, sorted by name. The slice is shared with every other reader: it must not be changed.
+// Tags returns all tags, sorted by name. The slice is shared between readers and must not be modified.
 func (v *View) Tags() []Tag { return v.tags }
 
-// ChangesSince returns the tags that have changed since a version, as they are now, sorted by name: put into the view of
-// that version, they make this one. It returns false when no list of tags does that, and the reader must start over with
-// all Tags: the version is not of this view's past, or a tag has left since, which happens only when somebody deletes
-// a partition's document.
+// ChangesSince returns the tags that have changed since a version, as they are now, sorted by name. It returns false
+// when such a list cannot bring a reader of that version up to date, who must then start over with all Tags: the version
+// is not one of this view's past, or a tag was removed since, which happens only when a partition's document is deleted.
 func (v *View) ChangesSince(version uint64) ([]Tag, bool) {
-	if version < v.whole || version > v.version {
+	if version < v.removed || version > v.version {
 		return nil, false
 	}
 	var changed []Tag
@@ -64,13 +64,13 @@ func (v *View) ChangesSince(version uint64) ([]Tag, bool) {
 }
 
 // Next returns the view of a read at the time asOf that found these partitions, each listed once, in any order. A
-// partition whose revision has not moved is not looked into; of the others only the tags that changed are merged. Next
-// keeps the slices of totals: they must not be changed afterwards.
+// partition whose revision is unchanged is skipped; of the others only the tags that changed are merged. Next keeps the
+// slices of totals, which must not be modified afterwards.
 func (v *View) Next(read []store.PartitionTotals, asOf time.Time) *View {
 	next := *v
-	next.asOf = asOf
+	next.asOf, next.changed = asOf, nil
 	var deltas []delta
-	if v.moved(read) {
+	if v.differs(read) {
 		next.partitions = make(map[uint32]store.PartitionTotals, len(read))
 		for _, p := range read {
 			before, known := v.partitions[p.Partition]
@@ -79,6 +79,7 @@ func (v *View) Next(read []store.PartitionTotals, asOf time.Time) *View {
 				continue
 			}
 			next.partitions[p.Partition] = p
+			next.changed = append(next.changed, p.Partition)
 			deltas = diff(deltas, before.Totals, p.Totals)
 		}
 		for partition, before := range v.partitions {
@@ -89,13 +90,13 @@ func (v *View) Next(read []store.PartitionTotals, asOf time.Time) *View {
 	}
 	next.apply(deltas)
 	if next.version == 0 {
-		next.version = 1 // a first read that found nothing is a view all the same
+		next.version = 1 // also when the first read found nothing
 	}
 	return &next
 }
 
-// moved says whether any partition is new, gone, or of another revision.
-func (v *View) moved(read []store.PartitionTotals) bool {
+// differs reports whether any partition is new, gone, or of another revision.
+func (v *View) differs(read []store.PartitionTotals) bool {
 	return len(read) != len(v.partitions) || slices.ContainsFunc(read, func(p store.PartitionTotals) bool {
 		before, known := v.partitions[p.Partition]
 		return !known || !sameRevision(before, p)
@@ -106,18 +107,18 @@ func sameRevision(a, b store.PartitionTotals) bool {
 	return a.Revision.UpdateTime.Equal(b.Revision.UpdateTime)
 }
 
-// delta is what one partition's change adds to one tag.
+// delta is what a change of one partition adds to one tag.
 type delta struct {
 	name       string
 	total      int64
 	increments int64
 	updatedAt  time.Time
-	// recount is set when the tag left the partition or its time went back (another aggregator's clock): whether the
-	// tag is still there, and since when, is then for all partitions to say.
+	// recount is set when the tag left the partition or its time went back (another aggregator's clock): the tag must
+	// then be summed over all partitions again.
 	recount bool
 }
 
-// diff appends what has changed between two states of a partition. Both are sorted by name.
+// diff appends the changes between two states of a partition, both sorted by name.
 func diff(deltas []delta, before, after []checkpoint.Total) []delta {
 	for len(before) > 0 || len(after) > 0 {
 		var order int
@@ -150,7 +151,7 @@ func diff(deltas []delta, before, after []checkpoint.Total) []delta {
 	return deltas
 }
 
-// apply merges deltas into the tags, as a new slice, and moves the version if that changed any of them.
+// apply merges deltas into a new slice of tags, and increases the version if any tag changed.
 func (v *View) apply(deltas []delta) {
 	if len(deltas) == 0 {
 		return
@@ -179,14 +180,14 @@ func (v *View) apply(deltas []delta) {
 		after, stays := v.sum(before, deltas[:n])
 		deltas = deltas[n:]
 		switch {
-		case found && stays && same(before, after): // it moved between partitions, say
+		case found && stays && same(before, after): // for example, it moved between partitions
 			tags = append(tags, before)
 		case stays:
 			after.Version = version
 			tags = append(tags, after)
 			changed = true
 		case found:
-			v.whole = version
+			v.removed = version
 			changed = true
 		}
 	}
@@ -196,7 +197,7 @@ func (v *View) apply(deltas []delta) {
 	}
 }
 
-// sum returns the tag after deltas of its own, and whether any partition still has it.
+// sum returns the tag with its deltas applied, and whether any partition still has it.
 func (v *View) sum(tag Tag, deltas []delta) (Tag, bool) {
 	for _, d := range deltas {
 		if d.recount {
@@ -209,33 +210,27 @@ func (v *View) sum(tag Tag, deltas []delta) (Tag, bool) {
 	return tag, true
 }
 
-// recount sums the tag over all partitions anew, and says whether any has it.
+// recount sums the tag over all partitions again, and reports whether any has it.
 func (v *View) recount(tag Tag) (Tag, bool) {
 	tag.Total, tag.Increments, tag.UpdatedAt = 0, 0, time.Time{}
-	anywhere := false
-	for _, p := range v.partitions {
-		i, found := slices.BinarySearchFunc(p.Totals, tag.Name, func(t checkpoint.Total, name string) int {
-			return strings.Compare(t.Name, name)
-		})
-		if found {
-			tag.Total += p.Totals[i].Total
-			tag.Increments += p.Totals[i].Increments
-			tag.UpdatedAt = later(tag.UpdatedAt, p.Totals[i].UpdatedAt)
-			anywhere = true
-		}
+	parts := v.Parts(tag.Name)
+	for _, p := range parts {
+		tag.Total += p.Total.Total
+		tag.Increments += p.Total.Increments
+		tag.UpdatedAt = later(tag.UpdatedAt, p.Total.UpdatedAt)
 	}
-	return tag, anywhere
+	return tag, len(parts) > 0
 }
 
-// Part is what one partition has of a tag.
+// Part is one partition's share of a tag.
 type Part struct {
 	Partition uint32
 	Total     checkpoint.Total
-	// UpdatedAt is the time of the partition's checkpoint, which says what Total's open minute and hour are.
+	// UpdatedAt is the time of the partition's checkpoint: Total's open minute and hour are the ones it falls into.
 	UpdatedAt time.Time
 }
 
-// Parts returns what each partition that the tag has lived in has of it, in no order: of most tags there is one.
+// Parts returns the share of each partition that has counted the tag, in no order. Most tags have one.
 func (v *View) Parts(tag string) []Part {
 	var parts []Part
 	for number, p := range v.partitions {

@@ -19,10 +19,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var start = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
+var epoch = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
 
-// at is n seconds after start.
-func at(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
+// at is n seconds after epoch.
+func at(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
 
 // partition is partition n at its revision-th revision. Totals are given sorted by name.
 func partition(n uint32, revision int, totals ...checkpoint.Total) store.PartitionTotals {
