@@ -1,0 +1,231 @@
+package database
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/rs/zerolog"
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+const (
+	// file is the database's name in its folder, and compacted that of a copy in the making.
+	file, compacted = "accrue.db", "accrue.db.compacted"
+	// lockWait is how long Open waits for a process that is about to end.
+	lockWait = 2 * time.Second
+	// worthCompacting is the size of free pages, in bytes, below which a file is left as it is.
+	worthCompacting = 32 << 20
+)
+
+var (
+	// ErrInUse is returned by Open when another process has the folder open.
+	ErrInUse = errors.New("another process uses it")
+	// ErrVersion is returned by Open for a file whose layout this program does not know.
+	ErrVersion = errors.New("it was written by another version of Accrue")
+)
+
+// Options say where a database is.
+type Options struct {
+	// Folder keeps the database; it is made if it does not exist. An empty one stands for a temporary folder that Close
+	// removes; nothing is written through to the disk then, so that it is as fast as memory.
+	Folder string
+	Log    zerolog.Logger
+}
+
+// Open opens the database, or makes an empty one. It compacts a file that is mostly free pages. The errors name the
+// folder, and are ErrInUse, ErrVersion, ErrCorrupt and those of the file system.
+func Open(o Options) (*Database, error) {
+	d := &Database{
+		folder: o.Folder, temporary: o.Folder == "", log: o.Log, commit: (*bolt.Tx).Commit,
+		queue: make(chan *update), closing: make(chan struct{}),
+	}
+	if err := d.open(); err != nil {
+		return nil, fmt.Errorf("open the database in %s: %w", d.folder, err)
+	}
+	d.working.Go(d.write)
+	return d, nil
+}
+
+func (d *Database) open() (err error) {
+	if d.temporary {
+		d.folder, err = os.MkdirTemp("", "accrue-")
+	} else {
+		err = os.MkdirAll(d.folder, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && d.temporary {
+			err = errors.Join(err, os.RemoveAll(d.folder))
+		}
+	}()
+	if d.bolt, err = d.openFile(file); err != nil {
+		return err
+	}
+	if err = d.prepare(); err == nil {
+		err = d.compact()
+	}
+	if err != nil && d.bolt != nil {
+		err = errors.Join(err, d.bolt.Close())
+	}
+	return err
+}
+
+// openFile opens a file of the folder, made as needed, once no other process has it open.
+func (d *Database) openFile(name string) (*bolt.DB, error) {
+	path := filepath.Join(d.folder, name)
+	for {
+		var opened *os.File
+		var db *bolt.DB
+		err := guard(func() (err error) {
+			db, err = bolt.Open(path, 0o600, &bolt.Options{
+				Timeout: lockWait, FreelistType: bolt.FreelistMapType, NoSync: d.temporary, NoGrowSync: d.temporary,
+				OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+					f, err := os.OpenFile(name, flag, mode) //nolint:gosec // the folder is the caller's choice
+					if opened == nil {                      // later ones are Backup's
+						opened = f
+					}
+					return f, err
+				},
+			})
+			return err
+		})
+		if err != nil {
+			if opened != nil {
+				_ = opened.Close() // bbolt has closed it, unless it panicked
+			}
+			return nil, faultOfFile(err)
+		}
+		// A process that compacts puts another file in this one's place.
+		if current, err := os.Stat(path); err == nil {
+			if ours, err := opened.Stat(); err == nil && os.SameFile(ours, current) {
+				return db, nil
+			}
+		}
+		if err := db.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// faultOfFile returns the error of opening a file as one of this package's.
+func faultOfFile(err error) error {
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return ErrInUse
+	case errors.As(err, &path), errors.Is(err, ErrCorrupt):
+		return err
+	default: // bbolt's own: both meta pages are invalid, or the file is too short to have them
+		return fmt.Errorf("%w (%w)", ErrCorrupt, err)
+	}
+}
+
+// prepare checks the file's size and version, and makes an empty database one of this version.
+func (d *Database) prepare() error {
+	return guard(func() error {
+		tx, err := d.bolt.Begin(true)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+		info, err := os.Stat(d.bolt.Path())
+		if err != nil {
+			return err
+		}
+		if info.Size() < tx.Size() {
+			return fmt.Errorf("%w (it has %d bytes of %d)", ErrCorrupt, info.Size(), tx.Size())
+		}
+		if b := tx.Bucket(state); b != nil {
+			if v := b.Get(stateVersion); len(v) != 1 || v[0] != version {
+				return fmt.Errorf("%w (layout %d, this program knows %d)", ErrVersion, v, version)
+			}
+			if updated := b.Get(stateUpdated); len(updated) == 8 {
+				d.updated = time.UnixMicro(int64(binary.BigEndian.Uint64(updated))).UTC() //nolint:gosec // was one
+			}
+			return nil
+		}
+		if first, _ := tx.Cursor().First(); first != nil {
+			return fmt.Errorf("%w (it is another program's)", ErrVersion)
+		}
+		b, err := tx.CreateBucket(state)
+		if err == nil {
+			err = b.Put(stateVersion, []byte{version})
+		}
+		if err == nil {
+			err = tx.Commit()
+		}
+		if err == nil && !d.temporary {
+			err = syncFolder(d.folder)
+		}
+		return err
+	})
+}
+
+// compact puts a copy without free pages in the place of a file that is mostly free pages. A process that is killed
+// meanwhile leaves the file as it was. If there is no room for the copy, the file stays as it is.
+func (d *Database) compact() error {
+	copyPath := filepath.Join(d.folder, compacted)
+	if err := os.Remove(copyPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	info, err := os.Stat(d.bolt.Path())
+	if err != nil {
+		return err
+	}
+	free := int64(d.bolt.Stats().FreePageN) * int64(d.bolt.Info().PageSize)
+	if free < worthCompacting || free < info.Size()/2 || runtime.GOOS == "windows" { // which renames no open file
+		return nil
+	}
+	began := time.Now()
+	smaller, err := d.openFile(compacted)
+	if err != nil {
+		return err
+	}
+	smaller.NoSync = true // until it is complete
+	err = guard(func() error { return bolt.Compact(smaller, d.bolt, 16<<20) })
+	if err == nil {
+		err = smaller.Sync()
+	}
+	if err == nil {
+		err = os.Rename(copyPath, filepath.Join(d.folder, file))
+	}
+	if err != nil {
+		d.log.Warn().Err(err).Str("folder", d.folder).Msg("cannot compact the database; it stays as it is")
+		return errors.Join(smaller.Close(), os.Remove(copyPath))
+	}
+	// Both files are locked up to here, so that no other process writes to either.
+	if err := errors.Join(syncFolder(d.folder), smaller.Close(), d.bolt.Close()); err != nil {
+		return err
+	}
+	if d.bolt, err = d.openFile(file); err != nil {
+		return err
+	}
+	left, err := os.Stat(d.bolt.Path())
+	if err != nil {
+		return err
+	}
+	d.log.Info().Str("folder", d.folder).Int64("bytes_before", info.Size()).Int64("bytes_after", left.Size()).
+		Dur("took", time.Since(began)).Msg("compacted the database")
+	return nil
+}
+
+// syncFolder makes the names of the files in a folder durable.
+func syncFolder(folder string) error {
+	if runtime.GOOS == "windows" { // which has no such call
+		return nil
+	}
+	f, err := os.Open(folder) //nolint:gosec // the folder is the caller's choice
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,64 @@
+package database
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// AppendInt appends n to a record.
+func AppendInt(record []byte, n int64) []byte { return binary.AppendVarint(record, n) }
+
+// AppendTime appends t to a record, to the microsecond.
+func AppendTime(record []byte, t time.Time) []byte { return AppendInt(record, t.UnixMicro()) }
+
+// AppendBytes appends b, and its length before it, to a record.
+func AppendBytes[T string | []byte](record []byte, b T) []byte {
+	return append(binary.AppendUvarint(record, uint64(len(b))), b...)
+}
+
+// Record reads what the Append functions wrote, in the same order. After the first fault it returns zeros, and Err
+// reports the fault.
+type Record struct {
+	rest   []byte
+	failed bool
+}
+
+// Read returns the reader of a record.
+func Read(record []byte) *Record { return &Record{rest: record} }
+
+// Int reads an integer.
+func (r *Record) Int() int64 {
+	n, size := binary.Varint(r.rest)
+	if size <= 0 || r.failed {
+		r.failed = true
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+// Time reads a time, in UTC.
+func (r *Record) Time() time.Time { return time.UnixMicro(r.Int()).UTC() }
+
+// Bytes reads bytes. They are part of the record: callers copy what they keep.
+func (r *Record) Bytes() []byte {
+	n, size := binary.Uvarint(r.rest)
+	if size <= 0 || r.failed || n > uint64(len(r.rest)-size) {
+		r.failed = true
+		return nil
+	}
+	b := r.rest[size:][:n]
+	r.rest = r.rest[size:][n:]
+	return b
+}
+
+// Rest returns what was not read. It is part of the record: callers copy what they keep.
+func (r *Record) Rest() []byte { return r.rest }
+
+// Err returns ErrCorrupt if the record is not what was read from it.
+func (r *Record) Err() error {
+	if r.failed {
+		return ErrCorrupt
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package faults
+
+import (
+	"context"
+	"time"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/store/storetest"
+)
+
+// Store is a store behind faults, with the limits of Firestore.
+type Store struct {
+	storetest.Store
+	faults *Faults
+}
+
+// Store wraps a store.
+func (f *Faults) Store(s storetest.Store) *Store { return &Store{s, f} }
+
+// doPage is do for a request with two results.
+func doPage[T, U any](ctx context.Context, f *Faults, method string, request func(context.Context) (T, U, error)) (T, U, error) {
+	type both struct {
+		first  T
+		second U
+	}
+	results, err := do(ctx, f, Call{Method: method}, func(ctx context.Context) (both, error) {
+		first, second, err := request(ctx)
+		return both{first, second}, err
+	})
+	return results.first, results.second, err
+}
+
+// Load loads a checkpoint.
+func (s *Store) Load(ctx context.Context, partition uint32) (store.State, error) {
+	return do(ctx, s.faults, Call{Method: "Load", Partition: partition}, func(ctx context.Context) (store.State, error) {
+		return s.Store.Load(ctx, partition)
+	})
+}
+
+// Commit commits, or returns store.ErrRefused for a Commit over the limits.
+func (s *Store) Commit(ctx context.Context, commit store.Commit) (store.Revision, error) {
+	call := Call{Method: "Commit", Partition: commit.Partition, Commit: &commit}
+	return do(ctx, s.faults, call, func(ctx context.Context) (store.Revision, error) {
+		if err := commit.CheckLimits(); err != nil {
+			return store.Revision{}, err
+		}
+		return s.Store.Commit(ctx, commit)
+	})
+}
+
+// Keys reads the idempotency keys of some Commits.
+func (s *Store) Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error) {
+	return do(ctx, s.faults, Call{Method: "Keys", Partition: partition}, func(ctx context.Context) ([]store.CommitKeys, error) {
+		return s.Store.Keys(ctx, partition, first, last)
+	})
+}
+
+// History reads the periods that are over.
+func (s *Store) History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error) {
+	return do(ctx, s.faults, Call{Method: "History", Partition: partition}, func(ctx context.Context) ([]store.Period, error) {
+		return s.Store.History(ctx, partition, r, from, to)
+	})
+}
+
+// Totals reads all totals.
+func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
+	return doPage(ctx, s.faults, "Totals", s.Store.Totals)
+}
+
+// Tags reads all documents of tags.
+func (s *Store) Tags(ctx context.Context) ([]store.Tag, error) {
+	return do(ctx, s.faults, Call{Method: "Tags"}, s.Store.Tags)
+}
+
+// Check asks whether the store answers.
+func (s *Store) Check(ctx context.Context) error { return call(ctx, s.faults, "Check", s.Store.Check) }
+
+// Contributor reads a contributor.
+func (s *Store) Contributor(ctx context.Context, id string) (store.Contributor, error) {
+	return do(ctx, s.faults, Call{Method: "Contributor"}, func(ctx context.Context) (store.Contributor, error) {
+		return s.Store.Contributor(ctx, id)
+	})
+}
+
+// Standing reads a contributor with their recognitions.
+func (s *Store) Standing(ctx context.Context, contributor string) (store.Standing, error) {
+	return do(ctx, s.faults, Call{Method: "Standing"}, func(ctx context.Context) (store.Standing, error) {
+		return s.Store.Standing(ctx, contributor)
+	})
+}
+
+// Contributors reads a page of contributors.
+func (s *Store) Contributors(
+	ctx context.Context, order store.Order, after store.Contributor, limit int,
+) ([]store.Contributor, time.Time, error) {
+	return doPage(ctx, s.faults, "Contributors", func(ctx context.Context) ([]store.Contributor, time.Time, error) {
+		return s.Store.Contributors(ctx, order, after, limit)
+	})
+}
+
+// Due reads the contributors who have reached a tier.
+func (s *Store) Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error) {
+	return do(ctx, s.faults, Call{Method: "Due"}, func(ctx context.Context) ([]store.Contributor, error) {
+		return s.Store.Due(ctx, recognized, tier, limit)
+	})
+}
+
+// Recognize makes a recognition.
+func (s *Store) Recognize(ctx context.Context, r store.Recognition) error {
+	return call(ctx, s.faults, "Recognize", func(ctx context.Context) error { return s.Store.Recognize(ctx, r) })
+}
+
+// Raise raises a recognized tier.
+func (s *Store) Raise(ctx context.Context, contributor string, tier int64) error {
+	return call(ctx, s.faults, "Raise", func(ctx context.Context) error { return s.Store.Raise(ctx, contributor, tier) })
+}
+
+// Latest reads the latest recognitions.
+func (s *Store) Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error) {
+	return doPage(ctx, s.faults, "Latest", func(ctx context.Context) ([]store.Recognition, time.Time, error) {
+		return s.Store.Latest(ctx, limit)
+	})
+}
+
+// Pending reads a page of pending recognitions.
+func (s *Store) Pending(
+	ctx context.Context, after store.Recognition, limit int,
+) ([]store.PendingRecognition, time.Time, error) {
+	return doPage(ctx, s.faults, "Pending", func(ctx context.Context) ([]store.PendingRecognition, time.Time, error) {
+		return s.Store.Pending(ctx, after, limit)
+	})
+}
+
+// Claim claims pending recognitions.
+func (s *Store) Claim(ctx context.Context, pending []store.PendingRecognition) ([]store.PendingRecognition, error) {
+	return do(ctx, s.faults, Call{Method: "Claim"}, func(ctx context.Context) ([]store.PendingRecognition, error) {
+		return s.Store.Claim(ctx, pending)
+	})
+}
+
+// MarkSent marks recognitions as sent.
+func (s *Store) MarkSent(ctx context.Context, sent []store.Recognition) error {
+	return call(ctx, s.faults, "MarkSent", func(ctx context.Context) error { return s.Store.MarkSent(ctx, sent) })
+}
+
+// RecognizedTiers reads the recognized tiers.
+func (s *Store) RecognizedTiers(ctx context.Context) ([]int64, error) {
+	return do(ctx, s.faults, Call{Method: "RecognizedTiers"}, s.Store.RecognizedTiers)
+}
+
+// CountRecognized counts contributors and recognitions of a tier.
+func (s *Store) CountRecognized(ctx context.Context, tier int64) (contributors, recognitions int64, err error) {
+	return doPage(ctx, s.faults, "CountRecognized", func(ctx context.Context) (int64, int64, error) {
+		return s.Store.CountRecognized(ctx, tier)
+	})
+}
+
+// Unrecognized reads a page of contributors who lack a recognition.
+func (s *Store) Unrecognized(
+	ctx context.Context, tier int64, after store.Contributor, limit int,
+) ([]store.Contributor, store.Contributor, error) {
+	return doPage(ctx, s.faults, "Unrecognized", func(ctx context.Context) ([]store.Contributor, store.Contributor, error) {
+		return s.Store.Unrecognized(ctx, tier, after, limit)
+	})
+}

@@ -1,0 +1,454 @@
+// Package embedded is the store of embedded mode: the documents of Firestore, with the same preconditions, limits and
+// errors, kept in a database.Database. What a Commit changes is on the disk when it returns.
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/database"
+	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/tracecontext"
+)
+
+// The limits of Firestore (https://firebase.google.com/docs/firestore/quotas).
+const (
+	maxDocument = 1<<20 - 89
+	maxCommit   = 10 << 20
+	// maxID is the length of a document's id.
+	maxID = 1500
+	// documentOverhead is about what a document takes beside its id and what is packed in it: its path, the names of its
+	// fields and their numbers.
+	documentOverhead = 256
+)
+
+const (
+	// expiryMargin is how much longer than it can be asked for a period is kept, so that none goes while it is read.
+	expiryMargin = time.Hour
+	// maxExpired is how many expired documents of a kind leave with one Commit.
+	maxExpired = 16
+)
+
+// checkpointKey is the one key of a partition's own bucket. A bucket for each keeps a Commit from writing the
+// checkpoints of others, which would share its page.
+var checkpointKey = []byte("checkpoint")
+
+// Store holds all documents. Its methods are safe for concurrent use.
+//
+// Each collection is a bucket, keyed by document id; beside them are the buckets that keep an order, keyed by what
+// they order by and then the document id.
+type Store struct{ database *database.Database }
+
+// New makes a store on a database.
+func New(d *database.Database) *Store { return &Store{database: d} }
+
+// partitionBucket returns the name of a partition's bucket, or of a collection below the partition.
+func partitionBucket(partition uint32, collection ...string) string {
+	return strings.Join(append([]string{store.Partitions, store.PartitionID(partition)}, collection...), "/")
+}
+
+// get returns a document, or nil if it does not exist.
+func get(tx *bolt.Tx, bucket, key string) []byte {
+	if b := tx.Bucket([]byte(bucket)); b != nil {
+		return b.Get([]byte(key))
+	}
+	return nil
+}
+
+// put writes a document.
+func put(tx *bolt.Tx, bucket, key string, value []byte) error {
+	b, err := tx.CreateBucketIfNotExists([]byte(bucket))
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(key), value)
+}
+
+// remove deletes a document, if it exists.
+func remove(tx *bolt.Tx, bucket, key string) error {
+	if b := tx.Bucket([]byte(bucket)); b != nil {
+		return b.Delete([]byte(key))
+	}
+	return nil
+}
+
+// from iterates over the documents of a bucket whose keys are at or after a first one.
+func from(tx *bolt.Tx, bucket, first string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		b := tx.Bucket([]byte(bucket))
+		if b == nil {
+			return
+		}
+		cursor := b.Cursor()
+		for key, value := cursor.Seek([]byte(first)); key != nil && yield(string(key), value); key, value = cursor.Next() {
+		}
+	}
+}
+
+// before iterates over the documents of a bucket whose keys are before an end, the last first; an empty end is the
+// bucket's.
+func before(tx *bolt.Tx, bucket, end string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		b := tx.Bucket([]byte(bucket))
+		if b == nil {
+			return
+		}
+		cursor := b.Cursor()
+		key, value := cursor.Last()
+		if end != "" {
+			if key, value = cursor.Seek([]byte(end)); key != nil {
+				key, value = cursor.Prev()
+			} else {
+				key, value = cursor.Last()
+			}
+		}
+		for ; key != nil && yield(string(key), value); key, value = cursor.Prev() {
+		}
+	}
+}
+
+// ordered returns an integer as bytes in the order of the integers.
+func ordered(n int64) string {
+	return string(binary.BigEndian.AppendUint64(nil, uint64(n)^1<<63)) //nolint:gosec // read back as it was
+}
+
+// view calls read with one state of the database.
+func (s *Store) view(ctx context.Context, doing string, read func(*bolt.Tx) error) error {
+	if err := s.database.View(ctx, read); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
+
+// update calls change in a transaction that writes about size bytes.
+func (s *Store) update(ctx context.Context, doing string, size int, change func(*bolt.Tx) error) error {
+	if err := s.database.Update(ctx, size, change, nil); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
+
+// partition is the document of a partition's checkpoint.
+type partition struct {
+	updateTime, acceptedAt   time.Time
+	traces                   string
+	commit                   int64
+	publishers, totals, keys []byte
+}
+
+func (p *partition) pack() []byte {
+	b := database.AppendInt(make([]byte, 0, documentOverhead+len(p.publishers)+len(p.totals)+len(p.keys)), checkpoint.Version)
+	b = database.AppendTime(database.AppendTime(b, p.updateTime), p.acceptedAt)
+	b = database.AppendInt(database.AppendBytes(b, p.traces), p.commit)
+	return database.AppendBytes(database.AppendBytes(database.AppendBytes(b, p.publishers), p.totals), p.keys)
+}
+
+func unpackPartition(packed []byte) (p partition, err error) {
+	record := database.Read(packed)
+	if v := record.Int(); v != checkpoint.Version {
+		return p, fmt.Errorf("%w: version %d, this program knows %d", checkpoint.ErrCorrupt, v, checkpoint.Version)
+	}
+	p.updateTime, p.acceptedAt = record.Time(), record.Time()
+	p.traces, p.commit = string(record.Bytes()), record.Int()
+	p.publishers, p.totals, p.keys = record.Bytes(), record.Bytes(), record.Bytes()
+	return p, record.Err()
+}
+
+// Load returns the partition's checkpoint and revision, both zero for a partition that was never committed. A
+// checkpoint of a later version than this program's is an error: it must not be overwritten.
+func (s *Store) Load(ctx context.Context, id uint32) (store.State, error) {
+	var state store.State
+	err := s.view(ctx, fmt.Sprintf("load checkpoint %d", id), func(tx *bolt.Tx) error {
+		packed := get(tx, partitionBucket(id), string(checkpointKey))
+		if packed == nil {
+			return nil
+		}
+		p, err := unpackPartition(packed)
+		if err != nil {
+			return err
+		}
+		state.Revision.UpdateTime = p.updateTime
+		state.Checkpoint.Commit = uint64(p.commit) //nolint:gosec // was one
+		if state.Checkpoint.Publishers, err = checkpoint.UnpackPublishers(p.publishers); err != nil {
+			return err
+		}
+		if state.Checkpoint.Totals, state.Checkpoint.UpdatedAt, err = checkpoint.UnpackTotals(p.totals); err != nil {
+			return err
+		}
+		state.Checkpoint.Keys, err = checkpoint.UnpackKeys(p.keys)
+		return err
+	})
+	if err != nil {
+		return store.State{}, err
+	}
+	return state, nil
+}
+
+// document is one that a Commit writes as a whole.
+type document struct {
+	bucket, id string
+	expireAt   time.Time
+	packed     []byte
+}
+
+// Commit applies c, all or nothing, and returns the revision that the next Commit of the partition needs. The errors are
+// store.ErrConflict, store.ErrRefused for what Firestore would refuse, both of which have changed nothing, and others.
+// Documents that have expired leave with a Commit of their partition.
+func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, error) {
+	doing := fmt.Sprintf("commit partition %d", c.Partition)
+	next := partition{
+		acceptedAt: c.AcceptedAt, traces: tracecontext.Join(c.Traces), commit: int64(c.Next.Commit), //nolint:gosec // one a commit: never so many
+		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(), keys: c.Next.PackKeys(),
+	}
+	documents := documentsOf(&c)
+	size, err := sizeOf(&c, &next, documents)
+	if err != nil {
+		return store.Revision{}, fmt.Errorf("%s: %w", doing, err)
+	}
+	// The caller may use its slices again if ctx ends before the Commit is through.
+	tags, contributors := append([]checkpoint.Delta(nil), c.Tags...), append([]store.Contributions(nil), c.Contributors...)
+	updatedAt := c.Next.UpdatedAt
+	var revision store.Revision
+	err = s.update(ctx, doing, size, func(tx *bolt.Tx) error {
+		bucket := partitionBucket(c.Partition)
+		var present store.Revision
+		if packed := get(tx, bucket, string(checkpointKey)); packed != nil {
+			p, err := unpackPartition(packed)
+			if err != nil {
+				return err
+			}
+			present.UpdateTime = p.updateTime
+		}
+		if present != c.Revision {
+			return store.ErrConflict
+		}
+		revision.UpdateTime = s.database.Tick()
+		next := next
+		next.updateTime = revision.UpdateTime
+		if err := put(tx, bucket, string(checkpointKey), next.pack()); err != nil {
+			return err
+		}
+		for _, d := range tags {
+			if err := addToTag(tx, d, updatedAt); err != nil {
+				return err
+			}
+		}
+		for _, d := range contributors {
+			if err := contribute(tx, d, updatedAt); err != nil {
+				return err
+			}
+		}
+		for _, d := range documents {
+			if err := put(tx, d.bucket, d.id, append(database.AppendTime(nil, d.expireAt), d.packed...)); err != nil {
+				return err
+			}
+		}
+		return expire(tx, c.Partition, updatedAt)
+	})
+	if err != nil {
+		return store.Revision{}, err
+	}
+	return revision, nil
+}
+
+// documentsOf returns the documents of a Commit's idempotency keys and of the periods that are over with it.
+func documentsOf(c *store.Commit) []document {
+	var documents []document
+	if len(c.Keys) > 0 {
+		documents = append(documents, document{
+			bucket: partitionBucket(c.Partition, store.Keys), id: store.KeysID(c.Next.Commit),
+			expireAt: c.Next.UpdatedAt.Add(c.KeepKeys),
+			packed:   append(database.AppendTime(nil, c.Next.UpdatedAt), checkpoint.PackSeenKeys(c.Keys)...),
+		})
+	}
+	for _, p := range c.Closed {
+		documents = append(documents, document{
+			bucket: partitionBucket(c.Partition, store.PeriodsOf(p.Resolution)), id: store.PeriodID(p.Begin),
+			expireAt: p.Begin.Add(time.Duration(p.Resolution) + store.Retention(p.Resolution) + expiryMargin),
+			packed:   checkpoint.PackChanges(p.Changes),
+		})
+	}
+	return documents
+}
+
+// sizeOf returns about how large a Commit is as Firestore counts, or store.ErrRefused if it is over a limit.
+func sizeOf(c *store.Commit, next *partition, documents []document) (int, error) {
+	size := documentOverhead + len(next.publishers) + len(next.totals) + len(next.keys)
+	if size > maxDocument {
+		return 0, fmt.Errorf("%w: the checkpoint has %d bytes", store.ErrRefused, size)
+	}
+	for _, d := range documents {
+		n := documentOverhead + len(d.packed)
+		if size += n; n > maxDocument {
+			return 0, fmt.Errorf("%w: document %s of %s has %d bytes", store.ErrRefused, d.id, d.bucket, n)
+		}
+	}
+	for _, d := range c.Tags {
+		size += documentOverhead + len(d.Name)
+	}
+	for _, d := range c.Contributors {
+		id := store.ContributorID(d.Contributor)
+		if size += documentOverhead + len(id); len(id) > maxID {
+			return 0, fmt.Errorf("%w: the id of a contributor has %d bytes", store.ErrRefused, len(id))
+		}
+	}
+	if size > maxCommit {
+		return 0, fmt.Errorf("%w: it has %d bytes", store.ErrRefused, size)
+	}
+	return size, nil
+}
+
+// addToTag adds what a window has summed to a tag's document.
+func addToTag(tx *bolt.Tx, d checkpoint.Delta, updatedAt time.Time) error {
+	id := store.TagID(d.Name)
+	tag := store.Tag{Name: d.Name}
+	if packed := get(tx, store.Tags, id); packed != nil {
+		var err error
+		if tag, err = unpackTag(id, packed); err != nil {
+			return err
+		}
+	}
+	b := database.AppendInt(database.AppendInt(nil, tag.Total+d.Value), tag.Increments+d.Increments)
+	return put(tx, store.Tags, id, database.AppendTime(b, updatedAt))
+}
+
+func unpackTag(id string, packed []byte) (store.Tag, error) {
+	name, err := store.TagName(id)
+	if err != nil {
+		return store.Tag{}, err
+	}
+	record := database.Read(packed)
+	return store.Tag{Name: name, Total: record.Int(), Increments: record.Int(), UpdatedAt: record.Time()}, record.Err()
+}
+
+// expire deletes documents below a partition that have expired by a time.
+func expire(tx *bolt.Tx, id uint32, at time.Time) error {
+	for _, collection := range []string{store.Keys, store.Minutes, store.Hours} {
+		bucket := partitionBucket(id, collection)
+		var expired []string
+		for key, packed := range from(tx, bucket, "") {
+			if !database.Read(packed).Time().Before(at) || len(expired) == maxExpired {
+				break
+			}
+			expired = append(expired, key)
+		}
+		for _, key := range expired {
+			if err := remove(tx, bucket, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Keys returns the idempotency keys of the partition's Commits from the first to the last of these numbers, as far as they
+// are kept, in order.
+func (s *Store) Keys(ctx context.Context, id uint32, first, last uint64) ([]store.CommitKeys, error) {
+	var all []store.CommitKeys
+	err := s.view(ctx, fmt.Sprintf("read keys of partition %d", id), func(tx *bolt.Tx) error {
+		for key, packed := range from(tx, partitionBucket(id, store.Keys), store.KeysID(first)) {
+			commit, err := store.KeysOf(key)
+			if err != nil || commit > last {
+				return err
+			}
+			record := database.Read(packed)
+			_ = record.Time() // when it expires
+			keys := store.CommitKeys{Commit: commit, At: record.Time()}
+			if keys.Keys, err = checkpoint.UnpackSeenKeys(record.Rest()); err != nil || record.Err() != nil {
+				return fmt.Errorf("commit %d: %w", commit, database.ErrCorrupt)
+			}
+			all = append(all, keys)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// History returns the periods of the partition that are over, begin at or after from and before to, and had changes, in
+// order.
+func (s *Store) History(ctx context.Context, id uint32, r checkpoint.Resolution, first, to time.Time) ([]store.Period, error) {
+	var all []store.Period
+	err := s.view(ctx, fmt.Sprintf("read history of partition %d", id), func(tx *bolt.Tx) error {
+		for key, packed := range from(tx, partitionBucket(id, store.PeriodsOf(r)), store.PeriodID(first)) {
+			begin, err := store.PeriodOf(key)
+			if err != nil || !begin.Before(to) {
+				return err
+			}
+			record := database.Read(packed)
+			_ = record.Time() // when it expires
+			all = append(all, store.Period{Begin: begin, Changes: bytes.Clone(record.Rest())})
+			if err := record.Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Totals returns every partition's totals, whatever partitions there are, and the time of this read.
+func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
+	var all []store.PartitionTotals
+	asOf := s.database.Now()
+	err := s.view(ctx, "read totals", func(tx *bolt.Tx) error {
+		root, prefix := tx.Cursor(), []byte(store.Partitions+"/")
+		for name, _ := root.Seek(prefix); bytes.HasPrefix(name, prefix); name, _ = root.Next() {
+			packed := tx.Bucket(name).Get(checkpointKey)
+			if packed == nil {
+				continue // a collection below a partition
+			}
+			id, err := store.PartitionOf(string(name[len(prefix):]))
+			if err != nil {
+				return err
+			}
+			p, err := unpackPartition(packed)
+			if err != nil {
+				return fmt.Errorf("partition %d: %w", id, err)
+			}
+			totals := store.PartitionTotals{
+				Partition: id, Revision: store.Revision{UpdateTime: p.updateTime}, AcceptedAt: p.acceptedAt, Traces: tracecontext.Split(p.traces),
+			}
+			if totals.Totals, totals.UpdatedAt, err = checkpoint.UnpackTotals(p.totals); err != nil {
+				return fmt.Errorf("partition %d: %w", id, err)
+			}
+			all = append(all, totals)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return all, asOf, nil
+}
+
+// Tags returns every tag's document, sorted by name: a read of the whole collection, for the audit alone.
+func (s *Store) Tags(ctx context.Context) ([]store.Tag, error) {
+	var all []store.Tag
+	err := s.view(ctx, "read tags", func(tx *bolt.Tx) error {
+		for id, packed := range from(tx, store.Tags, "") {
+			tag, err := unpackTag(id, packed)
+			if err != nil {
+				return err
+			}
+			all = append(all, tag)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Check returns nil when the store can be written to, and else why not.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.database.Check(ctx); err != nil {
+		return fmt.Errorf("check the store: %w", err)
+	}
+	return nil
+}

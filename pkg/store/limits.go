@@ -1,0 +1,97 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+)
+
+// Limits of Firestore (https://firebase.google.com/docs/firestore/quotas).
+const (
+	// MaxDocumentBytes is the largest document, by https://firebase.google.com/docs/firestore/storage-size.
+	MaxDocumentBytes = 1 << 20
+	// MaxValueBytes is the largest value of one field.
+	MaxValueBytes = MaxDocumentBytes - 89
+	// MaxCommitBytes is the largest Commit request.
+	MaxCommitBytes = 10 << 20
+	// MaxTransforms is the most transforms that one Commit applies to one document.
+	MaxTransforms = 500
+	// MaxIDBytes is the longest document id.
+	MaxIDBytes = 1500
+)
+
+const (
+	// smallFields is the most that a document takes beside its packed fields, in bytes: its name, its times and numbers,
+	// and the names of its fields, with some room.
+	smallFields = 512
+	// writeFraming is the most that a write takes of a request beside the id and the packed fields of its document.
+	writeFraming = 512
+)
+
+// document is what the limits see of a document that a Commit writes.
+type document struct {
+	collection, id string
+	packed         []int // the sizes of its packed fields, in bytes
+	transforms     int
+}
+
+// documents returns the documents that the Commit writes.
+func (c *Commit) documents() []document {
+	all := []document{{Partitions, PartitionID(c.Partition), []int{
+		len(c.Next.PackPublishers()), len(c.Next.PackTotals()), len(c.Next.PackKeys()),
+	}, 0}}
+	for _, d := range c.Tags {
+		all = append(all, document{Tags, TagID(d.Name), nil, 2})
+	}
+	for _, d := range c.Contributors {
+		all = append(all, document{Contributors, ContributorID(d.Contributor), nil, 2})
+	}
+	if len(c.Keys) > 0 {
+		all = append(all, document{Keys, KeysID(c.Next.Commit), []int{len(checkpoint.PackSeenKeys(c.Keys))}, 0})
+	}
+	for _, p := range c.Closed {
+		all = append(all, document{PeriodsOf(p.Resolution), PeriodID(p.Begin), []int{len(checkpoint.PackChanges(p.Changes))}, 0})
+	}
+	return all
+}
+
+// CheckLimits returns ErrRefused, with the reason, for a Commit that Firestore refuses for its size or its ids. Sizes are
+// counted as Firestore counts them, but for the small fields of a document, which count as 512 bytes together: a document
+// within that of the limit is refused although Firestore may take it.
+func (c *Commit) CheckLimits() error {
+	request := 0
+	transforms := make(map[string]int)
+	for _, d := range c.documents() {
+		size := smallFields
+		for _, n := range d.packed {
+			if n > MaxValueBytes {
+				return fmt.Errorf("%w: a field of a document in %s is of %d bytes, over %d", ErrRefused, d.collection, n, MaxValueBytes)
+			}
+			size += n
+		}
+		if size > MaxDocumentBytes {
+			return fmt.Errorf("%w: a document in %s is of %d bytes, over %d", ErrRefused, d.collection, size, MaxDocumentBytes)
+		}
+		if !validID(d.id) {
+			return fmt.Errorf("%w: the id of a document in %s is reserved or too long", ErrRefused, d.collection)
+		}
+		name := d.collection + "/" + d.id
+		if transforms[name] += d.transforms; transforms[name] > MaxTransforms {
+			return fmt.Errorf("%w: a document in %s has more than %d transforms", ErrRefused, d.collection, MaxTransforms)
+		}
+		request += size - smallFields + len(d.id) + writeFraming
+	}
+	if request > MaxCommitBytes {
+		return fmt.Errorf("%w: the request is of %d bytes, over %d", ErrRefused, request, MaxCommitBytes)
+	}
+	return nil
+}
+
+// validID reports whether Firestore takes an id of a document.
+func validID(id string) bool {
+	reserved := len(id) >= 4 && strings.HasPrefix(id, "__") && strings.HasSuffix(id, "__")
+	return id != "" && id != "." && id != ".." && !reserved &&
+		len(id) <= MaxIDBytes && !strings.Contains(id, "/") && utf8.ValidString(id)
+}
