@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
+	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
 // refusedByRules is the Firebase client's code of what the rules refuse.

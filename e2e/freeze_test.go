@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/accrue/accrue/pkg/emulator"
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
+	"github.com/accrue/accrue/tools/emulator"
+	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
 // maxLines is how many lines a second a service may log, also while something that it needs is frozen.

@@ -5,11 +5,13 @@ go 1.26.0
 replace (
 	github.com/accrue/accrue => ..
 	github.com/accrue/accrue/clients/go => ../clients/go
+	github.com/accrue/accrue/tools => ../tools
 )
 
 require (
 	cloud.google.com/go/pubsub/v2 v2.8.0
 	github.com/accrue/accrue v0.0.0
+	github.com/accrue/accrue/tools v0.0.0-00010101000000-000000000000
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	go.opentelemetry.io/proto/otlp v1.11.0
@@ -64,7 +66,7 @@ require (
 	github.com/leodido/go-urn v1.4.0 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
-	github.com/modern-go/reflect2 v1.0.2 // indirect
+	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
 	github.com/oasdiff/yaml v0.1.1 // indirect
 	github.com/oasdiff/yaml3 v0.0.14 // indirect
 	github.com/pelletier/go-toml/v2 v2.2.4 // indirect

@@ -24,8 +24,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
 	"github.com/accrue/accrue/pkg/store/firestore"
+	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
 // binaries is the folder of the programs under test, built once.

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/accrue/accrue/pkg/emulator"
+	"github.com/accrue/accrue/tools/emulator"
 )
 
 // system is the emulators, the three services and the baseline, each a process.

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/accrue/accrue/pkg/emulator"
+	"github.com/accrue/accrue/tools/emulator"
 )
 
 func main() {

@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/accrue/accrue/pkg/emulator"
+	"github.com/accrue/accrue/tools/emulator"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
+	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
 func TestMain(m *testing.M) { emulatortest.Main(m) }

@@ -13,6 +13,7 @@ import (
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"cloud.google.com/go/pubsub/v2/pstest"
+	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,16 +24,9 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/brokertest"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
 )
 
-func TestMain(m *testing.M) { emulatortest.Main(m) }
-
-func TestEmulator(t *testing.T) {
-	t.Parallel()
-	client := connect(t, emulatortest.Project(t), emulatortest.PubSub(t))
-	brokertest.Run(t, brokertest.Broker{New: making(client), AckDeadline: 10 * time.Second})
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestInProcess(t *testing.T) {
 	t.Parallel()
@@ -256,33 +250,25 @@ func TestExtendIsInWholeSecondsAndBounded(t *testing.T) {
 	}
 }
 
-func TestEnsureMakesWhatIsMissingAlsoWhenManyStartAtOnce(t *testing.T) {
+func TestEnsureCreatesOnceWhenManyStartTogether(t *testing.T) {
 	t.Parallel()
-	for name, host := range map[string]func(*testing.T) string{
-		"in process": func(t *testing.T) string { t.Helper(); return inProcess(t) },
-		"emulator":   func(t *testing.T) string { t.Helper(); return emulatortest.PubSub(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			client := connect(t, emulatortest.Project(t), host(t))
-			var starting sync.WaitGroup
-			for range 8 {
-				starting.Go(func() {
-					err := client.EnsureTopic(t.Context(), "increments")
-					if err == nil {
-						err = client.EnsureSubscription(t.Context(), "increments-aggregator", "increments", time.Minute)
-					}
-					if err != nil {
-						t.Error(err)
-					}
-				})
+	client := connect(t, "test", inProcess(t))
+	var starting sync.WaitGroup
+	for range 8 {
+		starting.Go(func() {
+			err := client.EnsureTopic(t.Context(), "increments")
+			if err == nil {
+				err = client.EnsureSubscription(t.Context(), "increments-aggregator", "increments", time.Minute)
 			}
-			starting.Wait()
-			info, err := client.Subscription("increments-aggregator").Describe(t.Context())
-			if want := (broker.SubscriptionInfo{AckDeadline: time.Minute, Retention: 7 * 24 * time.Hour}); err != nil || info != want {
-				t.Errorf("Describe() = %+v, %v, want %+v", info, err, want)
+			if err != nil {
+				t.Error(err)
 			}
 		})
+	}
+	starting.Wait()
+	info, err := client.Subscription("increments-aggregator").Describe(t.Context())
+	if want := (broker.SubscriptionInfo{AckDeadline: time.Minute, Retention: 7 * 24 * time.Hour}); err != nil || info != want {
+		t.Errorf("Describe() = %+v, %v, want %+v", info, err, want)
 	}
 }
 

@@ -5,84 +5,19 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/firestore"
-	"github.com/accrue/accrue/pkg/store/storetest"
 )
 
-func TestMain(m *testing.M) { emulatortest.Main(m) }
-
-func connect(t *testing.T) *firestore.Client {
-	t.Helper()
-	client, err := firestore.Connect(t.Context(), emulatortest.Project(t), "(default)", emulatortest.Firestore(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return client
-}
-
-func TestContract(t *testing.T) {
-	t.Parallel()
-	storetest.Run(t, func(t *testing.T) storetest.Store { return connect(t) })
-}
-
-// A Commit that Firestore will never take must be told from one that may go through later.
-func TestAnIDThatIsTooLongIsRefused(t *testing.T) {
-	t.Parallel()
-	client := connect(t)
-	commit := store.Commit{Partition: 1, Contributors: []store.Contributions{{Contributor: string(make([]byte, 2000)), Contributions: 1}}}
-	commit.Next = commit.Next.Next(time.Now(), time.Hour, nil, nil)
-	if _, err := client.Commit(t.Context(), commit); !errors.Is(err, store.ErrRefused) {
-		t.Errorf("Commit() of an id that is too long = %v, want ErrRefused", err)
-	}
-	state, err := client.Load(t.Context(), 1)
-	if err != nil || state.Revision != (store.Revision{}) {
-		t.Errorf("the refused commit left %+v, %v", state, err)
-	}
-}
-
-// Firestore names the document at fault, and errors end in logs: no id of a person is in what is returned.
-func TestErrorsDoNotNamePeople(t *testing.T) {
-	t.Parallel()
-	client := connect(t)
-	const person = "ada lovelace/%"
-	commit := store.Commit{Partition: 1, Contributors: []store.Contributions{{Contributor: person, Contributions: 1}}}
-	commit.Next = commit.Next.Next(time.Now(), time.Hour, nil, nil)
-	if _, err := client.Commit(t.Context(), commit); err != nil {
-		t.Fatal(err)
-	}
-	recognition := store.Recognition{Contributor: person, Tier: 3, Contributions: 3, RecognizedAt: time.Now()}
-	if err := client.Recognize(t.Context(), recognition); err != nil {
-		t.Fatal(err)
-	}
-	long := commit
-	long.Partition, long.Contributors = 2, []store.Contributions{{Contributor: person + string(make([]byte, 2000)), Contributions: 1}}
-	_, refused := client.Commit(t.Context(), long)
-	for title, tc := range map[string]struct{ err, want error }{
-		"exists":  {client.Recognize(t.Context(), recognition), store.ErrExists},
-		"missing": {client.Raise(t.Context(), person+" of nowhere", 3), store.ErrNotFound},
-		"refused": {refused, store.ErrRefused},
-	} {
-		if !errors.Is(tc.err, tc.want) || strings.Contains(tc.err.Error(), "lovelace") {
-			t.Errorf("%s: %v, want %v and nobody's name", title, tc.err, tc.want)
-		}
-	}
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // refusingServer answers every Commit with one code.
 type refusingServer struct {

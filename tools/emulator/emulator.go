@@ -1,5 +1,5 @@
 // Package emulator runs the Pub/Sub and Firestore emulators of the Cloud SDK as child processes, for tests and for work
-// on one machine. Nothing of a service imports it.
+// on one machine. It needs a Unix system, Java, and the Cloud SDK with both emulators installed.
 package emulator
 
 import (
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -30,35 +32,35 @@ import (
 const (
 	// defaultHeapMiB holds the largest test of this repository twice over.
 	defaultHeapMiB = 1024
-	// startTimeout is many times what a Java process takes to answer on a busy machine with two cores.
+	// startTimeout is many times what the emulators need to start on a busy machine with two cores.
 	startTimeout = 60 * time.Second
-	// attempts is how often a free port is looked for. Between finding one and using it, somebody else may take it.
+	// attempts bounds how often start tries another free port: another process may take a port before the emulator binds it.
 	attempts = 3
-	// tailBytes is how much of an emulator's output is kept for error messages.
+	// tailBytes bounds how much of an emulator's output is kept for error messages.
 	tailBytes = 8 << 10
-	// pipeTimeout bounds how long the end of an emulator's output is waited for after the emulator itself has ended.
+	// pipeTimeout bounds the wait for the end of an emulator's output after its process has ended.
 	pipeTimeout = 2 * time.Second
-	// loopback is the only address that emulators listen on: they know no authentication.
+	// loopback is the only address the emulators listen on, because they do not authenticate.
 	loopback = "127.0.0.1"
 )
 
-// ErrNotFound is the case of a machine without the Cloud SDK, without the emulator in it, or without Java. The error
-// says which.
+// ErrNotFound is returned when the Cloud SDK, its emulator component, or Java is not installed. The error that wraps it
+// names what is missing.
 var ErrNotFound = errors.New("emulator not found")
 
-// Options are the settings of an emulator. The zero value is good for tests.
+// Options configures an emulator. The zero value suits tests.
 type Options struct {
-	// Port on 127.0.0.1; 0 for a free one.
+	// Port is the port on 127.0.0.1; 0 means any free port.
 	Port int
-	// HeapMiB bounds Java's heap, in MiB; 0 means 1024. Emulators keep everything in memory.
+	// HeapMiB bounds the Java heap, in MiB; 0 means 1024. The emulators keep all data in memory.
 	HeapMiB int
-	// Rules is the path of a Firestore rules file. Without one everything is allowed. It means nothing to Pub/Sub.
+	// Rules is the path of a Firestore rules file. Without one everything is allowed. Pub/Sub ignores it.
 	Rules string
 }
 
-// Emulator is one that runs, until Stop.
+// Emulator is a running emulator. The caller must call Stop.
 type Emulator struct {
-	// Host is its address, "127.0.0.1:port", in the form of PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST.
+	// Host is the address, "127.0.0.1:port", as PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST expect it.
 	Host string
 
 	cmd    *exec.Cmd
@@ -67,8 +69,8 @@ type Emulator struct {
 	err    error
 }
 
-// StartPubSub starts the Pub/Sub emulator and returns when it answers. Its end is for the caller to bring about, with
-// Stop: ctx bounds only the start. Should this process be killed, the emulator is killed with it, on Linux.
+// StartPubSub starts the Pub/Sub emulator and returns when it answers calls. ctx bounds only the start; the emulator runs
+// until Stop. On Linux it is also killed when this process dies.
 func StartPubSub(ctx context.Context, o Options) (*Emulator, error) {
 	e, err := start(ctx, o, pubSub())
 	if err != nil {
@@ -77,7 +79,7 @@ func StartPubSub(ctx context.Context, o Options) (*Emulator, error) {
 	return e, nil
 }
 
-// StartFirestore starts the Firestore emulator, as StartPubSub.
+// StartFirestore is StartPubSub for the Firestore emulator.
 func StartFirestore(ctx context.Context, o Options) (*Emulator, error) {
 	e, err := start(ctx, o, firestore())
 	if err != nil {
@@ -86,13 +88,13 @@ func StartFirestore(ctx context.Context, o Options) (*Emulator, error) {
 	return e, nil
 }
 
-// kind is what the emulators differ in.
+// kind holds what differs between the two emulators.
 type kind struct {
-	// jar is a pattern below the SDK's root; the name holds the version.
+	// jar is a glob pattern relative to the SDK's root; the file name contains the version.
 	jar string
-	// arguments of java, after those of the JVM.
+	// arguments returns the arguments of java that follow those of the JVM.
 	arguments func(jar string, o Options) []string
-	// ask makes any call that tells a working server.
+	// ask makes a call that only a working server answers.
 	ask func(context.Context, grpc.ClientConnInterface, ...grpc.CallOption) error
 }
 
@@ -164,7 +166,7 @@ func start(ctx context.Context, o Options, k kind) (*Emulator, error) {
 	}
 }
 
-// find returns the newest file below the Cloud SDK's root that matches a pattern.
+// find returns the newest file under the Cloud SDK's root that matches pattern.
 func find(ctx context.Context, pattern string) (string, error) {
 	out, err := exec.CommandContext(ctx, "gcloud", "info", "--format=value(installation.sdk_root)").Output()
 	if err != nil {
@@ -181,14 +183,14 @@ func find(ctx context.Context, pattern string) (string, error) {
 	return slices.Max(found), nil
 }
 
-// freePort returns port, or any for 0, if nobody listens on it. Without this look, an emulator that cannot bind to its
-// port would seem to answer when in truth another one does, that was there before.
+// freePort returns port, or a free port if it is 0, and an error if port is in use. Without this check, another emulator
+// that already listens on port would be taken for the one that could not bind it.
 func freePort(ctx context.Context, port int) (int, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	defer listener.Close()                          //nolint:errcheck // it was never used
+	defer listener.Close()                          //nolint:errcheck // it accepted nothing
 	return listener.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // tcp
 }
 
@@ -205,8 +207,8 @@ func launch(java string, arguments []string, port int) (*Emulator, error) {
 	e.cmd.SysProcAttr = attributes()
 	started := make(chan error, 1)
 	go func() {
-		// The kernel kills the child when the thread that started it ends, not only when the process does. So this
-		// goroutine keeps its thread until the child is gone.
+		// The kernel kills the child when the thread that started it ends, not only when the process does, so this
+		// goroutine keeps its thread until the child has ended.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := e.cmd.Start()
@@ -222,7 +224,7 @@ func launch(java string, arguments []string, port int) (*Emulator, error) {
 	return e, nil
 }
 
-// wait returns nil once the emulator has answered a call, and an error when it ends or ctx does.
+// wait returns nil when the emulator has answered a call, and an error if the emulator or ctx ends first.
 func (e *Emulator) wait(ctx context.Context, k kind) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
@@ -242,31 +244,31 @@ func (e *Emulator) wait(ctx context.Context, k kind) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", e.Host, err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to lose
+	defer conn.Close() //nolint:errcheck // only asked whether the emulator is ready
 	for {
 		err := k.ask(ctx, conn, grpc.WaitForReady(true))
 		select {
 		case <-e.done:
-			return fmt.Errorf("it ended by itself: %w\n%s", e.Err(), e.output)
+			return fmt.Errorf("it exited: %w\n%s", e.Err(), e.output)
 		default:
 		}
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("wait for it to answer: %w\n%s", ctx.Err(), e.output)
-		case status.Code(err) == codes.Unavailable: // the connection broke
+		case status.Code(err) == codes.Unavailable: // the connection broke; try again
 		default:
-			return nil // even a refusal is an answer
+			return nil // any other status is an answer too
 		}
 	}
 }
 
-// PID is the id of the Java process, which is also its process group.
+// PID returns the id of the Java process, which is also the id of its process group.
 func (e *Emulator) PID() int { return e.cmd.Process.Pid }
 
-// Done is closed when the process has ended, by Stop or by itself.
+// Done returns a channel that is closed when the process has ended, by Stop or on its own.
 func (e *Emulator) Done() <-chan struct{} { return e.done }
 
-// Err says how the process ended; Output may say why. It is nil as long as it runs, and never after that.
+// Err returns nil while the process runs and a non-nil error after it has ended. Output may show the reason.
 func (e *Emulator) Err() error {
 	select {
 	case <-e.done:
@@ -279,11 +281,11 @@ func (e *Emulator) Err() error {
 	return e.err
 }
 
-// Output returns the last few kilobytes that the emulator has written.
+// Output returns the last few kilobytes of the emulator's output.
 func (e *Emulator) Output() string { return e.output.String() }
 
-// Stop kills the emulator, with all that it holds, and waits for its end. It may be called more than once, and also for
-// an emulator that was frozen by a signal.
+// Stop kills the emulator, which loses its data, and waits until its process has ended. It may be called more than once,
+// and on an emulator that is stopped by SIGSTOP.
 func (e *Emulator) Stop() error {
 	select {
 	case <-e.done:
@@ -297,7 +299,15 @@ func (e *Emulator) Stop() error {
 	return nil
 }
 
-// tail keeps the last tailBytes of what is written to it.
+// kill ends the process group. A process that has already ended is not an error.
+func kill(p *os.Process) error {
+	if err := syscall.Kill(-p.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}
+
+// tail is an io.Writer that keeps the last tailBytes written to it. It is safe for concurrent use.
 type tail struct {
 	mu   sync.Mutex
 	kept []byte

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/accrue/accrue/pkg/emulator"
+	"github.com/accrue/accrue/tools/emulator"
 )
 
 func TestMain(m *testing.M) { Main(m) }
 
-// notedTest is a test whose end is noted and does not count.
+// notedTest records a skip or a failure instead of reporting it.
 type notedTest struct {
 	testing.TB
 	skipped, failed string
@@ -31,7 +31,7 @@ func (n *notedTest) Fatal(args ...any) {
 	runtime.Goexit()
 }
 
-func TestWithoutAnEmulatorATestIsSkippedAndInCIFails(t *testing.T) {
+func TestMissingEmulatorSkipsButFailsInCI(t *testing.T) {
 	missing := fmt.Errorf("start: %w: java", emulator.ErrNotFound)
 	broken := errors.New("broken")
 	for name, tc := range map[string]struct {
@@ -40,15 +40,15 @@ func TestWithoutAnEmulatorATestIsSkippedAndInCIFails(t *testing.T) {
 		host            string
 		skipped, failed string
 	}{
-		"one that runs already": {variable: "127.0.0.1:1", err: broken, host: "127.0.0.1:1"},
-		"missing":               {ci: "", err: missing, skipped: "Wonder emulator"},
-		"missing, CI=false":     {ci: "false", err: missing, skipped: "Wonder emulator"},
-		"missing, CI=true":      {ci: "true", err: missing, failed: "emulator not found"},
-		"broken":                {err: broken, failed: "broken"},
+		"running":           {variable: "127.0.0.1:1", err: broken, host: "127.0.0.1:1"},
+		"missing":           {ci: "", err: missing, skipped: "Wonder emulator"},
+		"missing, CI=false": {ci: "false", err: missing, skipped: "Wonder emulator"},
+		"missing, CI=true":  {ci: "true", err: missing, failed: "emulator not found"},
+		"broken":            {err: broken, failed: "broken"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() && tc.ci != "true" {
-				t.Skip("left out by -short, which is what get would say")
+				t.Skip("get would skip it too")
 			}
 			t.Setenv("CI", tc.ci)
 			t.Setenv("WONDER_EMULATOR_HOST", tc.variable)

@@ -24,11 +24,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"github.com/accrue/accrue/pkg/emulator"
-	"github.com/accrue/accrue/pkg/emulator/emulatortest"
+	"github.com/accrue/accrue/tools/emulator"
+	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
-// parentVariable makes this test binary a process that starts an emulator and waits to be killed.
+// parentVariable, when set, makes this test binary start an emulator and wait to be killed.
 const parentVariable = "EMULATOR_TEST_PARENT"
 
 func TestMain(m *testing.M) {
@@ -44,17 +44,17 @@ func TestMain(m *testing.M) {
 	emulatortest.Main(m, goleak.IgnoreCurrent())
 }
 
-// start starts an emulator that the test owns, where there is one.
+// start starts an emulator for one test. It skips the test where the emulators are not installed, except in CI.
 func start(
 	t *testing.T, start func(context.Context, emulator.Options) (*emulator.Emulator, error), o emulator.Options,
 ) *emulator.Emulator {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("left out by -short: it starts an emulator")
+		t.Skip("starts an emulator")
 	}
 	e, err := start(t.Context(), o)
 	if errors.Is(err, emulator.ErrNotFound) && os.Getenv("CI") != "true" {
-		t.Skipf("left out: %v", err)
+		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func start(
 	return e
 }
 
-func TestStopEndsAnEmulatorEvenIfItIsFrozen(t *testing.T) {
+func TestStopEndsEvenAStoppedProcess(t *testing.T) {
 	t.Parallel()
 	e := start(t, emulator.StartPubSub, emulator.Options{HeapMiB: 64})
 	if err := e.Err(); err != nil {
@@ -76,7 +76,7 @@ func TestStopEndsAnEmulatorEvenIfItIsFrozen(t *testing.T) {
 	if err := syscall.Kill(e.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time it has nothing to do
+	for range 2 { // the second call has nothing to do
 		if err := e.Stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func TestStartRefusesAPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close() //nolint:errcheck // the test is over
+	defer listener.Close() //nolint:errcheck // test over
 	port := listener.Addr().(*net.TCPAddr).Port
 	_, err = emulator.StartPubSub(t.Context(), emulator.Options{Port: port})
 	if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, emulator.ErrNotFound) {
@@ -107,7 +107,7 @@ func TestStartRefusesAPortInUse(t *testing.T) {
 	}
 }
 
-func TestFirestoreKeepsRules(t *testing.T) {
+func TestFirestoreEnforcesRules(t *testing.T) {
 	t.Parallel()
 	rules := filepath.Join(t.TempDir(), "firestore.rules")
 	const text = `rules_version = '2';
@@ -120,7 +120,7 @@ service cloud.firestore { match /databases/{database}/documents { match /tags/{t
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // the test is over
+	defer conn.Close() //nolint:errcheck // test over
 	for document, want := range map[string]codes.Code{"tags/t-foo": codes.NotFound, "partitions/0": codes.PermissionDenied} {
 		name := "projects/" + emulatortest.Project(t) + "/databases/(default)/documents/" + document
 		_, err := firestorepb.NewFirestoreClient(conn).GetDocument(t.Context(), &firestorepb.GetDocumentRequest{Name: name})
@@ -130,12 +130,12 @@ service cloud.firestore { match /databases/{database}/documents { match /tags/{t
 	}
 }
 
-func TestAnEmulatorDoesNotOutliveAKilledParent(t *testing.T) {
+func TestEmulatorDiesWithItsParent(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self"); err != nil {
-		t.Skip("left out: only Linux ends the children of a killed process")
+		t.Skip("only Linux kills the children of a killed process")
 	}
-	start(t, emulator.StartPubSub, emulator.Options{HeapMiB: 64}) // or skip
+	start(t, emulator.StartPubSub, emulator.Options{HeapMiB: 64}) // skips where there is none
 
 	parent := exec.CommandContext(t.Context(), os.Args[0])
 	parent.Env = append(os.Environ(), parentVariable+"=yes")
@@ -161,7 +161,7 @@ func TestAnEmulatorDoesNotOutliveAKilledParent(t *testing.T) {
 	waitForEnd(t, pid)
 }
 
-// waitForEnd waits until the process is gone, or a zombie that nobody has reaped yet.
+// waitForEnd waits until the process has ended or is a zombie.
 func waitForEnd(t *testing.T, pid int) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -180,9 +180,10 @@ func waitForEnd(t *testing.T, pid int) {
 	}
 }
 
-// The tests below put programs of their own in the place of gcloud and java.
+// The tests below replace gcloud and java with scripts.
 
-// sdk makes a Cloud SDK with a Pub/Sub emulator in it, and a path with gcloud and the given script as java.
+// sdk makes a folder like a Cloud SDK with a Pub/Sub emulator, and returns a PATH that has gcloud and the given script as
+// java.
 func sdk(t *testing.T, java string) (path string) {
 	t.Helper()
 	root, path := t.TempDir(), t.TempDir()
@@ -201,7 +202,7 @@ func sdk(t *testing.T, java string) (path string) {
 	return path
 }
 
-func TestStartSaysWhatIsMissing(t *testing.T) {
+func TestStartNamesWhatIsMissing(t *testing.T) {
 	whole := sdk(t, "exit 1")
 	without := func(name string) string {
 		path := sdk(t, "exit 1")
@@ -229,7 +230,7 @@ func TestStartSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestStartShowsWhyAnEmulatorEnded(t *testing.T) {
+func TestStartReportsTheOutputOfAFailedEmulator(t *testing.T) {
 	t.Setenv("PATH", sdk(t, `echo "needs Java 99, was given: $*" >&2; exit 3`))
 	_, err := emulator.StartPubSub(t.Context(), emulator.Options{HeapMiB: 77, Port: 0})
 	if err == nil {
@@ -246,7 +247,7 @@ func TestStartShowsWhyAnEmulatorEnded(t *testing.T) {
 	}
 }
 
-func TestStartLooksForAnotherPort(t *testing.T) {
+func TestStartTriesAnotherPort(t *testing.T) {
 	t.Setenv("PATH", sdk(t, `echo "$*" >> "$LOG"; echo "Address already in use" >&2; exit 1`))
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)
@@ -262,13 +263,13 @@ func TestStartLooksForAnotherPort(t *testing.T) {
 	}
 }
 
-func TestStartEndsWithItsContextAndLeavesNothing(t *testing.T) {
+func TestCancellingStartKillsTheWholeProcessGroup(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	if err := syscall.Mkfifo(pidFile, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PID_FILE", pidFile)
-	// A wrapper that does not exec, as some installations have: the whole group must end.
+	// Some installations wrap java in a script that does not exec it: the whole group must end.
 	t.Setenv("PATH", sdk(t, `/bin/sleep 1000 & echo $! > "$PID_FILE"; wait`))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -284,7 +285,7 @@ func TestStartEndsWithItsContextAndLeavesNothing(t *testing.T) {
 	}
 	pid := <-child
 	if pid == 0 {
-		t.Fatal("the script did not say what it started")
+		t.Fatal("the script did not write its child's pid")
 	}
 	waitForEnd(t, pid)
 }

@@ -1,5 +1,5 @@
-// Package emulatortest gives tests the emulators: those that the environment names, or else one of each kind for the
-// whole test binary, started by the first test that asks and stopped when the last has ended.
+// Package emulatortest provides the emulators to tests: those that PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST name,
+// or else one of each kind per test binary, started by the first test that needs it and stopped after the last test.
 //
 //	func TestMain(m *testing.M) { emulatortest.Main(m) }
 //
@@ -9,7 +9,7 @@
 //		…
 //	}
 //
-// Tests keep out of each other's way by projects of their own, not by cleaning up.
+// Tests are isolated by using a project of their own; they do not clean up.
 package emulatortest
 
 import (
@@ -25,26 +25,27 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/accrue/accrue/pkg/emulator"
+	"github.com/accrue/accrue/tools/emulator"
 )
 
-// owned are the emulators of this test binary. The testing package offers no other way from TestMain to the tests.
+// owned holds the emulators of this test binary. The testing package offers no other way to pass them from TestMain to
+// the tests.
 var owned = emulators{
 	pubSub:    shared{name: "Pub/Sub", variable: "PUBSUB_EMULATOR_HOST", start: emulator.StartPubSub},
 	firestore: shared{name: "Firestore", variable: "FIRESTORE_EMULATOR_HOST", start: emulator.StartFirestore},
 }
 
-// emulators is what one test binary may own.
+// emulators holds what one test binary may start.
 type emulators struct {
-	// main is set when Main runs: somebody will stop what is started.
+	// main is set by Main, which stops what the tests start.
 	main              bool
 	pubSub, firestore shared
 }
 
-// shared is one emulator for all tests that ask.
+// shared is an emulator that all tests of a binary share.
 type shared struct {
 	name     string
-	variable string // the environment variable that names one that already runs
+	variable string // environment variable that names a running emulator
 	start    func(context.Context, emulator.Options) (*emulator.Emulator, error)
 
 	once    sync.Once
@@ -54,13 +55,13 @@ type shared struct {
 }
 
 // Main runs the tests, stops the emulators that they started, checks that no goroutine is left, and exits the process.
-// TestMain calls it.
+// TestMain must call it.
 func Main(m *testing.M, options ...goleak.Option) {
 	owned.main = true
 	goleak.VerifyTestMain(stopsEmulators{m}, options...)
 }
 
-// stopsEmulators runs tests and stops the emulators after them, before anybody counts goroutines.
+// stopsEmulators stops the emulators after the tests and before goleak counts goroutines.
 type stopsEmulators struct{ tests *testing.M }
 
 // Run returns the exit code of the tests.
@@ -73,24 +74,24 @@ func (s stopsEmulators) Run() int {
 	return code
 }
 
-// PubSub returns the host, "127.0.0.1:port", of a Pub/Sub emulator. Under -short, and on a machine without the emulator,
-// the test is skipped; never if CI is true: there a missing emulator fails the test.
+// PubSub returns the address, "127.0.0.1:port", of a Pub/Sub emulator. It skips the test under -short and where the
+// emulator is not installed. If CI is true it never skips: a missing emulator fails the test.
 func PubSub(tb testing.TB) string {
 	tb.Helper()
 	return owned.pubSub.get(tb)
 }
 
-// Firestore returns the host of a Firestore emulator, as PubSub.
+// Firestore is PubSub for the Firestore emulator.
 func Firestore(tb testing.TB) string {
 	tb.Helper()
 	return owned.firestore.get(tb)
 }
 
-// FirestoreWithRules returns the host of a Firestore emulator of the test's own, with a file of security rules loaded. It
-// is stopped when the test has ended. Where there is no emulator, the test is skipped or fails as by PubSub.
+// FirestoreWithRules returns the address of a Firestore emulator that enforces the security rules in the file at path. It
+// is not shared, and stops at the end of the test. It skips or fails the test as PubSub does.
 func FirestoreWithRules(tb testing.TB, path string) string {
 	tb.Helper()
-	leftOutIfShort(tb, "Firestore")
+	skipIfShort(tb, "Firestore")
 	e, err := emulator.StartFirestore(tb.Context(), emulator.Options{Rules: path})
 	mustRun(tb, "Firestore", "the Cloud SDK and Java", err)
 	tb.Cleanup(func() {
@@ -101,7 +102,7 @@ func FirestoreWithRules(tb testing.TB, path string) string {
 	return e.Host
 }
 
-// Project returns the id of a project that no other test uses.
+// Project returns a random project id.
 func Project(tb testing.TB) string {
 	tb.Helper()
 	return "test-" + strings.ToLower(rand.Text()[:20])
@@ -109,7 +110,7 @@ func Project(tb testing.TB) string {
 
 func (s *shared) get(tb testing.TB) string {
 	tb.Helper()
-	leftOutIfShort(tb, s.name)
+	skipIfShort(tb, s.name)
 	if !owned.main {
 		tb.Fatal("TestMain must call emulatortest.Main, which stops the emulator")
 	}
@@ -126,29 +127,29 @@ func (s *shared) get(tb testing.TB) string {
 	return s.host
 }
 
-// leftOutIfShort skips the test under -short, unless CI is true.
-func leftOutIfShort(tb testing.TB, name string) {
+// skipIfShort skips the test under -short, unless CI is true.
+func skipIfShort(tb testing.TB, name string) {
 	tb.Helper()
 	if testing.Short() && !inCI() {
-		tb.Skipf("left out by -short: it needs the %s emulator", name)
+		tb.Skipf("needs the %s emulator", name)
 	}
 }
 
-// mustRun ends the test if err says that an emulator does not run: as skipped where there is none, outside of CI.
+// mustRun ends the test unless err is nil. Outside CI a missing emulator skips the test; everything else fails it.
 func mustRun(tb testing.TB, name, needs string, err error) {
 	tb.Helper()
 	switch {
 	case err == nil:
 	case errors.Is(err, emulator.ErrNotFound) && !inCI():
-		tb.Skipf("left out: it needs the %s emulator of %s (%v)", name, needs, err)
+		tb.Skipf("needs the %s emulator of %s (%v)", name, needs, err)
 	default:
 		tb.Fatal(err)
 	}
 }
 
-// inCI says whether what is missing is a fault.
+// inCI reports whether CI is true, which makes a missing emulator a failure.
 func inCI() bool {
-	ci, _ := strconv.ParseBool(os.Getenv("CI")) // anything else is no
+	ci, _ := strconv.ParseBool(os.Getenv("CI")) // anything else means false
 	return ci
 }
 
