@@ -1,6 +1,6 @@
-// Package logging makes the logger of every service: one JSON object a line in the form that Cloud Logging reads
-// (https://cloud.google.com/logging/docs/structured-logging), or plain text on a terminal. What every line says of its
-// process, its place in the code and its trace is added here, so that whoever logs names only what happened.
+// Package logging makes the logger of every service. It writes one JSON object per line in the form that Cloud Logging reads
+// (https://cloud.google.com/logging/docs/structured-logging), or plain text to a terminal. The fields for the process, the
+// source location and the trace are added here: callers log only what happened.
 package logging
 
 import (
@@ -14,11 +14,11 @@ import (
 	"golang.org/x/term"
 )
 
-// Published is the message of the lines in which ingest accounts for what it published. They are for machines to sum: on a
-// terminal they are shown at debug alone.
+// Published is the message of the lines in which ingest reports what it has published, for log-based metrics to sum. On a
+// terminal they appear at level debug only.
 const Published = "published"
 
-// setup gives zerolog Cloud Logging's names. They are variables of that library, so they are set once for all loggers.
+// setup gives zerolog the field names of Cloud Logging. They are package variables there, so setup runs once.
 var setup = sync.OnceFunc(func() {
 	zerolog.LevelFieldName = "severity"
 	zerolog.LevelFieldMarshalFunc = severity
@@ -29,7 +29,7 @@ var setup = sync.OnceFunc(func() {
 	zerolog.DurationFieldUnit = time.Millisecond
 })
 
-// severity is Cloud Logging's word for a level.
+// severity returns the name of a level in Cloud Logging.
 func severity(level zerolog.Level) string {
 	switch level {
 	case zerolog.TraceLevel, zerolog.DebugLevel:
@@ -46,8 +46,8 @@ func severity(level zerolog.Level) string {
 	return "DEFAULT"
 }
 
-// Level returns the level that LOG_LEVEL names: debug, info, which is also that of no name, warn or error. zerolog's own ParseLevel is no help: it looks
-// for the words of severity, among which is no warn.
+// Level returns the level of a LOG_LEVEL: debug, info, warn or error; the empty string means info. It reports whether the name
+// is known. (zerolog.ParseLevel expects the names that severity returns.)
 func Level(name string) (zerolog.Level, bool) {
 	switch name {
 	case "debug":
@@ -62,10 +62,9 @@ func Level(name string) (zerolog.Level, bool) {
 	return zerolog.NoLevel, false
 }
 
-// New makes the logger of a service that writes to w, with what the environment's variables say: LOG_LEVEL (what
-// Level does not know means info), GOOGLE_CLOUD_PROJECT, whose traces lines belong
-// to, and the revision's name, which Cloud Run gives. A line belongs to a trace if its event was given a context that
-// carries one (zerolog's Event.Ctx and package tracecontext).
+// New returns the logger of a service that writes to w. Variables is the environment: LOG_LEVEL (info if it is invalid),
+// GOOGLE_CLOUD_PROJECT for the names of traces, and the revision, which Cloud Run sets. A line belongs to a trace if its
+// event has a context that carries a span context (zerolog's Event.Ctx).
 func New(w io.Writer, service string, variables map[string]string) zerolog.Logger {
 	setup()
 	level, ok := Level(variables["LOG_LEVEL"])
@@ -79,17 +78,17 @@ func New(w io.Writer, service string, variables map[string]string) zerolog.Logge
 	if revision == "" {
 		revision = variables["CLOUD_RUN_REVISION"] // of a worker pool
 	}
-	// Those of Cloud Run tell revisions apart; an instance has no name that it could know without asking.
+	// Cloud Run names revisions but not instances.
 	labels := zerolog.Dict().Str("service", service).Str("instance", rand.Text()[:12])
 	if revision != "" {
 		labels.Str("revision", revision)
 	}
 	return zerolog.New(w).Level(level).
-		Hook(place{project: variables["GOOGLE_CLOUD_PROJECT"], service: service, revision: revision}).
+		Hook(fields{project: variables["GOOGLE_CLOUD_PROJECT"], service: service, revision: revision}).
 		With().Timestamp().Str("service", service).Dict("logging.googleapis.com/labels", labels).Logger()
 }
 
-// console makes a logger for a person.
+// console returns a logger for people.
 func console(w io.Writer, service string, level zerolog.Level) zerolog.Logger {
 	log := zerolog.New(zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly}).Level(level)
 	if level > zerolog.DebugLevel {
@@ -98,10 +97,10 @@ func console(w io.Writer, service string, level zerolog.Level) zerolog.Logger {
 	return log.With().Timestamp().Str("service", service).Logger()
 }
 
-// quiet takes out what is for machines.
+// quiet discards lines that are for machines.
 type quiet struct{}
 
-// Run is zerolog's.
+// Run implements zerolog.Hook.
 func (quiet) Run(e *zerolog.Event, _ zerolog.Level, message string) {
 	if message == Published {
 		e.Discard()

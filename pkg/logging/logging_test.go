@@ -13,12 +13,12 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/accrue/accrue/pkg/logging"
-	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
-// lines are what was written, one object a line.
+// lines returns the lines written, one object each.
 func lines(t *testing.T, written *bytes.Buffer) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -32,7 +32,7 @@ func lines(t *testing.T, written *bytes.Buffer) []map[string]any {
 	return all
 }
 
-// only returns the one line that was written.
+// only returns the only line written.
 func only(t *testing.T, written *bytes.Buffer) map[string]any {
 	t.Helper()
 	all := lines(t, written)
@@ -53,7 +53,7 @@ func dict(t *testing.T, fields map[string]any, name string) map[string]any {
 
 var variables = map[string]string{"GOOGLE_CLOUD_PROJECT": "p", "K_REVISION": "ingest-00007"}
 
-func TestALineHasWhatCloudLoggingReads(t *testing.T) {
+func TestLinesHaveTheFieldsOfCloudLogging(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		write    func(zerolog.Logger)
@@ -78,15 +78,15 @@ func TestALineHasWhatCloudLoggingReads(t *testing.T) {
 			t.Errorf("%s: labels = %v", name, labels)
 		}
 		if _, located := line["logging.googleapis.com/sourceLocation"]; located != (tc.severity == "WARNING" || tc.severity == "ERROR") {
-			t.Errorf("%s: a source location: %v", name, located)
+			t.Errorf("%s: has a source location: %v", name, located)
 		}
 		if _, reported := line["serviceContext"]; reported != (tc.severity == "ERROR") {
-			t.Errorf("%s: a service context: %v", name, reported)
+			t.Errorf("%s: has a service context: %v", name, reported)
 		}
 	}
 }
 
-func TestAWorkerPoolsRevisionIsNamed(t *testing.T) {
+func TestWorkerPoolsNameTheirRevision(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	log := logging.New(&written, "aggregator", map[string]string{"CLOUD_RUN_REVISION": "aggregator-2"})
@@ -96,14 +96,13 @@ func TestAWorkerPoolsRevisionIsNamed(t *testing.T) {
 	}
 }
 
-// A device that is no terminal is for machines: /dev/null is one, and what is written there is what is written elsewhere.
-func TestADeviceIsNoTerminal(t *testing.T) {
+func TestDevicesThatAreNotTerminalsGetJSON(t *testing.T) {
 	t.Parallel()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer null.Close() //nolint:errcheck // nothing is in it
+	defer null.Close() //nolint:errcheck // nothing to lose
 	var copied bytes.Buffer
 	log := logging.New(null, "ingest", variables).Output(&copied)
 	log.Info().Msg(logging.Published)
@@ -112,7 +111,7 @@ func TestADeviceIsNoTerminal(t *testing.T) {
 	}
 }
 
-func TestInstancesAreToldApart(t *testing.T) {
+func TestInstancesHaveDifferentLabels(t *testing.T) {
 	t.Parallel()
 	instance := func() any {
 		var written bytes.Buffer
@@ -125,15 +124,16 @@ func TestInstancesAreToldApart(t *testing.T) {
 	}
 }
 
-func TestALineOfAContextBelongsToItsTrace(t *testing.T) {
+func TestLinesNameTheTraceOfTheirContext(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
-	trace, ok := tracecontext.Parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-	if !ok {
-		t.Fatal("no trace")
-	}
+	ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID:    trace.TraceID{0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36},
+		SpanID:     trace.SpanID{0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7},
+		TraceFlags: trace.FlagsSampled,
+	}))
 	log := logging.New(&written, "ingest", variables)
-	log.Info().Ctx(tracecontext.With(t.Context(), trace)).Msg("hello")
+	log.Info().Ctx(ctx).Msg("hello")
 	line := only(t, &written)
 	for name, want := range map[string]any{
 		"logging.googleapis.com/trace":         "projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736",
@@ -147,12 +147,11 @@ func TestALineOfAContextBelongsToItsTrace(t *testing.T) {
 	written.Reset()
 	log.Info().Ctx(t.Context()).Msg("hello")
 	if line := only(t, &written); line["logging.googleapis.com/trace"] != nil {
-		t.Errorf("a line without a trace: %v", line)
+		t.Errorf("line names a trace: %v", line)
 	}
 }
 
-// A warning's place is where it was logged, however many hands it went through here.
-func TestASourceLocationIsThatOfTheCaller(t *testing.T) {
+func TestSourceLocationIsThatOfTheCaller(t *testing.T) {
 	t.Parallel()
 	for name, write := range map[string]func(zerolog.Logger){
 		"Msg":    func(log zerolog.Logger) { log.Warn().Msg("hello") },
@@ -170,13 +169,13 @@ func TestASourceLocationIsThatOfTheCaller(t *testing.T) {
 		if line, ok := at["line"].(string); !ok || line == "" {
 			t.Errorf("%s: line = %v, want a text", name, at["line"])
 		}
-		if function, _ := at["function"].(string); !strings.Contains(function, "logging_test.TestASourceLocationIsThatOfTheCaller") {
+		if function, _ := at["function"].(string); !strings.Contains(function, "logging_test.TestSourceLocationIsThatOfTheCaller") {
 			t.Errorf("%s: function = %v", name, at["function"])
 		}
 	}
 }
 
-func TestAPanicIsOneLineWithItsStack(t *testing.T) {
+func TestPanicIsOneLineWithItsStack(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	log := logging.New(&written, "ingest", variables)
@@ -186,7 +185,7 @@ func TestAPanicIsOneLineWithItsStack(t *testing.T) {
 	}()
 	line := only(t, &written)
 	message, _ := line["message"].(string)
-	if !strings.HasPrefix(message, "panic: oh\n\ngoroutine ") || !strings.Contains(message, "TestAPanicIsOneLineWithItsStack") {
+	if !strings.HasPrefix(message, "panic: oh\n\ngoroutine ") || !strings.Contains(message, "TestPanicIsOneLineWithItsStack") {
 		t.Errorf("message = %q", message)
 	}
 	service := dict(t, line, "serviceContext")
@@ -195,7 +194,7 @@ func TestAPanicIsOneLineWithItsStack(t *testing.T) {
 	}
 }
 
-func TestAFatalErrorIsReported(t *testing.T) {
+func TestFatalErrorIsReported(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	logging.Fatal(logging.New(&written, "ingest", variables), errors.New("no port"), "stopped")
@@ -224,15 +223,15 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// A long outage that works now and then is told in few lines, and no failure is missing from them.
-func TestAnOutageIsToldInFewLines(t *testing.T) {
+// An outage logs few lines, and they count every failure.
+func TestOutageLogsAtMostOneFailurePerInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written bytes.Buffer
 		outage := logging.NewOutage(logging.New(&written, "aggregator", variables), zerolog.WarnLevel, "commit")
-		outage.Succeeded() // nothing to say
-		if first := outage.Failed(io.EOF, nil); !first || !outage.Lasts() {
-			t.Errorf("Failed() = %v, lasts %v", first, outage.Lasts())
+		outage.Succeeded() // logs nothing
+		if first := outage.Failed(io.EOF, nil); !first || !outage.Failing() {
+			t.Errorf("Failed() = %v, failing %v", first, outage.Failing())
 		}
 		line := only(t, &written)
 		if line["message"] != "cannot commit" || line["failures"] != 1.0 || line["severity"] != "WARNING" || line["error"] != "EOF" {
@@ -242,22 +241,22 @@ func TestAnOutageIsToldInFewLines(t *testing.T) {
 		for range 250 { // 25 s
 			time.Sleep(100 * time.Millisecond)
 			if outage.Failed(io.EOF, func(e *zerolog.Event) { e.Int("partition", 7) }) {
-				t.Error("a later failure is the first")
+				t.Error("a later failure is reported as the first")
 			}
 		}
-		told := lines(t, &written)
-		if len(told) != 2 || told[0]["failures"] != 100.0 || told[1]["failures"] != 100.0 || told[1]["partition"] != 7.0 {
-			t.Errorf("in 25 s: %v", told)
+		got := lines(t, &written)
+		if len(got) != 2 || got[0]["failures"] != 100.0 || got[1]["failures"] != 100.0 || got[1]["partition"] != 7.0 {
+			t.Errorf("in 25 s: %v", got)
 		}
 		written.Reset()
 		outage.Succeeded()
 		outage.Succeeded()
 		line = only(t, &written)
-		if line["message"] != "works again: commit" || line["failures"] != 251.0 || line["failed_ms"] != 25000.0 || outage.Lasts() {
+		if line["message"] != "works again: commit" || line["failures"] != 251.0 || line["failed_ms"] != 25000.0 || outage.Failing() {
 			t.Errorf("last line = %v", line)
 		}
 		written.Reset()
-		for range 100 { // 10 s of failing and working in turns
+		for range 100 { // 10 s of flapping
 			time.Sleep(100 * time.Millisecond)
 			outage.Failed(io.EOF, nil)
 			outage.Succeeded()
@@ -268,14 +267,13 @@ func TestAnOutageIsToldInFewLines(t *testing.T) {
 				failures += line["failures"].(float64)
 			}
 		}
-		if told := lines(t, &written); len(told) > 4 || failures == 0 {
-			t.Errorf("failing in turns, in 10 s: %d lines that tell of %v failures\n%s", len(told), failures, &written)
+		if got := lines(t, &written); len(got) > 4 || failures == 0 {
+			t.Errorf("flapping for 10 s: %d lines with %v failures\n%s", len(got), failures, &written)
 		}
 	})
 }
 
-// A library may say the same of every request: a line a second tells of it at most.
-func TestWhatLibrariesSayIsBounded(t *testing.T) {
+func TestWriterBoundsLibraryLogs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written bytes.Buffer
@@ -286,32 +284,32 @@ func TestWhatLibrariesSayIsBounded(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		told := lines(t, &written)
-		if len(told) < 10 || len(told) > 15 {
-			t.Errorf("%d lines in 10 s", len(told))
+		got := lines(t, &written)
+		if len(got) < 10 || len(got) > 15 {
+			t.Errorf("%d lines in 10 s", len(got))
 		}
-		said := len(told)
-		for _, line := range told {
+		counted := len(got)
+		for _, line := range got {
 			dropped, _ := line["dropped"].(float64)
-			said += int(dropped)
+			counted += int(dropped)
 			if line["message"] != "http: something about a request" || line["severity"] != "WARNING" {
 				t.Errorf("line = %v", line)
 			}
 		}
-		if said < 900 || said > 1000 {
-			t.Errorf("the lines tell of %d texts, of 1000", said)
+		if counted < 900 || counted > 1000 {
+			t.Errorf("the lines count %d of 1000 writes", counted)
 		}
 	})
 }
 
-func TestALongTextIsCutToALine(t *testing.T) {
+func TestWriterTruncatesLongText(t *testing.T) {
 	t.Parallel()
 	var written bytes.Buffer
 	if _, err := logging.Writer(logging.New(&written, "ingest", variables)).Write(bytes.Repeat([]byte("é"), 1<<20)); err != nil {
 		t.Fatal(err)
 	}
 	if text, _ := only(t, &written)["message"].(string); len(text) < 16<<10 || len(text) > 17<<10 {
-		t.Errorf("the line's message has %d bytes", len(text))
+		t.Errorf("the message has %d bytes", len(text))
 	}
 }
 

@@ -8,10 +8,10 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Outage is something that fails again and again. The first failure is logged at once, then at most one line in
-// SummaryInterval says how many there were, and one says when it works again. What fails and works in turns is not told
-// in pairs of lines: a failure less than SummaryInterval after a line is counted, and told with the next. Its methods may
-// be called at the same time; a success costs a load while nothing fails.
+// Outage logs repeated failures of one operation. The first failure is logged at once, then at most one line per
+// SummaryInterval says how many there were, and a last one says that the operation works again. A flapping dependency
+// logs at most one failure per SummaryInterval. An Outage is safe for concurrent use; a success costs one atomic load
+// while nothing fails.
 type Outage struct {
 	log   zerolog.Logger
 	level zerolog.Level
@@ -19,28 +19,28 @@ type Outage struct {
 
 	failing  atomic.Bool
 	mu       sync.Mutex
-	since    time.Time // of the first failure of this row
-	row      int64     // failures of this row
-	told     bool      // this row has had a line
-	failures summary
+	since    time.Time // of the first failure since the last success
+	count    int64     // failures since the last success
+	logged   bool      // whether any of them was logged
+	failures limit
 }
 
-// NewOutage makes an Outage of what, as in "cannot commit" without the "cannot". Failures are logged at level.
+// NewOutage returns an Outage of an operation, named as in "cannot commit" without the "cannot". Failures are logged at level.
 func NewOutage(log zerolog.Logger, level zerolog.Level, what string) *Outage {
 	return &Outage{log: log, level: level, what: what}
 }
 
-// Failed counts a failure, and logs it if it is time. It says whether it was the first of a row. More, which may be nil,
-// adds to the line, if there is one, what is known of this failure.
+// Failed counts a failure and logs it unless it is too early for another line. It reports whether it is the first failure
+// since the last success. More, which may be nil, adds fields to the line.
 func (o *Outage) Failed(err error, more func(*zerolog.Event)) (first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
 	if first = !o.failing.Load(); first {
 		o.failing.Store(true)
-		o.since, o.row = now, 0
+		o.since, o.count = now, 0
 	}
-	o.row++
+	o.count++
 	failures := o.failures.occurred(now)
 	if failures == 0 {
 		return first
@@ -50,11 +50,11 @@ func (o *Outage) Failed(err error, more func(*zerolog.Event)) (first bool) {
 		more(event)
 	}
 	event.Msg("cannot " + o.what)
-	o.told = true
+	o.logged = true
 	return first
 }
 
-// Succeeded says that it works again, if it had not and that was told.
+// Succeeded ends the outage, and logs that if a failure was logged.
 func (o *Outage) Succeeded() {
 	if !o.failing.Load() {
 		return
@@ -65,11 +65,11 @@ func (o *Outage) Succeeded() {
 		return
 	}
 	o.failing.Store(false)
-	if o.told {
-		o.log.Info().Int64("failures", o.row).Dur("failed_ms", time.Since(o.since)).Msg("works again: " + o.what)
-		o.told, o.failures.untold = false, 0
+	if o.logged {
+		o.log.Info().Int64("failures", o.count).Dur("failed_ms", time.Since(o.since)).Msg("works again: " + o.what)
+		o.logged, o.failures.suppressed = false, 0
 	}
 }
 
-// Lasts says whether the last attempt failed.
-func (o *Outage) Lasts() bool { return o.failing.Load() }
+// Failing reports whether the last attempt failed.
+func (o *Outage) Failing() bool { return o.failing.Load() }

@@ -15,30 +15,29 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Panic logs what a function that panicked was given, with the stack, from a deferred function that recovered it. It is one
-// line, in the form that Error Reporting groups by: the stack is part of the message.
+// Panic logs a recovered panic with its stack, in the form that Error Reporting groups by: one line whose message contains
+// the stack. A deferred function calls it with what it recovered.
 func Panic(ctx context.Context, log zerolog.Logger, cause any) {
 	log.Error().Ctx(ctx).Msg(panicText(cause))
 }
 
 func panicText(cause any) string { return fmt.Sprintf("panic: %v\n\n%s", cause, debug.Stack()) }
 
-// Panics are those that a service survives, such as those of the handlers of requests. A fault of ours that every request
-// meets is not logged for each: the first is, and then one in SummaryInterval, with how many there were. Its method may be
-// called at the same time.
+// Panics logs recovered panics, such as those of HTTP handlers: the first, and then at most one per SummaryInterval, with the
+// number since the line before. It is safe for concurrent use.
 type Panics struct {
-	log      zerolog.Logger
-	mu       sync.Mutex
-	survived summary
+	log    zerolog.Logger
+	mu     sync.Mutex
+	panics limit
 }
 
-// NewPanics makes Panics that are logged to log.
+// NewPanics returns a Panics that logs to log.
 func NewPanics(log zerolog.Logger) *Panics { return &Panics{log: log} }
 
-// Recovered counts a panic, and logs it as Panic does if it is time. More adds to the line, if there is one.
+// Recovered counts a panic and logs it as Panic does, unless it is too early for another line. More adds fields to the line.
 func (p *Panics) Recovered(cause any, more func(*zerolog.Event)) {
 	p.mu.Lock()
-	n := p.survived.occurred(time.Now())
+	n := p.panics.occurred(time.Now())
 	p.mu.Unlock()
 	if n == 0 {
 		return
@@ -48,8 +47,8 @@ func (p *Panics) Recovered(cause any, more func(*zerolog.Event)) {
 	event.Msg(panicText(cause))
 }
 
-// Fatal logs the error that ends the process, in the form of Error Reporting for errors without a stack. It does not end
-// it.
+// Fatal logs the error that ends the process, in the form that Error Reporting expects for errors without a stack. It does not
+// exit.
 func Fatal(log zerolog.Logger, err error, message string) {
 	frame := caller()
 	log.WithLevel(zerolog.FatalLevel).
@@ -59,18 +58,17 @@ func Fatal(log zerolog.Logger, err error, message string) {
 		Err(err).Msg(fmt.Sprintf("%s: %v", message, err))
 }
 
-// The lines of libraries: a few at once, then one a second.
+// The bounds of library logs.
 const (
-	writerBurst    = 5
-	writerASecond  = 1
-	maxWriterBytes = 16 << 10
+	writerBurst     = 5
+	writerPerSecond = 1
+	maxWriterBytes  = 16 << 10
 )
 
-// Writer logs what libraries write as text, one warning a Write: net/http's complaints of handlers and clients among it,
-// which may be as many as the requests. So there is one line a second at most, after a first few, and each says how many
-// before it were dropped.
+// Writer returns a writer that logs each Write as a warning, for libraries that log text. Net/http may log a line for every
+// request, so after a burst only one line a second is logged, with the number of lines dropped before it.
 func Writer(log zerolog.Logger) io.Writer {
-	return &writer{log: log, lines: rate.NewLimiter(writerASecond, writerBurst)}
+	return &writer{log: log, lines: rate.NewLimiter(writerPerSecond, writerBurst)}
 }
 
 type writer struct {
@@ -79,7 +77,7 @@ type writer struct {
 	dropped atomic.Int64
 }
 
-// Write is io.Writer's. It never fails.
+// Write implements io.Writer. It never fails.
 func (w *writer) Write(text []byte) (int, error) {
 	if !w.lines.Allow() {
 		w.dropped.Add(1)

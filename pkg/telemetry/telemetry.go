@@ -1,6 +1,5 @@
-// Package telemetry is where a service's metrics and traces leave it: OpenTelemetry's instruments as Prometheus text, and
-// its spans by OTLP, if the standard OTEL_* variables name a receiver. It decides which traces are followed
-// (docs/decisions, "Which traces are followed"). There is one Telemetry a process and no global one.
+// Package telemetry exports a service's metrics and spans: OpenTelemetry's instruments as Prometheus text, and its spans over
+// OTLP if the standard OTEL_* variables name a receiver. There is one Telemetry per service and no global one.
 package telemetry
 
 import (
@@ -33,36 +32,34 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/accrue/accrue/pkg/logging"
-	"github.com/accrue/accrue/pkg/tracecontext"
 	"github.com/accrue/accrue/pkg/version"
 )
 
-// MetricsPath is where Handler is served.
+// MetricsPath is the path at which Handler is served.
 const MetricsPath = "/metrics"
 
 const (
-	// askedASecond bounds the traces that are followed because their callers ask for it: anybody may.
-	askedASecond = 10
-	// exportTimeout bounds one export, and lastExport the last one: a stop leaves two seconds of the ten that there are.
+	// forcedPerSecond bounds the traces that are sampled because callers ask for it, which any caller may do.
+	forcedPerSecond = 10
+	// exportTimeout bounds one export, and lastExport the last one: a stop leaves two seconds of the ten that Cloud Run gives.
 	exportTimeout = 5 * time.Second
 	lastExport    = time.Second
 	// scope names the instruments' and spans' library.
 	scope = "github.com/accrue/accrue"
 )
 
-// Telemetry is a process's instruments and spans. A nil *Telemetry is one that is off: what is measured is dropped, nothing
-// is followed, and there is nothing to expose.
+// Telemetry holds the meters and tracers of a service. A nil *Telemetry is off: its meter and tracer do nothing, and it has
+// no handler.
 type Telemetry struct {
 	handler  http.Handler
 	meters   *sdkmetric.MeterProvider
-	tracers  *sdktrace.TracerProvider // nil if spans are not exported
-	exporter sdktrace.SpanExporter    // of the same
-	tracer   trace.Tracer
-	settings Settings
-	asked    *rate.Limiter
+	tracers  *sdktrace.TracerProvider
+	exporter sdktrace.SpanExporter // nil if spans are not exported
+	ratio    float64
+	forced   *rate.Limiter
 }
 
-// New makes a service's Telemetry with settings. Shutdown ends it.
+// New returns the Telemetry of a service. Call Shutdown when the service has stopped.
 func New(ctx context.Context, service string, settings Settings, log zerolog.Logger) (*Telemetry, error) {
 	registry := prometheus.NewRegistry()
 	build := version.Current()
@@ -75,37 +72,33 @@ func New(ctx context.Context, service string, settings Settings, log zerolog.Log
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
 	t := &Telemetry{
-		handler:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorLog: promLog{log}}),
-		meters:   sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter)),
-		tracer:   nooptrace.NewTracerProvider().Tracer(scope),
-		settings: settings,
-		asked:    rate.NewLimiter(askedASecond, askedASecond),
+		handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorLog: promLog{log}}),
+		meters:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter)),
+		ratio:   settings.Ratio,
+		forced:  rate.NewLimiter(forcedPerSecond, forcedPerSecond),
 	}
-	if !settings.Export {
-		return t, nil
+	options := []sdktrace.TracerProviderOption{sdktrace.WithSampler(sdktrace.AlwaysSample())}
+	if settings.Export {
+		spans, err := newExporter(ctx, settings)
+		if err != nil {
+			return nil, fmt.Errorf("telemetry: %w", err)
+		}
+		// Later attributes win: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+		attributes, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName(service)), resource.WithFromEnv(), resource.WithTelemetrySDK())
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("telemetry: %w", err), spans.Shutdown(ctx))
+		}
+		t.exporter = spans
+		logged := &loggingExporter{spans, logging.NewOutage(log, zerolog.WarnLevel, "export spans")}
+		options = append(options, sdktrace.WithResource(attributes),
+			sdktrace.WithBatcher(logged, sdktrace.WithExportTimeout(exportTimeout)))
 	}
-	spans, err := newExporter(ctx, settings)
-	if err != nil {
-		return nil, fmt.Errorf("telemetry: %w", err)
-	}
-	// The later one wins: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
-	who, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName(service)), resource.WithFromEnv(), resource.WithTelemetrySDK())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("telemetry: %w", err), spans.Shutdown(ctx))
-	}
-	outage := logging.NewOutage(log, zerolog.WarnLevel, "export spans")
-	t.exporter = spans
-	t.tracers = sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&toldExporter{spans, outage}, sdktrace.WithExportTimeout(exportTimeout)),
-		sdktrace.WithSampler(sdktrace.AlwaysSample()), // Follow has decided by then
-		sdktrace.WithResource(who),
-	)
-	t.tracer = t.tracers.Tracer(scope)
+	t.tracers = sdktrace.NewTracerProvider(options...)
 	return t, nil
 }
 
-// newExporter makes the exporter of spans. What the settings do not say, headers and certificates among it, it reads from
-// the environment by itself.
+// newExporter returns the exporter of spans. It reads everything else, such as headers and certificates, from the environment
+// itself.
 func newExporter(ctx context.Context, settings Settings) (sdktrace.SpanExporter, error) {
 	if settings.GRPC {
 		return otlptracegrpc.New(ctx, otlptracegrpc.WithTimeout(exportTimeout))
@@ -113,7 +106,7 @@ func newExporter(ctx context.Context, settings Settings) (sdktrace.SpanExporter,
 	return otlptracehttp.New(ctx, otlptracehttp.WithTimeout(exportTimeout))
 }
 
-// Meter makes instruments. Their names begin with accrue_ and have no unit: the exposition adds it.
+// Meter makes instruments. Their names begin with accrue_ and have no unit: the exporter appends it.
 func (t *Telemetry) Meter() metric.Meter {
 	if t == nil {
 		return noopmetric.NewMeterProvider().Meter(scope)
@@ -121,7 +114,7 @@ func (t *Telemetry) Meter() metric.Meter {
 	return t.meters.Meter(scope)
 }
 
-// Handler exposes the metrics as Prometheus text, those of the Go runtime and the process among them; nil if t is off.
+// Handler serves the metrics as Prometheus text, with those of the Go runtime and the process. It is nil if t is off.
 func (t *Telemetry) Handler() http.Handler {
 	if t == nil {
 		return nil
@@ -129,72 +122,50 @@ func (t *Telemetry) Handler() http.Handler {
 	return t.handler
 }
 
-// Follow decides whether a request, or other work, is followed through logs and spans, given the trace that it came with,
-// if any: if its caller asks for it, ten a second at the most, and otherwise if its trace is among those of the ratio,
-// for which all services decide alike.
-func (t *Telemetry) Follow(came tracecontext.Trace) bool {
+// ShouldSample decides, where a trace enters a service, whether it is sampled, given the trace context that it came with, if
+// any: a request whose caller asks for it, ten a second at most, and otherwise a ratio of all traces by their ids, so that all
+// services choose the same ones. It is not an sdktrace.Sampler because that is asked when a span starts, and starting one for
+// every request costs more than all else that is measured (docs/decisions/0008-traces-and-logs.md).
+func (t *Telemetry) ShouldSample(came trace.SpanContext) bool {
 	switch {
 	case t == nil:
 		return false
-	case came.Sampled && t.asked.Allow():
+	case came.IsSampled() && t.forced.Allow():
 		return true
-	case t.settings.Ratio == 0:
+	case t.ratio == 0:
 		return false
-	case !came.Valid():
-		return rand.Float64() < t.settings.Ratio //nolint:gosec // no secret
+	case !came.IsValid():
+		return rand.Float64() < t.ratio //nolint:gosec // no secret
 	}
-	// As OpenTelemetry's TraceIDRatioBased decides.
-	return binary.BigEndian.Uint64(came.ID[8:])>>1 < uint64(t.settings.Ratio*(1<<63))
+	id := came.TraceID()
+	return binary.BigEndian.Uint64(id[8:])>>1 < uint64(t.ratio*(1<<63)) // as sdktrace.TraceIDRatioBased does
 }
 
-// Start begins a span of work that is followed, and returns it with a context whose log lines and later spans belong to
-// it. It is part of the trace of parent, or of a new one if there is none, and linked to the others. If spans are not
-// exported, the context carries parent itself.
-func (t *Telemetry) Start(
-	ctx context.Context, name string, parent tracecontext.Trace, others []tracecontext.Trace, options ...trace.SpanStartOption,
-) (context.Context, trace.Span) {
+// Tracer starts spans, all of which are recorded: use it for traces that ShouldSample has chosen, here or in the service
+// before.
+func (t *Telemetry) Tracer() trace.Tracer {
 	if t == nil {
-		return ctx, trace.SpanFromContext(context.Background())
+		return nooptrace.NewTracerProvider().Tracer(scope)
 	}
-	parent.Sampled = true
-	if parent.Valid() {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, spanContext(parent))
-	} else {
-		options = append(options, trace.WithNewRoot())
-	}
-	for _, other := range others {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: spanContext(other)}))
-	}
-	ctx, span := t.tracer.Start(ctx, name, options...)
-	return tracecontext.With(ctx, traceOf(span.SpanContext())), span
+	return t.tracers.Tracer(scope)
 }
 
-func spanContext(t tracecontext.Trace) trace.SpanContext {
-	flags := trace.TraceFlags(0)
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.ID, SpanID: t.Span, TraceFlags: flags.WithSampled(t.Sampled), Remote: true})
-}
-
-func traceOf(c trace.SpanContext) tracecontext.Trace {
-	return tracecontext.Trace{ID: c.TraceID(), Span: c.SpanID(), Sampled: c.IsSampled()}
-}
-
-// Shutdown exports the spans that are left, for a second at the most or until ctx ends. What cannot be exported by then is lost,
-// and that is no error of the service's.
+// Shutdown exports the remaining spans, for at most a second or until ctx ends. An error means that some are lost, which is
+// no fault of the service.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	if t == nil || t.tracers == nil {
+	if t == nil || t.exporter == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lastExport)
 	defer cancel()
 	if err := t.tracers.Shutdown(ctx); err != nil {
-		_ = t.exporter.Shutdown(ctx) // which cuts the export that is under way
-		return fmt.Errorf("end telemetry: %w", err)
+		_ = t.exporter.Shutdown(ctx) // aborts the export in progress
+		return fmt.Errorf("export the last spans: %w", err)
 	}
 	return nil
 }
 
-// LogErrors has OpenTelemetry's own complaints logged. Its handler and its logger are one for the process, so this is for
-// main.
+// LogErrors routes the errors and logs of the OpenTelemetry library to log. They are global, so only main calls it.
 func LogErrors(log zerolog.Logger) {
 	outage := logging.NewOutage(log, zerolog.WarnLevel, "measure or trace")
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { outage.Failed(err, nil) }))
@@ -202,14 +173,14 @@ func LogErrors(log zerolog.Logger) {
 	otel.SetLogger(funcr.New(func(_, said string) { _, _ = io.WriteString(text, "opentelemetry: "+said) }, funcr.Options{}))
 }
 
-// toldExporter tells of exports that fail. The library would tell a global handler.
-type toldExporter struct {
+// loggingExporter logs failed exports instead of passing them to OpenTelemetry's global error handler.
+type loggingExporter struct {
 	sdktrace.SpanExporter
 	outage *logging.Outage
 }
 
-// ExportSpans is the library's.
-func (e *toldExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+// ExportSpans implements sdktrace.SpanExporter.
+func (e *loggingExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		e.outage.Failed(err, nil)
 		return nil
@@ -218,8 +189,8 @@ func (e *toldExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 	return nil
 }
 
-// promLog takes what a scrape cannot tell its caller.
+// promLog logs errors of scrapes.
 type promLog struct{ log zerolog.Logger }
 
-// Println is the library's.
+// Println implements promhttp.Logger.
 func (l promLog) Println(v ...any) { l.log.Warn().Msg("metrics: " + fmt.Sprint(v...)) }

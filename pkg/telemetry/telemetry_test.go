@@ -3,8 +3,10 @@ package telemetry_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -20,7 +23,6 @@ import (
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/telemetry"
 	"github.com/accrue/accrue/pkg/telemetry/telemetrytest"
-	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -103,8 +105,7 @@ func TestMetricsAreExposed(t *testing.T) {
 	}
 }
 
-// Two services in one process do not share metrics.
-func TestTelemetriesAreApart(t *testing.T) {
+func TestServicesInOneProcessHaveTheirOwnMetrics(t *testing.T) {
 	t.Parallel()
 	for range 2 {
 		made := start(t, telemetry.Settings{}, zerolog.Nop())
@@ -116,83 +117,89 @@ func TestTelemetriesAreApart(t *testing.T) {
 		answer := httptest.NewRecorder()
 		made.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, telemetry.MetricsPath, http.NoBody))
 		if !strings.Contains(answer.Body.String(), "\naccrue_things_total 1\n") {
-			t.Error("another one's metric is among these")
+			t.Error("the metrics of two services are mixed")
 		}
 	}
 }
 
-func TestWhichTracesAreFollowed(t *testing.T) {
+// newTrace returns a trace context as a request brings it.
+func newTrace(sampled bool) trace.SpanContext {
+	config := trace.SpanContextConfig{SpanID: trace.SpanID{1}, TraceFlags: trace.TraceFlags(0).WithSampled(sampled), Remote: true}
+	binary.BigEndian.PutUint64(config.TraceID[:], rand.Uint64())
+	binary.BigEndian.PutUint64(config.TraceID[8:], rand.Uint64())
+	return trace.NewSpanContext(config)
+}
+
+func TestShouldSampleForcedTracesAndARatioOfTheOthers(t *testing.T) {
 	t.Parallel()
+	none := func() trace.SpanContext { return trace.SpanContext{} }
+	sampled := func() trace.SpanContext { return newTrace(true) }
+	unsampled := func() trace.SpanContext { return newTrace(false) }
 	for name, tc := range map[string]struct {
 		settings telemetry.Settings
-		came     func() tracecontext.Trace
+		came     func() trace.SpanContext
 		of       int
 		low      int
 		high     int
 	}{
-		"asked for, ten a second":        {telemetry.Settings{}, func() tracecontext.Trace { return tracecontext.New(true) }, 1000, 10, 12},
-		"not asked for, nothing exports": {telemetry.Settings{}, func() tracecontext.Trace { return tracecontext.New(false) }, 1000, 0, 0},
-		"no trace, nothing exports":      {telemetry.Settings{}, func() tracecontext.Trace { return tracecontext.Trace{} }, 1000, 0, 0},
-		"not asked for, a tenth":         {telemetry.Settings{Ratio: 0.1}, func() tracecontext.Trace { return tracecontext.New(false) }, 10_000, 850, 1150},
-		"no trace, a tenth":              {telemetry.Settings{Ratio: 0.1}, func() tracecontext.Trace { return tracecontext.Trace{} }, 10_000, 850, 1150},
-		"asked for too often, a tenth":   {telemetry.Settings{Ratio: 0.1}, func() tracecontext.Trace { return tracecontext.New(true) }, 10_000, 850, 1170},
-		"not asked for, all":             {telemetry.Settings{Ratio: 1}, func() tracecontext.Trace { return tracecontext.New(false) }, 1000, 1000, 1000},
-		"no trace, all":                  {telemetry.Settings{Ratio: 1}, func() tracecontext.Trace { return tracecontext.Trace{} }, 1000, 1000, 1000},
+		"forced, ten a second":       {telemetry.Settings{}, sampled, 1000, 10, 12},
+		"not forced, no exporter":    {telemetry.Settings{}, unsampled, 1000, 0, 0},
+		"no trace, no exporter":      {telemetry.Settings{}, none, 1000, 0, 0},
+		"not forced, a tenth":        {telemetry.Settings{Ratio: 0.1}, unsampled, 10_000, 850, 1150},
+		"no trace, a tenth":          {telemetry.Settings{Ratio: 0.1}, none, 10_000, 850, 1150},
+		"forced beyond ten, a tenth": {telemetry.Settings{Ratio: 0.1}, sampled, 10_000, 850, 1170},
+		"not forced, all":            {telemetry.Settings{Ratio: 1}, unsampled, 1000, 1000, 1000},
+		"no trace, all":              {telemetry.Settings{Ratio: 1}, none, 1000, 1000, 1000},
 	} {
 		made := start(t, tc.settings, zerolog.Nop())
-		followed := 0
+		got := 0
 		for range tc.of {
-			if made.Follow(tc.came()) {
-				followed++
+			if made.ShouldSample(tc.came()) {
+				got++
 			}
 		}
-		if followed < tc.low || followed > tc.high {
-			t.Errorf("%s: %d of %d are followed, want %d to %d", name, followed, tc.of, tc.low, tc.high)
+		if got < tc.low || got > tc.high {
+			t.Errorf("%s: %d of %d are sampled, want %d to %d", name, got, tc.of, tc.low, tc.high)
 		}
 	}
 }
 
-// All services that meet a trace decide alike, or it would have holes.
-func TestServicesDecideAlike(t *testing.T) {
+// If services decided differently, traces would have holes.
+func TestServicesSampleTheSameTraces(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, telemetry.Settings{Ratio: 0.5}, zerolog.Nop()), start(t, telemetry.Settings{Ratio: 0.5}, zerolog.Nop())
 	for range 1000 {
-		if came := tracecontext.New(false); a.Follow(came) != b.Follow(came) {
-			t.Fatalf("trace %v is followed by one alone", came)
+		came := newTrace(false)
+		if a.ShouldSample(came) != b.ShouldSample(came) {
+			t.Fatalf("only one service samples %v", came)
 		}
 	}
 }
 
-// Without a receiver a trace goes on as it came, so that log lines can be found by it.
-func TestATraceGoesOnWithoutSpans(t *testing.T) {
+func TestTracesContinueWithoutAnExporter(t *testing.T) {
 	t.Parallel()
-	made, came := start(t, telemetry.Settings{}, zerolog.Nop()), tracecontext.New(true)
-	ctx, span := made.Start(t.Context(), "work", came, nil)
-	if got := tracecontext.From(ctx); got != came || span.IsRecording() {
-		t.Errorf("Start() goes on as %v, want %v", got, came)
+	made, came := start(t, telemetry.Settings{}, zerolog.Nop()), newTrace(true)
+	_, span := made.Tracer().Start(trace.ContextWithSpanContext(t.Context(), came), "work")
+	if got := span.SpanContext(); got.TraceID() != came.TraceID() || !got.IsSampled() {
+		t.Errorf("the trace continues as %v, want %v", got, came)
 	}
-	span.End()
 }
 
-func TestNilIsOff(t *testing.T) {
+func TestNilTelemetryIsOff(t *testing.T) {
 	t.Parallel()
 	var off *telemetry.Telemetry
-	if off.Handler() != nil || off.Follow(tracecontext.New(true)) {
-		t.Error("nil exposes or follows")
+	if off.Handler() != nil || off.ShouldSample(newTrace(true)) {
+		t.Error("nil serves metrics or samples traces")
 	}
 	if _, err := off.Meter().Int64Counter("accrue_things"); err != nil {
 		t.Error(err)
-	}
-	ctx, span := off.Start(t.Context(), "work", tracecontext.New(true), nil)
-	if span.End(); tracecontext.From(ctx).Valid() {
-		t.Error("nil makes a trace")
 	}
 	if err := off.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-// Not parallel, as the next: the exporter reads the environment.
+// The next two are not parallel: the exporter reads the environment.
 func TestSpansAreExportedByOTLP(t *testing.T) {
 	for protocol, receive := range map[string]func(testing.TB) (*telemetrytest.Receiver, string){
 		"grpc": telemetrytest.StartGRPC, "http/protobuf": telemetrytest.StartHTTP,
@@ -205,17 +212,19 @@ func TestSpansAreExportedByOTLP(t *testing.T) {
 	}
 }
 
-// testExport checks what is received of three spans.
+// testExport checks what the receiver gets of three spans.
 func testExport(t *testing.T, received *telemetrytest.Receiver, settings telemetry.Settings) {
 	t.Helper()
 	made := start(t, settings, zerolog.Nop())
-	came, other := tracecontext.New(true), tracecontext.New(true)
-	ctx, outer := made.Start(t.Context(), "outer", came, []tracecontext.Trace{other})
-	_, inner := made.Start(ctx, "inner", tracecontext.From(ctx), nil)
+	came, other := newTrace(true), newTrace(true)
+	traceID, spanID := came.TraceID(), came.SpanID()
+	ctx, outer := made.Tracer().Start(trace.ContextWithSpanContext(t.Context(), came), "outer", trace.WithLinks(trace.Link{SpanContext: other}))
+	_, inner := made.Tracer().Start(ctx, "inner")
 	inner.End()
 	outer.End()
-	_, root := made.Start(ctx, "root", tracecontext.Trace{}, nil)
+	_, root := made.Tracer().Start(t.Context(), "root")
 	root.End()
+	otherID := other.TraceID()
 	if err := made.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -228,22 +237,21 @@ func testExport(t *testing.T, received *telemetrytest.Receiver, settings telemet
 		return named[0]
 	}
 	o, i, r := only("outer"), only("inner"), only("root")
-	if !slices.Equal(o.GetTraceId(), came.ID[:]) || !slices.Equal(o.GetParentSpanId(), came.Span[:]) {
+	if !slices.Equal(o.GetTraceId(), traceID[:]) || !slices.Equal(o.GetParentSpanId(), spanID[:]) {
 		t.Errorf("outer is of trace %x, parent %x, want %v", o.GetTraceId(), o.GetParentSpanId(), came)
 	}
-	if len(o.GetLinks()) != 1 || !slices.Equal(o.GetLinks()[0].GetTraceId(), other.ID[:]) {
+	if len(o.GetLinks()) != 1 || !slices.Equal(o.GetLinks()[0].GetTraceId(), otherID[:]) {
 		t.Errorf("outer is linked to %v, want %v", o.GetLinks(), other)
 	}
-	if !slices.Equal(i.GetTraceId(), came.ID[:]) || !slices.Equal(i.GetParentSpanId(), o.GetSpanId()) {
+	if !slices.Equal(i.GetTraceId(), traceID[:]) || !slices.Equal(i.GetParentSpanId(), o.GetSpanId()) {
 		t.Errorf("inner is of trace %x, parent %x", i.GetTraceId(), i.GetParentSpanId())
 	}
-	if slices.Equal(r.GetTraceId(), came.ID[:]) || len(r.GetParentSpanId()) != 0 {
+	if slices.Equal(r.GetTraceId(), traceID[:]) || len(r.GetParentSpanId()) != 0 {
 		t.Error("root is not the root of a trace of its own")
 	}
 }
 
-// A receiver that is not there costs spans, and neither the stop's time nor lines without end.
-func TestAReceiverThatIsNotThereHoldsNothingUp(t *testing.T) {
+func TestMissingReceiverNeitherDelaysTheStopNorFloodsTheLog(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	for _, grpc := range []bool{false, true} {
 		var written bytes.Buffer
@@ -252,11 +260,11 @@ func TestAReceiverThatIsNotThereHoldsNothingUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 100 {
-			_, span := made.Start(t.Context(), "work", tracecontext.Trace{}, nil)
+			_, span := made.Tracer().Start(t.Context(), "work")
 			span.End()
 		}
 		before := time.Now()
-		_ = made.Shutdown(t.Context()) // how it ends is of no matter here
+		_ = made.Shutdown(t.Context()) // the error does not matter here
 		if took := time.Since(before); took > 3*time.Second {
 			t.Errorf("gRPC %v: Shutdown() took %v", grpc, took)
 		}
@@ -266,21 +274,21 @@ func TestAReceiverThatIsNotThereHoldsNothingUp(t *testing.T) {
 	}
 }
 
-func BenchmarkFollow(b *testing.B) {
+func BenchmarkShouldSample(b *testing.B) {
 	for name, settings := range map[string]telemetry.Settings{"off": {}, "hundredth": {Ratio: 0.01}} {
 		b.Run(name, func(b *testing.B) {
 			made, err := telemetry.New(b.Context(), "ingest", settings, zerolog.New(io.Discard))
 			if err != nil {
 				b.Fatal(err)
 			}
-			followed := 0
+			sampled := 0
 			for b.Loop() {
-				if made.Follow(tracecontext.Trace{}) {
-					followed++
+				if made.ShouldSample(trace.SpanContext{}) {
+					sampled++
 				}
 			}
-			if part := float64(followed) / float64(b.N); b.N > 100_000 && math.Abs(part-settings.Ratio) > 0.002 {
-				b.Errorf("%v are followed", part)
+			if part := float64(sampled) / float64(b.N); b.N > 100_000 && math.Abs(part-settings.Ratio) > 0.002 {
+				b.Errorf("%v are sampled", part)
 			}
 		})
 	}

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -136,15 +138,22 @@ func FromHeader(h http.Header) (Trace, bool) {
 	return Trace{}, false
 }
 
-type key struct{}
+// SpanContext returns t in OpenTelemetry's type.
+func (t Trace) SpanContext() trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: t.ID, SpanID: t.Span, TraceFlags: trace.TraceFlags(0).WithSampled(t.Sampled), Remote: true,
+	})
+}
 
 // With returns a context that carries t: log lines of that context name it.
-func With(ctx context.Context, t Trace) context.Context { return context.WithValue(ctx, key{}, t) }
+func With(ctx context.Context, t Trace) context.Context {
+	return trace.ContextWithSpanContext(ctx, t.SpanContext())
+}
 
 // From returns the trace that ctx carries, or none.
 func From(ctx context.Context) Trace {
-	t, _ := ctx.Value(key{}).(Trace)
-	return t
+	c := trace.SpanContextFromContext(ctx)
+	return Trace{ID: c.TraceID(), Span: c.SpanID(), Sampled: c.IsSampled()}
 }
 
 // Add adds a trace to those that something carries, unless it is not followed, is among them, or they are as many as may

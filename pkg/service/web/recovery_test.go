@@ -15,7 +15,6 @@ import (
 
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/problem"
-	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // panicking serves a request with a handler that calls before and then panics. Onward is the panic that reaches the server,
@@ -33,7 +32,7 @@ func panicking(t *testing.T, with any, before func(*gin.Context)) (w *httptest.R
 	func() {
 		defer func() { onward = recover() }()
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/stats", http.NoBody)
-		request.Header.Set(tracecontext.CloudHeader, "4bf92f3577b34da6a3ce929d0e0e4736/17;o=0")
+		request.Header.Set("X-Cloud-Trace-Context", "4bf92f3577b34da6a3ce929d0e0e4736/17;o=0")
 		router.ServeHTTP(w, request)
 	}()
 	return w, buffer.String(), onward

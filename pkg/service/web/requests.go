@@ -22,7 +22,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/telemetry"
-	"github.com/accrue/accrue/pkg/tracecontext"
+	"github.com/accrue/accrue/pkg/tracing"
 )
 
 const (
@@ -70,9 +70,8 @@ func newRequests(t *telemetry.Telemetry, log zerolog.Logger, streams []string) *
 
 func (r *requests) observe(c *gin.Context) {
 	began := time.Now()
-	came, _ := tracecontext.FromHeader(c.Request.Header)
-	if r.telemetry.Follow(came) {
-		defer r.follow(c, came)()
+	if came := tracing.FromHeader(c.Request.Header); r.telemetry.ShouldSample(came) {
+		defer r.start(c, came)()
 	}
 	c.Next()
 	elapsed := time.Since(began)
@@ -103,10 +102,11 @@ var (
 	errSlow   = errors.New("answered late")
 )
 
-// follow starts a span for the request and returns the function that ends it.
-func (r *requests) follow(c *gin.Context, came tracecontext.Trace) (end func()) {
+// start starts the span of a sampled request, puts it into the request's context, and returns the function that ends it.
+func (r *requests) start(c *gin.Context, came trace.SpanContext) (end func()) {
 	route := c.FullPath()
-	ctx, span := r.telemetry.Start(c.Request.Context(), c.Request.Method+" "+route, came, nil, trace.WithSpanKind(trace.SpanKindServer),
+	ctx, span := r.telemetry.Tracer().Start(trace.ContextWithRemoteSpanContext(c.Request.Context(), came), c.Request.Method+" "+route,
+		trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(semconv.HTTPRequestMethodKey.String(c.Request.Method), semconv.HTTPRoute(route)))
 	c.Request = c.Request.WithContext(ctx)
 	return func() {
@@ -117,6 +117,15 @@ func (r *requests) follow(c *gin.Context, came tracecontext.Trace) (end func()) 
 		}
 		span.End()
 	}
+}
+
+// traced returns the request's context with a trace for log lines: its own if it is sampled, else that of its header.
+func traced(c *gin.Context) context.Context {
+	ctx := c.Request.Context()
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	return trace.ContextWithRemoteSpanContext(ctx, tracing.FromHeader(c.Request.Header))
 }
 
 // of returns the attributes of a route and status.
@@ -133,20 +142,6 @@ func (r *requests) of(route string, status int) []metric.RecordOption {
 	grown[key] = options
 	r.series.Store(&grown)
 	return options
-}
-
-// traced returns the request's context with a trace for log lines: its own if it is sampled, else that of its header, else
-// a new one.
-func traced(c *gin.Context) context.Context {
-	ctx := c.Request.Context()
-	if tracecontext.From(ctx).Valid() {
-		return ctx
-	}
-	came, ok := tracecontext.FromHeader(c.Request.Header)
-	if !ok {
-		came = tracecontext.New(false)
-	}
-	return tracecontext.With(ctx, came)
 }
 
 // line adds a request to a log line, in Cloud Logging's form. It logs the route, since a path may name a contributor.
