@@ -16,18 +16,15 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/accrue/accrue/pkg/connection"
 )
 
-const (
-	// connections is the most gRPC connections that each of the two clients opens: one carries 100 calls at once, and
-	// some hundred MB/s.
-	connections = 4
-	// keepaliveInterval finds a connection that died silently. Google's servers refuse shorter ones.
-	keepaliveInterval = 5 * time.Minute
-)
+// connections is the most gRPC connections that each of the two clients opens: one carries 100 calls at once, and
+// some hundred MB/s.
+const connections = 4
 
 // Client is a connection to the topics and subscriptions of one project. Its methods, and those of the topics and
 // subscriptions that it gives out, may be called at the same time.
@@ -47,9 +44,11 @@ func Connect(ctx context.Context, project, emulatorHost string) (*Client, error)
 	}
 	options := []option.ClientOption{
 		option.WithGRPCConnectionPool(min(runtime.GOMAXPROCS(0), connections)),
-		option.WithGRPCDialOption(grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval})),
 		// The services trace publishing and committing themselves; a span for each Pull would drown them.
 		option.WithTelemetryDisabled(),
+	}
+	for _, o := range connection.Options() {
+		options = append(options, option.WithGRPCDialOption(o))
 	}
 	if emulatorHost != "" {
 		options = append(options,

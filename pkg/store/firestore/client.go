@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/accrue/accrue/pkg/connection"
 	"github.com/accrue/accrue/pkg/store"
 )
 
@@ -38,9 +39,17 @@ type Client struct {
 // credentials; otherwise to Google Cloud with the application's default credentials. It does not wait for an answer:
 // Check does.
 func Connect(ctx context.Context, project, database, emulatorHost string) (*Client, error) {
+	r := newRouting(project, database)
 	options := []option.ClientOption{
 		option.WithGRPCConnectionPool(connections),
 		option.WithGRPCDialOption(grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse))),
+		option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(r.unary)),
+		option.WithGRPCDialOption(grpc.WithChainStreamInterceptor(r.stream)),
+		// The services trace committing themselves, and a span for each read would drown them.
+		option.WithTelemetryDisabled(),
+	}
+	for _, o := range connection.Options() {
+		options = append(options, option.WithGRPCDialOption(o))
 	}
 	if emulatorHost != "" {
 		options = append(options,
@@ -54,7 +63,7 @@ func Connect(ctx context.Context, project, database, emulatorHost string) (*Clie
 	if err != nil {
 		return nil, fmt.Errorf("connect to firestore: %w", err)
 	}
-	return &Client{api: api, database: "projects/" + project + "/databases/" + database}, nil
+	return &Client{api: api, database: r.prefix}, nil
 }
 
 // Close ends the connections.
