@@ -350,8 +350,8 @@ func TestRefusesAnotherVersion(t *testing.T) {
 	}
 }
 
-// damaged returns the path of a database with content, and its bytes, for a test to damage.
-func damaged(t *testing.T) (folder string, content []byte) {
+// undamaged returns the folder of a database, the bytes of its file, and how many of them are in use.
+func undamaged(t *testing.T) (folder string, content []byte, used int) {
 	t.Helper()
 	folder = t.TempDir()
 	d := open(t, folder)
@@ -366,28 +366,33 @@ func damaged(t *testing.T) (folder string, content []byte) {
 			t.Fatal(err)
 		}
 	}
+	if err := d.bolt.View(func(tx *bolt.Tx) error { used = int(tx.Size()); return nil }); err != nil {
+		t.Fatal(err)
+	}
 	closed(t, d)
 	content, err := os.ReadFile(filepath.Join(folder, file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return folder, content
+	return folder, content, used
 }
 
 func TestRefusesADamagedFile(t *testing.T) {
 	t.Parallel()
-	for name, damage := range map[string]func([]byte) []byte{
-		"it is text":                      func([]byte) []byte { return bytes.Repeat([]byte("text\n"), 10_000) },
-		"it is cut within its first page": func(b []byte) []byte { return b[:100] },
-		"it is cut in the middle":         func(b []byte) []byte { return b[:len(b)/4] },
-		"it is cut before the end":        func(b []byte) []byte { return b[:12*os.Getpagesize()] },
-		"its first pages are lost":        func(b []byte) []byte { clear(b[:4*os.Getpagesize()]); return b },
-		"all but its first two are lost":  func(b []byte) []byte { clear(b[2*os.Getpagesize():]); return b },
+	page := os.Getpagesize()
+	for name, damage := range map[string]func(b []byte, used int) []byte{
+		"it is text":                      func([]byte, int) []byte { return bytes.Repeat([]byte("text\n"), 10_000) },
+		"it is cut within its first page": func(b []byte, _ int) []byte { return b[:100] },
+		"it is cut in the middle":         func(b []byte, used int) []byte { return b[:used/2/page*page] },
+		"it is cut after two pages":       func(b []byte, _ int) []byte { return b[:2*page] },
+		"it lacks its last page":          func(b []byte, used int) []byte { return b[:used-page] },
+		"its first pages are lost":        func(b []byte, _ int) []byte { clear(b[:4*page]); return b },
+		"all but its first two are lost":  func(b []byte, _ int) []byte { clear(b[2*page:]); return b },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			folder, content := damaged(t)
-			content = damage(content)
+			folder, content, used := undamaged(t)
+			content = damage(content, used)
 			if err := os.WriteFile(filepath.Join(folder, file), content, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -404,7 +409,7 @@ func TestRefusesADamagedFile(t *testing.T) {
 
 func TestAPageThatIsDamagedIsAnErrorAndStopsWriting(t *testing.T) {
 	t.Parallel()
-	folder, content := damaged(t)
+	folder, content, _ := undamaged(t)
 	const leaf, headerSize = 2, 16
 	for page := range slices.Chunk(content, os.Getpagesize()) {
 		flags, values := page[8:10], bytes.Contains(page, make([]byte, 2900)) && !bytes.Contains(page, numbers)

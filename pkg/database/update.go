@@ -20,7 +20,6 @@ const (
 
 // update is a change that waits for its transaction.
 type update struct {
-	ctx    context.Context // its caller's
 	size   int
 	apply  func(*bolt.Tx) error
 	ended  func(error)
@@ -49,7 +48,7 @@ func (u *update) end(err error) {
 //
 // The other errors are ErrFull, ErrFailed, ErrCorrupt and ErrClosed.
 func (d *Database) Update(ctx context.Context, size int, apply func(*bolt.Tx) error, ended func(error)) error {
-	u := &update{ctx: ctx, size: size, apply: apply, ended: ended, result: make(chan error, 1)}
+	u := &update{size: size, apply: apply, ended: ended, result: make(chan error, 1)}
 	if err := ctx.Err(); err != nil {
 		u.end(err)
 		return err
@@ -131,9 +130,6 @@ func (d *Database) transact(group []*update) (failed int, err error) {
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
 	for i, u := range group {
-		if err := u.ctx.Err(); err != nil {
-			return i, err
-		}
 		if err := u.apply(tx); err != nil {
 			return i, err
 		}
