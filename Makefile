@@ -12,9 +12,10 @@ BUF := go run github.com/bufbuild/buf/cmd/buf@v1.75.0
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
+DATA ?= .accrue
 .PHONY: run
-run: ## runs the whole of Accrue in one process, on a broker and a store in memory; needs Go alone
-	@go run ./tools/local
+run: ## runs the whole of Accrue in one process; keeps its data in DATA (.accrue), or with DATA= nowhere; needs Go alone
+	@DATA="$(DATA)" go run ./tools/local
 
 .PHONY: test
 test: ## tests everything: what needs the emulators too, where they are found (never skipped if CI=true)

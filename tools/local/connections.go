@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/pkg/broker"
-	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
+	"github.com/accrue/accrue/pkg/database"
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/pkg/store/firestore"
-	storememory "github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query"
 	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
@@ -31,7 +34,7 @@ type documents interface {
 	query.Documents
 }
 
-// connections are the broker and the store, in memory or emulated.
+// connections are the broker and the store, embedded or emulated.
 type connections struct {
 	description             string
 	increments, deadLetters topic
@@ -44,36 +47,95 @@ type connections struct {
 	closers                 []func() error
 }
 
-// The subscription to recognitions that are printed here.
+// The subscriptions that the increments' is not: to recognitions, which are printed here, and to dead letters, which wait
+// for a redrive.
 const (
-	printSubscription = "recognitions-local"
-	printDeadline     = 60 * time.Second
+	printSubscription      = "recognitions-local"
+	printDeadline          = 60 * time.Second
+	deadLetterSubscription = "increments-dead-letter-redrive"
+	deadLetterDeadline     = 600 * time.Second
 )
 
-// connect takes what the settings name, and memory for what they do not.
-func connect(ctx context.Context, c configs) (*connections, error) {
+// connect connects to the emulators that the settings name, and opens the database in the folder data for what they do
+// not. If data is empty, what the database holds is gone when it is closed.
+func connect(ctx context.Context, c configs, data string, log zerolog.Logger) (*connections, error) {
 	var all connections
-	messages, err := all.connectBroker(ctx, c)
+	var embedded *database.Database
+	if c.aggregator.PubSubEmulatorHost == "" || c.aggregator.FirestoreEmulatorHost == "" {
+		var err error
+		if embedded, err = database.Open(database.Options{Folder: data, Log: log}); err != nil {
+			return nil, err
+		}
+		all.closers = append(all.closers, embedded.Close)
+	}
+	place := data
+	if place == "" {
+		place = "memory"
+	}
+	messages, err := all.connectBroker(ctx, c, embedded, place)
 	if err != nil {
 		return nil, errors.Join(err, all.close())
 	}
-	kept, err := all.connectStore(ctx, c)
+	kept, err := all.connectStore(ctx, c, embedded, place)
 	if err != nil {
 		return nil, errors.Join(err, all.close())
 	}
 	all.description = "messages in " + messages + ", totals in " + kept
+	if embedded != nil && data != "" {
+		if err := logFound(ctx, embedded, data, log); err != nil {
+			return nil, errors.Join(err, all.close())
+		}
+	}
 	return &all, nil
 }
 
-func (all *connections) connectBroker(ctx context.Context, c configs) (description string, err error) {
+// logFound logs what an earlier process has left in the database.
+func logFound(ctx context.Context, d *database.Database, data string, log zerolog.Logger) error {
+	waiting, err := brokerembedded.New(d).Waiting(ctx)
+	if err != nil {
+		return err
+	}
+	messages := 0
+	for _, n := range waiting {
+		messages += n
+	}
+	totals, _, err := storeembedded.New(d).Totals(ctx)
+	if err != nil {
+		return err
+	}
+	var asOf time.Time
+	for _, partition := range totals {
+		if partition.UpdatedAt.After(asOf) {
+			asOf = partition.UpdatedAt
+		}
+	}
+	if asOf.IsZero() && messages == 0 {
+		log.Info().Str("folder", data).Msg("the database is empty")
+		return nil
+	}
+	log.Info().Str("folder", data).Int("messages_waiting", messages).Time("totals_as_of", asOf).
+		Msgf("found %d messages waiting, totals as of %s", messages, asOf.Local().Format(time.TimeOnly))
+	return nil
+}
+
+func (all *connections) connectBroker(ctx context.Context, c configs, d *database.Database, place string) (description string, err error) {
 	host := c.aggregator.PubSubEmulatorHost
 	if host == "" {
-		increments := brokermemory.NewTopic()
-		all.increments, all.deadLetters = increments, brokermemory.NewTopic()
-		all.source = increments.Subscribe(aggregator.AckDeadline)
-		recognitions := brokermemory.NewTopic()
-		all.recognitions, all.recognized = recognitions, recognitions.Subscribe(printDeadline)
-		return "memory", nil
+		b := brokerembedded.New(d)
+		if all.source, err = b.Subscribe(ctx, c.aggregator.Topic, c.aggregator.Subscription, aggregator.AckDeadline); err != nil {
+			return "", err
+		}
+		if all.recognized, err = b.Subscribe(ctx, c.query.RecognitionsTopic, printSubscription, printDeadline); err != nil {
+			return "", err
+		}
+		if _, err = b.Subscribe(ctx, c.aggregator.DeadLetterTopic, deadLetterSubscription, deadLetterDeadline); err != nil {
+			return "", err
+		}
+		increments := b.Topic(c.aggregator.Topic)
+		all.increments, all.deadLetters = increments, b.Topic(c.aggregator.DeadLetterTopic)
+		all.recognitions = b.Topic(c.query.RecognitionsTopic)
+		all.brokerChecks = []service.Check{{Name: "broker", Check: increments.Check}}
+		return place, nil
 	}
 	client, err := pubsub.Connect(ctx, c.aggregator.Project, host)
 	if err != nil {
@@ -99,11 +161,13 @@ func (all *connections) connectBroker(ctx context.Context, c configs) (descripti
 	return "the Pub/Sub emulator at " + host, nil
 }
 
-func (all *connections) connectStore(ctx context.Context, c configs) (description string, err error) {
+func (all *connections) connectStore(ctx context.Context, c configs, d *database.Database, place string) (description string, err error) {
 	host := c.aggregator.FirestoreEmulatorHost
 	if host == "" {
-		all.store = storememory.New()
-		return "memory", nil
+		documents := storeembedded.New(d)
+		all.store = documents
+		all.storeChecks = []service.Check{{Name: "store", Check: documents.Check}}
+		return place, nil
 	}
 	client, err := firestore.Connect(ctx, c.aggregator.Project, c.aggregator.Database, host)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Command local runs the whole of Accrue in one process that needs Go alone: ingest, aggregator and query on a broker and
-// a store in memory. With PUBSUB_EMULATOR_HOST or FIRESTORE_EMULATOR_HOST set it uses that emulator in their place. What
-// is counted in memory is gone with the process.
+// Command local runs the whole of Accrue in one process that needs Go alone: ingest, aggregator and query on an embedded
+// database in the folder DATA. Without DATA it keeps nothing: what is counted is gone with the process. With
+// PUBSUB_EMULATOR_HOST or FIRESTORE_EMULATOR_HOST set it uses that emulator in the database's place.
 package main
 
 import (
@@ -62,13 +62,12 @@ func run(ctx context.Context, arguments, environ []string, stdout, stderr io.Wri
 	}
 	configs.ingest.Port, configs.query.Port, configs.aggregator.Port = *ingestPort, *queryPort, *aggregatorPort
 
-	connections, err := connect(ctx, configs)
+	logger := func(service string) zerolog.Logger { return logging.New(stderr, service, variables) }
+	connections, err := connect(ctx, configs, variables["DATA"], logger("database"))
 	if err != nil {
 		return err
 	}
-	defer connections.close() //nolint:errcheck // the process ends
-	logger := func(service string) zerolog.Logger { return logging.New(stderr, service, variables) }
-	return serve(ctx, configs, connections, logger, stdout)
+	return errors.Join(serve(ctx, configs, connections, logger, stdout), connections.close())
 }
 
 // rememberedEvents is how many recognitions are told from second copies.

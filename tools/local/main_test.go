@@ -90,3 +90,49 @@ func TestThreeContributionsAreRecognizedOnceWithoutEmulators(t *testing.T) {
 		t.Errorf("printed %d recognitions:\n%s", n, stdout)
 	}
 }
+
+func TestARestartGoesOnWithWhatWasCounted(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	for _, want := range []string{`{"foo":4}`, `{"foo":8}`} {
+		ctx, stop := context.WithCancel(t.Context())
+		stdout, stderr := &lines{written: make(chan struct{}, 1)}, &lines{written: make(chan struct{}, 1)}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- run(ctx, []string{"-ingest", "0", "-query", "0", "-aggregator", "0"},
+				[]string{"WINDOW=100ms", "REFRESH=20ms", "LOG_FORMAT=json", "DATA=" + folder}, stdout, stderr)
+		}()
+		ingest, query := stdout.await(t, `post +(http://\S+)/increments\n`)[1], stdout.await(t, `read +(http://\S+)/stats\n`)[1]
+		if want != `{"foo":4}` {
+			stderr.await(t, `found 0 messages waiting, totals as of \d\d:\d\d:\d\d`)
+		}
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ingest+"/increments", strings.NewReader(`{"name":"foo","value":4}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := client.Do(request)
+		if err != nil || response.StatusCode != http.StatusAccepted {
+			t.Fatalf("an increment was answered %v: %v", response, err)
+		}
+		_ = response.Body.Close()
+		var body []byte
+		for patience := time.Now().Add(30 * time.Second); strings.TrimSpace(string(body)) != want && time.Now().Before(patience); time.Sleep(10 * time.Millisecond) {
+			if request, err = http.NewRequestWithContext(t.Context(), http.MethodGet, query+"/stats", http.NoBody); err != nil {
+				t.Fatal(err)
+			}
+			if response, err = client.Do(request); err == nil {
+				body, _ = io.ReadAll(response.Body)
+				_ = response.Body.Close()
+			}
+		}
+		if strings.TrimSpace(string(body)) != want {
+			t.Errorf("totals are %s, want %s", body, want)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("run() = %v", err)
+		}
+	}
+}

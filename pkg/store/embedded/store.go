@@ -19,16 +19,8 @@ import (
 	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
-// The limits of Firestore (https://firebase.google.com/docs/firestore/quotas).
-const (
-	maxDocument = 1<<20 - 89
-	maxCommit   = 10 << 20
-	// maxID is the length of a document's id.
-	maxID = 1500
-	// documentOverhead is about what a document takes beside its id and what is packed in it: its path, the names of its
-	// fields and their numbers.
-	documentOverhead = 256
-)
+// documentOverhead is about what a small document, or what is not packed of another, takes.
+const documentOverhead = 256
 
 const (
 	// expiryMargin is how much longer than it can be asked for a period is kept, so that none goes while it is read.
@@ -204,20 +196,23 @@ type document struct {
 // Documents that have expired leave with a Commit of their partition.
 func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, error) {
 	doing := fmt.Sprintf("commit partition %d", c.Partition)
+	if err := c.CheckLimits(); err != nil {
+		return store.Revision{}, fmt.Errorf("%s: %w", doing, err)
+	}
 	next := partition{
 		acceptedAt: c.AcceptedAt, traces: tracecontext.Join(c.Traces), commit: int64(c.Next.Commit), //nolint:gosec // one a commit: never so many
 		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(), keys: c.Next.PackKeys(),
 	}
 	documents := documentsOf(&c)
-	size, err := sizeOf(&c, &next, documents)
-	if err != nil {
-		return store.Revision{}, fmt.Errorf("%s: %w", doing, err)
+	size := len(next.publishers) + len(next.totals) + len(next.keys) + documentOverhead*(1+c.Documents())
+	for _, d := range documents {
+		size += len(d.packed)
 	}
 	// The caller may use its slices again if ctx ends before the Commit is through.
 	tags, contributors := append([]checkpoint.Delta(nil), c.Tags...), append([]store.Contributions(nil), c.Contributors...)
 	updatedAt := c.Next.UpdatedAt
 	var revision store.Revision
-	err = s.update(ctx, doing, size, func(tx *bolt.Tx) error {
+	err := s.update(ctx, doing, size, func(tx *bolt.Tx) error {
 		bucket := partitionBucket(c.Partition)
 		var present store.Revision
 		if packed := get(tx, bucket, string(checkpointKey)); packed != nil {
@@ -277,33 +272,6 @@ func documentsOf(c *store.Commit) []document {
 		})
 	}
 	return documents
-}
-
-// sizeOf returns about how large a Commit is as Firestore counts, or store.ErrRefused if it is over a limit.
-func sizeOf(c *store.Commit, next *partition, documents []document) (int, error) {
-	size := documentOverhead + len(next.publishers) + len(next.totals) + len(next.keys)
-	if size > maxDocument {
-		return 0, fmt.Errorf("%w: the checkpoint has %d bytes", store.ErrRefused, size)
-	}
-	for _, d := range documents {
-		n := documentOverhead + len(d.packed)
-		if size += n; n > maxDocument {
-			return 0, fmt.Errorf("%w: document %s of %s has %d bytes", store.ErrRefused, d.id, d.bucket, n)
-		}
-	}
-	for _, d := range c.Tags {
-		size += documentOverhead + len(d.Name)
-	}
-	for _, d := range c.Contributors {
-		id := store.ContributorID(d.Contributor)
-		if size += documentOverhead + len(id); len(id) > maxID {
-			return 0, fmt.Errorf("%w: the id of a contributor has %d bytes", store.ErrRefused, len(id))
-		}
-	}
-	if size > maxCommit {
-		return 0, fmt.Errorf("%w: it has %d bytes", store.ErrRefused, size)
-	}
-	return size, nil
 }
 
 // addToTag adds what a window has summed to a tag's document.
