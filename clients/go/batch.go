@@ -1,14 +1,12 @@
-package client
+package accrue
 
 import (
 	"crypto/rand"
 	"strconv"
 	"strings"
-
-	"github.com/accrue/accrue/pkg/problem"
 )
 
-// kind is what a post is of: increments and contributions have paths of their own.
+// kind is the kind of entries in a request: increments and contributions have separate paths.
 type kind int
 
 const (
@@ -28,30 +26,42 @@ func kindOf(e *Entry) kind {
 func (k kind) list() string { return [kinds]string{"increments", "contributions"}[k] }
 
 const (
-	// maxBody is the largest body that ingest takes, in bytes.
+	// maxBody is the largest body that ingest accepts, in bytes.
 	maxBody = 1 << 20
-	// maxItem is more than an item takes in a body, in bytes: the longest contributor, each character of 4 bytes, the
-	// longest id, each character escaped, and the rest.
+	// maxItem is an upper bound of an item's size in a body, in bytes: the longest contributor with 4 bytes a character, the
+	// longest id with each character escaped, and the rest.
 	maxItem = 2 << 10
 )
 
-// batch is entries that are posted together, with one key. Nothing but add changes it, and add only before its first post:
-// a try that failed may still be under way somewhere when the next begins.
+// batch is a group of entries that are posted together under one key. It does not change after its first request, since a
+// request that failed may still be under way when the next one begins.
 type batch struct {
 	kind    kind
 	entries []Entry
-	// body is the request's, up to the last entry.
-	body []byte
-	key  string
+	body    []byte // without the closing brackets
+	key     string
+	// delivered is closed when every entry has its outcome.
+	delivered chan struct{}
 }
 
 func newBatch(k kind) *batch {
-	// 128 random bits and more, as visible ASCII: no other batch of anybody has the same.
-	return &batch{kind: k, key: rand.Text(), body: append([]byte(`{"`), k.list()+`":[`...)}
+	// rand.Text has at least 128 random bits, so keys are unique.
+	return &batch{kind: k, key: rand.Text(), body: append([]byte(`{"`), k.list()+`":[`...), delivered: make(chan struct{})}
 }
 
-// full says whether there is no place for another entry.
-func (b *batch) full(most int) bool { return len(b.entries) >= most || len(b.body) > maxBody-maxItem }
+func (b *batch) isDelivered() bool {
+	select {
+	case <-b.delivered:
+		return true
+	default:
+		return false
+	}
+}
+
+// full reports whether there is no room for another entry.
+func (b *batch) full(maxEntries int) bool {
+	return len(b.entries) >= maxEntries || len(b.body) > maxBody-maxItem
+}
 
 // add appends a valid entry.
 func (b *batch) add(e Entry) {
@@ -80,10 +90,10 @@ func (b *batch) add(e Entry) {
 	b.body = append(b.body, '}')
 }
 
-// finish returns the whole body. Nothing is added after it.
+// finish returns the whole body. Nothing may be added after it.
 func (b *batch) finish() []byte { return append(b.body, "]}"...) }
 
-// appendQuoted appends text that is valid UTF-8 without control characters as a JSON string.
+// appendQuoted appends a JSON string. The text must be valid UTF-8 without control characters.
 func appendQuoted(b []byte, text string) []byte {
 	b = append(b, '"')
 	for i := range len(text) {
@@ -95,7 +105,7 @@ func appendQuoted(b []byte, text string) []byte {
 	return append(b, '"')
 }
 
-// of returns a batch of some of the entries, with a key of its own. It is for entries that are certainly not counted.
+// of returns a batch of some of the entries under a new key. They must certainly not be counted.
 func (b *batch) of(entries []Entry) *batch {
 	other := newBatch(b.kind)
 	for _, e := range entries {
@@ -104,24 +114,24 @@ func (b *batch) of(entries []Entry) *batch {
 	return other
 }
 
-// faultsByEntry sorts the faults of a refusal by the entry that they point to, with pointers into the entry.
-func (b *batch) faultsByEntry(faults []problem.Fault) map[int][]problem.Fault {
-	sorted := make(map[int][]problem.Fault)
+// faultsByEntry groups the faults of a refusal by the entry that they point to, and makes their pointers relative to it.
+func (b *batch) faultsByEntry(faults []Fault) map[int][]Fault {
+	grouped := make(map[int][]Fault)
 	for _, fault := range faults {
 		rest, ok := strings.CutPrefix(fault.Pointer, "#/"+b.kind.list()+"/")
 		if !ok {
 			continue
 		}
-		place, field, inside := strings.Cut(rest, "/")
-		i, err := strconv.Atoi(place)
+		index, field, hasField := strings.Cut(rest, "/")
+		i, err := strconv.Atoi(index)
 		if err != nil || i < 0 || i >= len(b.entries) {
 			continue
 		}
 		fault.Pointer = "#"
-		if inside {
+		if hasField {
 			fault.Pointer += "/" + field
 		}
-		sorted[i] = append(sorted[i], fault)
+		grouped[i] = append(grouped[i], fault)
 	}
-	return sorted
+	return grouped
 }

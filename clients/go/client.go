@@ -1,30 +1,29 @@
-// Package client counts from a Go program: it collects increments and contributions, posts them to ingest in batches, and
-// posts again what may not have arrived, so that each is counted exactly once.
+// Package accrue counts from a Go program. A Client collects increments and contributions, posts them to Accrue in
+// batches, and retries until each is counted exactly once.
 //
-//	c, err := client.New(client.Config{URL: "https://ingest.example.com", Report: report})
+//	client, err := accrue.New(accrue.Config{URL: "https://ingest.example.com", Report: report})
 //	…
-//	err = c.Add(ctx, client.Entry{Name: "foo", Value: 4})
+//	err = client.Add(ctx, accrue.Entry{Name: "foo", Value: 4})
 //	…
-//	err = c.Close(ctx) // posts what waits: nil says that everything was counted
+//	err = client.Close(ctx) // posts the rest; nil means that everything was counted
 //
-// # What a producer should do after a 503, a timeout and a lost connection
+// # Retries
 //
-// The same after each, and this package does it: post the same body with the same Idempotency-Key again, until there is
-// another answer. After a 202 whose reply was lost the increment is counted already, after a refused connection it is
-// not, and after a 503 it may be either; the key makes that all one, since ingest's side counts a key once. Wait before each
-// new try, longer each time and by a random part, and at least for as long as Retry-After says, so that producers that
-// failed together do not come back together.
+// After a 503, a timeout or a lost connection, a request may or may not have been counted. The client posts the same body
+// with the same Idempotency-Key again, and Accrue counts a key once. The pause before each retry grows exponentially, is
+// randomized, and is at least as long as Retry-After asks for.
 //
-// A key is known for a horizon, 15 minutes by default (IDEMPOTENCY_HORIZON), from the first try that can have reached
-// ingest. Stop before that: a key that is posted after it counts again. What has no answer by then is unknown, counted
-// once or not at all, and only who knows what it was for can say which of the two is the lesser evil. An answer of 400 or
-// 422 names each item that is wrong by its place in the batch, and nothing of the batch was counted: post the others as
-// another batch, with another key.
+// Accrue remembers a key for a horizon (IDEMPOTENCY_HORIZON), so the client stops retrying before the horizon ends and
+// reports ErrUnknown: the entries are counted once or not at all. A request that certainly did not arrive, because no
+// connection could be made or because the answer says that nothing was counted, is retried until Close gives up.
 //
-// A key for each batch and not for each item is enough, as long as a retried batch is the same to the byte: item i has
-// the batch's key and its place in it. Who can name what it counts gives each item an id instead (Entry.ID), which also
-// holds when the producer itself was killed and begins again.
-package client
+// An answer of 400 or 422 names the entries that are wrong, and nothing of the batch was counted. The client reports those
+// entries and posts the others again.
+//
+// An answer that is not from Accrue, such as a proxy's 403 or 404, is retried for a minute and then reported. An address
+// that cannot be right (an unknown host, https for an http server, a certificate that does not verify) is reported at
+// once, unless the client has been connected before.
+package accrue
 
 import (
 	"context"
@@ -33,37 +32,45 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/accrue/accrue/pkg/increment"
-	"github.com/accrue/accrue/pkg/problem"
 )
 
 var (
-	// ErrClosed is the case of an Add after Close has begun. The entry was not taken.
-	ErrClosed = errors.New("the client is closed")
-	// ErrFull is the case of an Add whose context ended while the queue was full. The entry was not taken.
-	ErrFull = errors.New("the queue is full")
-	// ErrUnknown is the case of entries that may be counted, each once: they were posted, and no answer came within the
-	// horizon, or before the end of Close. Whoever adds them again may count them twice.
-	ErrUnknown = errors.New("whether this is counted is not known")
-	// ErrNotCounted is the case of entries that Close gave up before they can have reached ingest. They are certainly not
-	// counted, and may be added again, to another client.
-	ErrNotCounted = errors.New("not counted: given up by the end of close")
+	// ErrClosed is returned by Add and Flush after Close was called. The entry was not taken.
+	ErrClosed = errors.New("client closed")
+	// ErrFull is returned by Add when its context ends while the queue is full. The entry was not taken.
+	ErrFull = errors.New("queue full")
+	// ErrUnknown means that entries may have been counted, each at most once: they were posted, and no answer came before
+	// the horizon or the end of Close. Adding them again may count them twice. It wraps the error of the last request.
+	ErrUnknown = errors.New("possibly counted")
+	// ErrNotCounted means that entries were certainly not counted, because no request with them can have arrived. They may
+	// be added again. It wraps the error of the last request, if there was one.
+	ErrNotCounted = errors.New("not counted")
 )
 
-// RefusedError is the case of entries that ingest refuses, whoever posts them and however often. They are certainly not
-// counted.
+// RefusedError means that entries were refused and certainly not counted. Posting them again would not help.
 type RefusedError struct {
 	// Status is the HTTP status of the answer.
 	Status int
-	// Detail says what was refused, if the answer does.
+	// Detail is the explanation in the answer, or where it came from if it is not an answer of Accrue.
 	Detail string
-	// Faults are what is wrong with the entry, each with a pointer into it, such as "#/value". If ingest did not say which
-	// entry of the post is wrong, they are those of the whole post, and so was the refusal.
-	Faults []problem.Fault
+	// Faults are the rules that the entry breaks, with pointers into the entry, such as "#/value". When the answer does not
+	// say which entry is wrong, they are the faults of the whole request, which is then refused as a whole.
+	Faults []Fault
+}
+
+// Fault is one thing that is wrong with a request.
+type Fault struct {
+	// Pointer is a JSON pointer as a URI fragment (RFC 6901, section 6).
+	Pointer string `json:"pointer"`
+	// Parameter names a header or a query parameter, in place of Pointer.
+	Parameter string `json:"parameter"`
+	// Detail is the rule.
+	Detail string `json:"detail"`
 }
 
 func (e *RefusedError) Error() string {
@@ -77,91 +84,68 @@ func (e *RefusedError) Error() string {
 	return text
 }
 
-// Entry is what counts: an increment, or, without a name, a contribution alone.
-type Entry struct {
-	// Name is the tag's; Value is what its total grows by, 1 to 9. A contribution has neither.
-	Name  string
-	Value int64
-	// Contributor is who contributed; an increment need not say.
-	Contributor string
-	// ID, if not empty, is the entry's idempotency key: 1 to 255 visible ASCII characters that no other entry of anybody
-	// has. It is for producers that can name what they count, by the id of a message or of an order: what is added again
-	// with its ID within the horizon, by another client or after a crash, is counted once. Without, the client makes a key
-	// for each post, which covers its own retries.
-	ID string
-}
-
-// validate returns what is wrong with the entry: an error of package increment.
-func (e *Entry) validate() error {
-	var name, value, contributor, id error
-	alone := e.Name == "" && e.Value == 0 && e.Contributor != ""
-	if !alone {
-		name, value = wrap("name", increment.ValidateName(e.Name)), wrap("value", increment.ValidateValue(e.Value))
-	}
-	if e.Contributor != "" {
-		contributor = wrap("contributor", increment.ValidateContributor(e.Contributor))
-	}
-	if e.ID != "" {
-		id = wrap("id", increment.ValidateKey(e.ID))
-	}
-	return errors.Join(name, value, contributor, id)
-}
-
-// wrap says which field an error is of.
-func wrap(field string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", field, err)
-	}
-	return nil
-}
-
-// Outcome is what became of entries that were posted together.
+// Outcome is the result of posting some entries.
 type Outcome struct {
-	// Entries are those that the outcome is of, in the order in which they were added.
+	// Entries are the entries that the outcome applies to, in the order in which they were added.
 	Entries []Entry
-	// Err is nil if they are counted: ingest has answered 202. Otherwise it is a *RefusedError, ErrUnknown or ErrNotCounted.
+	// Err is nil if they were counted. Otherwise it is a *RefusedError, or wraps ErrUnknown or ErrNotCounted.
 	Err error
-	// Tries is how many requests it took, and Took the time from the first to the outcome.
+	// Tries is the number of requests that were made, and Took the time from the first of them to the outcome.
 	Tries int
 	Took  time.Duration
 }
 
-// Config is how a client works. All but the URL may be left out.
+// Retry describes a request that failed and will be repeated.
+type Retry struct {
+	// Entries is the number of entries in the request.
+	Entries int
+	// Tries is the number of requests with these entries so far.
+	Tries int
+	// Err is the reason of the failure.
+	Err error
+	// Wait is the pause before the next request.
+	Wait time.Duration
+}
+
+// Config configures a client. Only URL is required.
 type Config struct {
 	// URL is the address of ingest, such as "https://ingest-abc.a.run.app".
 	URL string
-	// Batch is the most entries of one post, 1 to 1000; 0 means 500.
+	// Batch is the maximum number of entries in one request: 1 to 1000, default 500.
 	Batch int
-	// Linger is for how long an entry waits for others to be posted with, while a post could begin: up to 1 m; 0 means
-	// 20 ms. Whoever adds 500 entries faster than that never waits.
+	// Linger is how long an entry waits for others before it is posted: up to 1 minute, default 20 ms. A full batch is
+	// posted at once.
 	Linger time.Duration
-	// Queue is how many entries wait at most, beside those of the posts under way: 1 to 1,000,000; 0 means 10,000. Each
-	// place takes 56 bytes, and an entry its text.
+	// Queue is the maximum number of entries that wait to be posted, besides those in requests under way: 1 to 1,000,000,
+	// default 10,000. Each place takes 56 bytes, plus the text of its entry.
 	Queue int
-	// Posts is how many posts are under way at most, 1 to 1000; 0 means 4.
+	// Posts is the maximum number of requests under way at the same time: 1 to 1000, default 4.
 	Posts int
-	// Horizon is for how long the system knows a key, its IDEMPOTENCY_HORIZON: 1 m or more; 0 means 15 m. A post that may
-	// have arrived is tried for as long, less a tenth or one Timeout, whichever is more.
+	// Horizon is how long the system remembers a key (its IDEMPOTENCY_HORIZON): at least 1 minute, default 15 minutes. A
+	// request that may have arrived is retried for the horizon less a tenth of it or one Timeout, whichever is longer.
 	Horizon time.Duration
-	// Timeout bounds one request, up to a quarter of the horizon; 0 means 15 s, three times as long as ingest waits for a
-	// publish.
+	// Timeout bounds one request: up to a quarter of the horizon, default 15 s, which is three times as long as ingest waits
+	// for a publish.
 	Timeout time.Duration
-	// Transport carries the requests, with credentials or traces as need be; nil means one of the client's own, which
-	// keeps a connection for each post.
+	// Transport carries the requests, for example with credentials. The default is a transport of the client's own with one
+	// connection for each post.
 	Transport http.RoundTripper
-	// Report, if not nil, is told every outcome, once, from several goroutines. It should return soon, since posts wait
-	// for it; calling Add in it can wait for ever.
+	// Report, if not nil, is called once with each outcome, from several goroutines. It should return quickly: a post waits
+	// for it. Calling Add, Flush or Close in it may deadlock.
 	Report func(Outcome)
+	// ReportRetry, if not nil, is called after each request that failed and will be repeated, under the same conditions as
+	// Report. It shows what is wrong while entries wait.
+	ReportRetry func(Retry)
 }
 
-// withDefaults returns the settings with the defaults in the place of zeros, and all that is wrong with them.
+// withDefaults returns the configuration with defaults in place of zeros, and every setting that is out of bounds.
 func (c Config) withDefaults() (Config, *url.URL, error) {
-	set(&c.Batch, 500)
-	set(&c.Linger, 20*time.Millisecond)
-	set(&c.Queue, 10_000)
-	set(&c.Posts, 4)
-	set(&c.Horizon, 15*time.Minute)
-	set(&c.Timeout, min(15*time.Second, c.Horizon/4))
+	setDefault(&c.Batch, 500)
+	setDefault(&c.Linger, 20*time.Millisecond)
+	setDefault(&c.Queue, 10_000)
+	setDefault(&c.Posts, 4)
+	setDefault(&c.Horizon, 15*time.Minute)
+	setDefault(&c.Timeout, min(15*time.Second, c.Horizon/4))
 	var faults []error
 	check := func(ok bool, name, rule string) {
 		if !ok {
@@ -171,50 +155,53 @@ func (c Config) withDefaults() (Config, *url.URL, error) {
 	address, err := url.Parse(c.URL)
 	check(err == nil && (address.Scheme == "http" || address.Scheme == "https") && address.Host != "" && address.RawQuery == "",
 		"URL", "an address such as https://ingest.example.com")
-	check(c.Batch >= 1 && c.Batch <= increment.MaxBatch, "Batch", fmt.Sprintf("1 to %d", increment.MaxBatch))
+	check(c.Batch >= 1 && c.Batch <= MaxBatch, "Batch", fmt.Sprintf("1 to %d", MaxBatch))
 	check(c.Linger > 0 && c.Linger <= time.Minute, "Linger", "up to 1m")
 	check(c.Queue >= 1 && c.Queue <= 1_000_000, "Queue", "1 to 1000000")
 	check(c.Posts >= 1 && c.Posts <= 1000, "Posts", "1 to 1000")
 	check(c.Horizon >= time.Minute, "Horizon", "1m or more")
 	check(c.Timeout > 0 && c.Timeout <= c.Horizon/4, "Timeout", "up to a quarter of Horizon")
 	if err := errors.Join(faults...); err != nil {
-		return c, nil, fmt.Errorf("settings: %w", err)
+		return c, nil, fmt.Errorf("config: %w", err)
 	}
 	return c, address, nil
 }
 
-// set gives a setting that was left out its default.
-func set[T comparable](setting *T, value T) {
+// setDefault sets *setting to value if it is zero.
+func setDefault[T comparable](setting *T, value T) {
 	var zero T
 	if *setting == zero {
 		*setting = value
 	}
 }
 
-// Client collects entries and posts them. Its methods may be called at the same time.
+// Client collects entries and posts them. It is safe for concurrent use.
 type Client struct {
 	config Config
 	paths  [kinds]string
 	http   *http.Client
 
-	// mu is held for reading by who adds to entries, so that nobody does after they are closed.
+	// mu is held for reading while an entry is sent to entries, so that Close does not close the channel meanwhile.
 	mu      sync.RWMutex
 	closed  bool
 	entries chan Entry
-	closing chan struct{} // closed with Close's begin
+	flushes chan chan<- []*batch // answered with the batches under way, once everything added before is among them
+	closing chan struct{}        // closed when Close begins
 	once    sync.Once
 
 	posts   chan *batch
 	working sync.WaitGroup
-	// trying ends when nothing more is to be tried. It is of the client's life, not of a call.
+	// trying is canceled when Close gives up. It belongs to the client, not to a call.
 	trying context.Context
 	giveUp context.CancelFunc
+	// connected is set once any request has had a connection.
+	connected atomic.Bool
 
-	failed failures
+	failed, failedSinceFlush failures
 }
 
-// New makes a client and starts its goroutines, which Close ends. It does not wait for ingest to answer. The error names
-// every setting that is out of bounds.
+// New returns a client and starts its goroutines, which Close ends. It does not connect to ingest. The error names every
+// setting that is out of bounds.
 func New(config Config) (*Client, error) {
 	config, address, err := config.withDefaults()
 	if err != nil {
@@ -228,10 +215,11 @@ func New(config Config) (*Client, error) {
 		config: config,
 		http: &http.Client{
 			Transport: transport,
-			// Ingest redirects nobody. Whoever does would have a producer's posts go elsewhere.
+			// Accrue never redirects. Entries must not go where a proxy points to.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		entries: make(chan Entry, config.Queue),
+		flushes: make(chan chan<- []*batch),
 		closing: make(chan struct{}),
 		posts:   make(chan *batch),
 	}
@@ -244,13 +232,14 @@ func New(config Config) (*Client, error) {
 		c.working.Go(func() {
 			for b := range c.posts {
 				c.deliver(b)
+				close(b.delivered)
 			}
 		})
 	}
 	return c, nil
 }
 
-// newTransport makes a transport that keeps as many connections as there are posts at the same time.
+// newTransport returns a transport that keeps one idle connection for each post.
 func newTransport(posts int) *http.Transport {
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -263,10 +252,9 @@ func newTransport(posts int) *http.Transport {
 	}
 }
 
-// Add takes an entry to be counted. It waits while the queue is full: a producer that is faster than ingest is slowed
-// down, and nothing is dropped. A nil says that the entry will be posted, not that it is counted: Report says that, and
-// Close. The errors are of package increment for an entry that ingest would refuse, ErrFull with the context's, the
-// context's alone, and ErrClosed; after each the entry was not taken.
+// Add queues an entry to be posted. It blocks while the queue is full, so a producer that is faster than ingest is slowed
+// down and nothing is dropped. A nil error means that the entry will be posted, not that it was counted: see Report, Flush
+// and Close. The error wraps ErrInvalid, ErrClosed, ErrFull or the context's; after any of them the entry was not taken.
 func (c *Client) Add(ctx context.Context, e Entry) error {
 	if err := e.validate(); err != nil {
 		return fmt.Errorf("add: %w", err)
@@ -277,7 +265,7 @@ func (c *Client) Add(ctx context.Context, e Entry) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
-		return ErrClosed
+		return fmt.Errorf("add: %w", ErrClosed)
 	}
 	select {
 	case c.entries <- e:
@@ -290,21 +278,48 @@ func (c *Client) Add(ctx context.Context, e Entry) error {
 	case <-ctx.Done():
 		return fmt.Errorf("add: %w: %w", ErrFull, ctx.Err())
 	case <-c.closing:
-		return ErrClosed
+		return fmt.Errorf("add: %w", ErrClosed)
 	}
 }
 
-// Waiting is how many entries wait to be put into a post, Queue at most: a queue that stays full says that ingest is slower
-// than the producer.
+// Waiting returns the number of entries in the queue. A queue that stays full means that ingest is slower than the
+// producer.
 func (c *Client) Waiting() int { return len(c.entries) }
 
-// Close takes no more entries, posts those that wait, and returns when each has its outcome. When ctx ends first, nothing
-// more is tried: what was posted is unknown, the rest not counted. It returns nil if everything that Add has ever taken
-// is counted, and otherwise how many entries are not, by errors.Is and errors.As as in Outcome. It may be called again,
-// and returns the same.
+// Flush posts the entries that were added before the call and returns when each of them has its outcome, or when ctx ends;
+// entries are not lost when it does. It returns nil if everything that got an outcome since the last Flush was counted,
+// and otherwise the same kind of error as Close.
+func (c *Client) Flush(ctx context.Context) error {
+	underWay := make(chan []*batch, 1)
+	select {
+	case c.flushes <- underWay:
+	case <-ctx.Done():
+		return fmt.Errorf("flush: %w", ctx.Err())
+	case <-c.closing:
+		return fmt.Errorf("flush: %w", ErrClosed)
+	}
+	select {
+	case batches := <-underWay:
+		for _, b := range batches {
+			select {
+			case <-b.delivered:
+			case <-ctx.Done():
+				return fmt.Errorf("flush: %w", ctx.Err())
+			}
+		}
+	case <-ctx.Done():
+		return fmt.Errorf("flush: %w", ctx.Err())
+	}
+	return c.failedSinceFlush.take()
+}
+
+// Close posts the queued entries and returns when each has its outcome. Add fails from then on. When ctx ends first, Close
+// gives up: entries that may have arrived are reported as ErrUnknown, the others as ErrNotCounted. It returns nil if every
+// entry that Add has taken was counted. Otherwise the error says how many were not, and wraps the first error of each kind
+// (see Outcome). Close may be called again, and returns the same.
 func (c *Client) Close(ctx context.Context) error {
 	c.once.Do(func() {
-		close(c.closing) // whoever waits in Add gives way
+		close(c.closing) // ends calls of Add that wait for the queue
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.closed = true
@@ -319,29 +334,42 @@ func (c *Client) Close(ctx context.Context) error {
 	return c.failed.err()
 }
 
-// collect makes batches of entries until there are no more. A batch leaves when it is full, or when its first entry has
-// waited for as long as it may; while all posters are busy it goes on growing.
+// collect groups entries into batches until there are no more. A batch is posted when it is full or when its first entry
+// has waited for Linger; while all posters are busy it keeps growing.
 func (c *Client) collect() {
 	defer close(c.posts)
 	var open [kinds]*batch
+	var underWay []*batch
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
-	entries, last := c.entries, false // last is set when there are no more entries
+	entries, flushes := c.entries, c.flushes
+	ended := false            // there are no more entries
+	var flush chan<- []*batch // a flush that waits
+	before := 0               // how many entries in the queue are older than the flush
 	for due := false; ; {
 		var ready *batch
 		in, out := entries, c.posts
+		flushing := flush != nil && before == 0
 		for _, b := range open {
 			switch {
 			case b == nil:
 			case b.full(c.config.Batch):
-				ready, in = b, nil // its kind has no place for another
-			case ready == nil && (due || last):
+				ready, in = b, nil // there is no room for another entry of its kind
+			case ready == nil && (due || ended || flushing):
 				ready = b
 			}
 		}
+		if flushing {
+			in = nil
+		}
 		if ready == nil {
-			if last {
+			if flushing {
+				flush <- underWay
+				flush, flushes = nil, c.flushes
+				continue
+			}
+			if ended {
 				return
 			}
 			out = nil
@@ -349,9 +377,10 @@ func (c *Client) collect() {
 		select {
 		case e, more := <-in:
 			if !more {
-				entries, last = nil, true
+				entries, ended, before = nil, true, 0
 				continue
 			}
+			before = max(0, before-1)
 			if open[increments] == nil && open[contributions] == nil {
 				due = false
 				timer.Reset(c.config.Linger)
@@ -363,52 +392,63 @@ func (c *Client) collect() {
 			open[kind].add(e)
 		case out <- ready:
 			open[ready.kind] = nil
+			underWay = append(slices.DeleteFunc(slices.Clone(underWay), (*batch).isDelivered), ready)
+		case flush = <-flushes:
+			flushes, before = nil, len(c.entries)
 		case <-timer.C:
 			due = true
 		}
 	}
 }
 
-// failures are the entries that are not counted, or may not be.
+// failures counts the entries that were not counted, or possibly not, and keeps the first error of each kind.
 type failures struct {
-	mu                          sync.Mutex
-	refused, unknown, uncounted int
-	first                       *RefusedError
+	mu    sync.Mutex
+	kinds [3]struct {
+		entries int
+		first   error
+	}
 }
 
-// note counts an outcome.
+// note adds an outcome.
 func (f *failures) note(o *Outcome) {
 	if o.Err == nil {
 		return
 	}
+	var refused *RefusedError
+	kind := 2
+	switch {
+	case errors.Is(o.Err, ErrUnknown):
+		kind = 1
+	case errors.As(o.Err, &refused):
+		kind = 0
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var refused *RefusedError
-	switch {
-	case errors.As(o.Err, &refused):
-		f.refused += len(o.Entries)
-		if f.first == nil {
-			f.first = refused
-		}
-	case errors.Is(o.Err, ErrUnknown):
-		f.unknown += len(o.Entries)
-	default:
-		f.uncounted += len(o.Entries)
+	f.kinds[kind].entries += len(o.Entries)
+	if f.kinds[kind].first == nil {
+		f.kinds[kind].first = o.Err
 	}
 }
 
-// err is what Close returns.
+// err returns all failures as one error, or nil.
 func (f *failures) err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var all []error
-	for _, class := range []struct {
-		n   int
-		err error
-	}{{f.refused, f.first}, {f.unknown, ErrUnknown}, {f.uncounted, ErrNotCounted}} {
-		if class.n > 0 {
-			all = append(all, fmt.Errorf("%d entries: %w", class.n, class.err))
+	for _, k := range f.kinds {
+		if k.entries > 0 {
+			all = append(all, fmt.Errorf("%d entries: %w", k.entries, k.first))
 		}
 	}
 	return errors.Join(all...)
+}
+
+// take returns all failures as one error, and forgets them.
+func (f *failures) take() error {
+	err := f.err()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.kinds[:])
+	return err
 }

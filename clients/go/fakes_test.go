@@ -1,28 +1,28 @@
-package client_test
+package accrue_test
 
 import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/accrue/accrue/clients/go"
-	"github.com/accrue/accrue/pkg/increment"
-	"github.com/accrue/accrue/pkg/problem"
 )
 
-// countingIngest takes batches as ingest does: it counts a key once, by its place in the batch.
+// countingIngest accepts batches as ingest does: it counts each item of a key once.
 type countingIngest struct {
-	// before and after answer in the place of ingest: before, nothing is counted; after, all is. They get the number of the
-	// post, from 1, and say whether they have answered.
+	// before and after may answer in place of ingest, before or after everything is counted. They get the number of the
+	// post, from 1, and report whether they have answered.
 	before, after func(n int, w http.ResponseWriter) bool
-	// rule, if not nil, refuses more than package increment does.
-	rule func(client.Entry) error
+	// rule, if not nil, refuses entries.
+	rule func(accrue.Entry) error
 
 	mu     sync.Mutex
 	posts  int
@@ -42,7 +42,7 @@ func newCountingIngest() *countingIngest {
 func (i *countingIngest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the producer has gone
+		return // the client is gone
 	}
 	i.mu.Lock()
 	i.posts++
@@ -57,26 +57,27 @@ func (i *countingIngest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if status != nil {
-		status.Write(w)
+		status.write(w)
 		return
 	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(http.StatusAccepted)
 	_, _ = io.WriteString(w, `{"accepted":1}`)
 }
 
-func (i *countingIngest) count(r *http.Request, body []byte) *problem.Document {
+func (i *countingIngest) count(r *http.Request, body []byte) *refusal {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	key := r.Header.Get("Idempotency-Key")
 	if first, ok := i.bodies[key]; ok && first != string(body) {
-		i.faults = append(i.faults, fmt.Sprintf("key %s came with %s and with %s", key, first, body))
+		i.faults = append(i.faults, fmt.Sprintf("key %s with body %s and with %s", key, first, body))
 	}
 	i.bodies[key] = string(body)
 	if len(key) < 20 || r.Header.Get("Content-Type") != "application/json" || r.Method != http.MethodPost {
 		i.faults = append(i.faults, fmt.Sprintf("%s with %v", r.Method, r.Header))
 	}
 	if len(body) > 1<<20 {
-		return problem.New(http.StatusRequestEntityTooLarge, "")
+		return &refusal{Status: http.StatusRequestEntityTooLarge}
 	}
 	type item struct {
 		Name        string `json:"name"`
@@ -89,19 +90,19 @@ func (i *countingIngest) count(r *http.Request, body []byte) *problem.Document {
 		i.faults = append(i.faults, fmt.Sprintf("%v: %s", err, body))
 	}
 	for list, items := range lists {
-		if r.URL.Path != "/"+list+"/batch" || len(items) < 1 || len(items) > increment.MaxBatch {
+		if r.URL.Path != "/"+list+"/batch" || len(items) < 1 || len(items) > accrue.MaxBatch {
 			i.faults = append(i.faults, fmt.Sprintf("%d %s at %s", len(items), list, r.URL.Path))
 		}
-		var faults []problem.Fault
+		var faults []accrue.Fault
 		for n, item := range items {
 			if i.rule != nil {
-				if err := i.rule(client.Entry(item)); err != nil {
-					faults = append(faults, problem.Fault{Pointer: fmt.Sprintf("#/%s/%d/name", list, n), Detail: err.Error()})
+				if err := i.rule(accrue.Entry(item)); err != nil {
+					faults = append(faults, accrue.Fault{Pointer: fmt.Sprintf("#/%s/%d/name", list, n), Detail: err.Error()})
 				}
 			}
 		}
 		if faults != nil {
-			return problem.New(http.StatusUnprocessableEntity, "The body breaks a rule. Nothing was counted.", faults...)
+			return &refusal{Status: http.StatusUnprocessableEntity, Detail: "The body breaks a rule. Nothing was counted.", Errors: faults}
 		}
 		i.sizes = append(i.sizes, len(items))
 		for n, item := range items {
@@ -124,7 +125,7 @@ func (i *countingIngest) count(r *http.Request, body []byte) *problem.Document {
 	return nil
 }
 
-// check compares what was counted with what should be.
+// check compares the totals.
 func (i *countingIngest) check(t *testing.T, totals map[string]int64) {
 	t.Helper()
 	i.mu.Lock()
@@ -137,14 +138,15 @@ func (i *countingIngest) check(t *testing.T, totals map[string]int64) {
 	}
 }
 
-// asked returns when posts came.
+// asked returns the times of all posts.
 func (i *countingIngest) asked() []time.Time {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return append([]time.Time(nil), i.at...)
 }
 
-// direct carries requests by a call, so that a test can be in a bubble. A handler that panics loses its reply.
+// direct is a transport that calls the handler, so that tests can use synctest. A handler that panics loses the reply. It does
+// not trace connections.
 type direct struct{ handler http.Handler }
 
 type lostError struct{}
@@ -168,7 +170,7 @@ func (d direct) RoundTrip(r *http.Request) (response *http.Response, err error) 
 	select {
 	case <-answered:
 	case <-r.Context().Done():
-		<-answered // the server goes on, and the producer does not know
+		<-answered // the server finishes, and the client does not know
 		return nil, r.Context().Err()
 	}
 	if panicked != nil {
@@ -177,45 +179,64 @@ func (d direct) RoundTrip(r *http.Request) (response *http.Response, err error) 
 	return w.Result(), nil
 }
 
-// outcomes collects what Report is told.
+// outcomes collects outcomes.
 type outcomes struct {
 	mu  sync.Mutex
-	all []client.Outcome
+	all []accrue.Outcome
 }
 
-func (o *outcomes) report(outcome client.Outcome) {
+func (o *outcomes) report(outcome accrue.Outcome) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all = append(o.all, outcome)
 }
 
-func (o *outcomes) told() []client.Outcome {
+func (o *outcomes) list() []accrue.Outcome {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return append([]client.Outcome(nil), o.all...)
+	return append([]accrue.Outcome(nil), o.all...)
 }
 
-// start makes a client whose requests go to a handler by a call.
-func start(t *testing.T, handler http.Handler, config client.Config) (*client.Client, *outcomes) {
+// start returns a client whose requests are calls of the handler.
+func start(t *testing.T, handler http.Handler, config accrue.Config) (*accrue.Client, *outcomes) {
 	t.Helper()
-	told := &outcomes{}
-	config.URL, config.Transport, config.Report = "http://ingest", direct{handler}, told.report
-	c, err := client.New(config)
+	reported := &outcomes{}
+	config.URL, config.Transport, config.Report = "http://ingest", direct{handler}, reported.report
+	c, err := accrue.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c, told
+	return c, reported
 }
 
-func add(t *testing.T, c *client.Client, name string, value int64) {
+func add(t *testing.T, c *accrue.Client, name string, value int64) {
 	t.Helper()
-	if err := c.Add(t.Context(), client.Entry{Name: name, Value: value}); err != nil {
+	if err := c.Add(t.Context(), accrue.Entry{Name: name, Value: value}); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // unavailable answers 503 with a detail.
 func unavailable(w http.ResponseWriter, detail string, after time.Duration) bool {
-	problem.Unavailable(detail, after).Write(w)
+	if after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
+	}
+	(&refusal{Status: http.StatusServiceUnavailable, Detail: detail}).write(w)
 	return true
 }
+
+// refusal is a problem document.
+type refusal struct {
+	Status  int            `json:"status"`
+	Detail  string         `json:"detail,omitempty"`
+	Counted string         `json:"counted,omitempty"`
+	Errors  []accrue.Fault `json:"errors,omitempty"`
+}
+
+func (r *refusal) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(r.Status)
+	_ = json.NewEncoder(w).Encode(r)
+}
+
+func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -1,8 +1,9 @@
-package client
+package accrue
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,21 +18,24 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-
-	"github.com/accrue/accrue/pkg/problem"
 )
 
 const (
-	// firstPause and longestPause are the times between two tries, give or take a half, where the answer names none.
-	firstPause   = 100 * time.Millisecond
-	longestPause = 10 * time.Second
-	// longestRetryAfter bounds what an answer may ask for.
-	longestRetryAfter = 24 * time.Hour
-	// maxAnswer is how much of an answer is read, in bytes: more than the faults of a thousand items take.
+	// firstPause and maxPause bound the pause before a retry, before randomization, unless Retry-After asks for a longer one.
+	firstPause = 100 * time.Millisecond
+	maxPause   = 10 * time.Second
+	// maxRetryAfter bounds Retry-After.
+	maxRetryAfter = 24 * time.Hour
+	// foreignPatience is how long answers that are not from Accrue are retried.
+	foreignPatience = time.Minute
+	// maxAnswer bounds how much of an answer is read, in bytes: more than the faults of a thousand items take.
 	maxAnswer = 1 << 20
 )
 
-// deliver posts a batch, and what is left of it when a part was refused, until every entry has its outcome.
+// errForeign is the error of an answer that is not from Accrue.
+var errForeign = errors.New("not an answer of Accrue")
+
+// deliver posts a batch until every entry has its outcome. A batch of which a part was refused is divided.
 func (c *Client) deliver(b *batch) {
 	for left := []*batch{b}; len(left) > 0; {
 		next := left[len(left)-1]
@@ -39,51 +43,70 @@ func (c *Client) deliver(b *batch) {
 	}
 }
 
-// settle posts a batch until there is an outcome, and reports it. If the outcome is a refusal of some entries only, the
-// others are returned, as other batches.
+// settle posts a batch until there is an outcome, and reports it. If only some entries are refused, or the body is too
+// large, it returns what is left to post as new batches.
 func (c *Client) settle(b *batch) (left []*batch) {
 	body := b.finish()
-	begun := time.Now()
+	start := time.Now()
 	o := Outcome{Entries: b.entries}
 	report := func(err error) {
-		o.Err, o.Took = err, time.Since(begun)
+		o.Err, o.Took = err, time.Since(start)
 		c.report(o)
 	}
 	pauses := newPauses()
-	var arrived time.Time // when the first try began that may have arrived
+	var arrived time.Time // start of the first request that may have arrived
+	var foreign time.Time // start of the first of the latest requests that were answered by something else
 	var last error
-	for {
-		switch {
-		case c.trying.Err() == nil:
-		case arrived.IsZero():
-			report(ErrNotCounted)
-			return nil
-		default:
-			report(fmt.Errorf("%w: given up by the end of close: %w", ErrUnknown, last))
-			return nil
-		}
+	for c.trying.Err() == nil {
 		tried := time.Now()
 		a := c.try(b, body)
 		o.Tries++
-		last = a.err
+		if last == nil || c.trying.Err() == nil { // a request that Close cuts off says nothing
+			last = a.err
+		}
+		if a.result == unknown && arrived.IsZero() {
+			arrived = tried
+		}
+		switch {
+		case !a.foreign:
+			foreign = time.Time{}
+		case foreign.IsZero():
+			foreign = tried
+		}
+		wait := max(pauses.NextBackOff(), spread(a.retryAfter))
+		if a.foreign {
+			wait = min(wait, foreignPatience/4)
+		}
 		switch {
 		case a.result == accepted:
 			report(nil)
 			return nil
+		case a.status == http.StatusRequestEntityTooLarge && len(b.entries) > 1 && arrived.IsZero():
+			half := len(b.entries) / 2
+			return []*batch{b.of(b.entries[half:]), b.of(b.entries[:half])}
 		case a.result == refused && arrived.IsZero():
-			o.Took = time.Since(begun)
+			o.Took = time.Since(start)
 			return c.divide(b, o, &a)
 		case a.result == refused:
-			// An earlier try may be counted, and who refuses now does not know of it.
-			report(fmt.Errorf("%w: %s", ErrUnknown, last.Error()))
+			// An earlier request may have been counted. The text of the refusal is kept and its type is not: it is not known
+			// that nothing was counted.
+			report(fmt.Errorf("%w: an earlier request had no answer: %s", ErrUnknown, a.err.Error()))
 			return nil
-		case a.result == unknown && arrived.IsZero():
-			arrived = tried
+		case a.result == misdirected && arrived.IsZero():
+			report(fmt.Errorf("%w: %w", ErrNotCounted, a.err))
+			return nil
+		case a.foreign && time.Since(foreign)+wait > foreignPatience && arrived.IsZero():
+			report(a.refusal())
+			return nil
+		case a.foreign && time.Since(foreign)+wait > foreignPatience:
+			report(fmt.Errorf("%w: %w", ErrUnknown, a.err))
+			return nil
+		case !arrived.IsZero() && time.Since(arrived)+wait > c.patience():
+			report(fmt.Errorf("%w: no answer for %v: %w", ErrUnknown, time.Since(arrived).Round(time.Second), a.err))
+			return nil
 		}
-		wait := max(pauses.NextBackOff(), spread(a.retryAfter))
-		if !arrived.IsZero() && time.Since(arrived)+wait > c.patience() {
-			report(fmt.Errorf("%w: no answer for %v: %w", ErrUnknown, time.Since(arrived).Round(time.Second), last))
-			return nil
+		if c.config.ReportRetry != nil {
+			c.config.ReportRetry(Retry{Entries: len(b.entries), Tries: o.Tries, Err: a.err, Wait: wait})
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -92,44 +115,51 @@ func (c *Client) settle(b *batch) (left []*batch) {
 			timer.Stop()
 		}
 	}
+	class := ErrUnknown
+	if arrived.IsZero() {
+		class = ErrNotCounted
+	}
+	if last == nil {
+		report(fmt.Errorf("%w: closed before it was posted", class))
+	} else {
+		report(fmt.Errorf("%w: closed while retrying: %w", class, last))
+	}
+	return nil
 }
 
-// report tells an outcome, to who is told, and to Close.
+// report passes an outcome to Config.Report, Flush and Close.
 func (c *Client) report(o Outcome) {
 	c.failed.note(&o)
+	c.failedSinceFlush.note(&o)
 	if c.config.Report != nil {
 		c.config.Report(o)
 	}
 }
 
-// patience is how long after the first try that may have arrived the last one may begin: it must not be counted after the
-// horizon, however long it is on its way.
+// patience is how long after the first request that may have arrived the last one may begin: it must not be counted after
+// the horizon, however long it is under way.
 func (c *Client) patience() time.Duration {
 	return c.config.Horizon - max(c.config.Horizon/10, c.config.Timeout)
 }
 
-// newPauses are the times between the tries of one post.
+// newPauses returns the pauses between the requests of one batch.
 func newPauses() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier, b.RandomizationFactor = firstPause, longestPause, 2, 0.5
+	b.InitialInterval, b.MaxInterval, b.Multiplier, b.RandomizationFactor = firstPause, maxPause, 2, 0.5
 	return b
 }
 
-// spread makes a time that many were told longer, by up to a half.
+// spread makes d longer by a random part, up to a half, so that producers that were all given it do not return together.
 func spread(d time.Duration) time.Duration {
-	return d + rand.N(d/2+1) //nolint:gosec // no secret
+	return d + rand.N(d/2+1) //nolint:gosec // not a secret
 }
 
-// divide reports the entries of a refused batch that are at fault and returns the others. The batch was certainly not
-// counted, so that others may be posted with other keys.
+// divide reports the entries of a refused batch that are wrong, and returns the others in new batches: the refused one was
+// certainly not counted.
 func (c *Client) divide(b *batch, o Outcome, a *answer) (left []*batch) {
-	if a.status == http.StatusRequestEntityTooLarge && len(b.entries) > 1 {
-		half := len(b.entries) / 2
-		return []*batch{b.of(b.entries[half:]), b.of(b.entries[:half])}
-	}
 	faults := b.faultsByEntry(a.problem.Errors)
 	if len(faults) == 0 {
-		o.Err = a.err
+		o.Err = a.refusal()
 		c.report(o)
 		return nil
 	}
@@ -150,91 +180,139 @@ func (c *Client) divide(b *batch, o Outcome, a *answer) (left []*batch) {
 	return []*batch{b.of(good)}
 }
 
-// result is what a try means for the entries.
+// result is what a request means for its entries.
 type result int
 
 const (
-	unknown   result = iota // they may be counted: the same again, with the same key
-	uncounted               // they are certainly not counted yet
-	accepted                // they are counted
-	refused                 // they are not, and the same again would not be either
+	unknown     result = iota // possibly counted: repeat it with the same key
+	uncounted                 // certainly not counted: repeat it
+	misdirected               // certainly not counted, and the address cannot be right
+	accepted                  // counted
+	refused                   // certainly not counted, and repeating it would not help
 )
 
-// answer is what came of a try.
+// answer is the result of one request.
 type answer struct {
 	result     result
+	foreign    bool // the answer is not from Accrue
 	status     int
 	retryAfter time.Duration
-	problem    problem.Document
-	err        error
+	problem    problem
+	err        error // nil only if accepted
+}
+
+// problem is a problem document (RFC 9457) of Accrue.
+type problem struct {
+	Status  int     `json:"status"`
+	Detail  string  `json:"detail"`
+	Counted string  `json:"counted"` // "no" or "unknown"
+	Errors  []Fault `json:"errors"`
+}
+
+// refusal returns the answer as an error that says that nothing was counted.
+func (a *answer) refusal() *RefusedError {
+	detail := a.problem.Detail
+	if a.foreign {
+		detail = errForeign.Error()
+	}
+	return &RefusedError{Status: a.status, Detail: detail, Faults: a.problem.Errors}
 }
 
 // try posts a batch once.
 func (c *Client) try(b *batch, body []byte) answer {
 	ctx, cancel := context.WithTimeout(c.trying, c.config.Timeout)
 	defer cancel()
-	var connected atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	var connecting, connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { connecting.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true); c.connected.Store(true) },
+	})
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.paths[b.kind], bytes.NewReader(body))
 	if err != nil {
-		return answer{result: refused, err: &RefusedError{Detail: err.Error()}} // cannot be: New has parsed the address
+		return answer{result: misdirected, err: err} // impossible: New has parsed the address
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Idempotency-Key", b.key)
 	request.Header.Set("User-Agent", "accrue-client")
 	response, err := c.http.Do(request)
 	if err != nil {
-		var dial *net.OpError
-		if errors.As(err, &dial) && dial.Op == "dial" && !connected.Load() {
-			return answer{result: uncounted, err: err} // nobody was there
+		// The transport sends nothing before it has a connection, which includes the TLS handshake. A transport that does not
+		// trace is not known to be connecting.
+		switch {
+		case !connecting.Load() || connected.Load():
+			return answer{result: unknown, err: err}
+		case !c.connected.Load() && cannotBeRight(err):
+			return answer{result: misdirected, err: err}
+		default:
+			return answer{result: uncounted, err: err}
 		}
-		return answer{result: unknown, err: err}
 	}
-	defer response.Body.Close() //nolint:errcheck // read
+	defer response.Body.Close() //nolint:errcheck // only read
 	return read(response)
 }
 
-// read makes an answer of a response.
+// cannotBeRight reports whether a connection failed because of the address rather than an outage.
+func cannotBeRight(err error) bool {
+	var host *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	return errors.As(err, &host) && host.IsNotFound || errors.As(err, &certificate) || errors.As(err, &record) ||
+		errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// read classifies a response. Accrue answers 202 with JSON and everything else with a problem document.
 func read(response *http.Response) answer {
-	// Of a body that breaks off, the status says all that matters.
+	// The status and the headers suffice if the body is cut off.
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	a := answer{status: response.StatusCode, retryAfter: retryAfter(response.Header)}
 	media, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
-	if media == problem.ContentType && json.Unmarshal(body, &a.problem) != nil {
-		a.problem = problem.Document{}
+	media = strings.ToLower(strings.TrimSpace(media))
+	if a.status == http.StatusAccepted && media == "application/json" {
+		return answer{result: accepted, status: a.status}
+	}
+	if media != "application/problem+json" || json.Unmarshal(body, &a.problem) != nil || a.problem.Status != a.status {
+		a.foreign, a.problem = true, problem{}
 	}
 	switch {
-	case a.status == http.StatusAccepted:
-		return answer{result: accepted}
-	case a.status == http.StatusTooManyRequests,
-		a.status == http.StatusServiceUnavailable && strings.Contains(a.problem.Detail, problem.NothingCounted):
-		a.result, a.err = uncounted, &answerError{a.status, a.problem.Detail}
-	case a.status >= http.StatusInternalServerError, a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly:
-		a.result, a.err = unknown, &answerError{a.status, a.problem.Detail}
+	case a.problem.Counted == "no" && (a.status >= 500 || a.status == http.StatusRequestTimeout),
+		// Servers before the field "counted" say so in words.
+		a.status >= 500 && strings.Contains(a.problem.Detail, "Nothing was counted."):
+		a.result = uncounted
+	case a.status == http.StatusTooManyRequests:
+		a.result, a.foreign = uncounted, false // a rate limit, from Accrue or in front of it
+	case a.status >= 500, a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly:
+		a.result, a.foreign = unknown, false // a gateway that cannot reach Accrue is an outage like any other
+	case a.foreign && a.status < 300:
+		a.result = unknown
+	case a.foreign:
+		a.result = uncounted // a proxy that redirects or refuses does not pass the request on
 	default:
-		a.result, a.err = refused, &RefusedError{Status: a.status, Detail: a.problem.Detail, Faults: a.problem.Errors}
+		a.result = refused
 	}
+	a.err = a.error()
 	return a
 }
 
-// answerError is an answer after which the same is tried again.
-type answerError struct {
-	status int
-	detail string
+// error describes the answer.
+func (a *answer) error() error {
+	switch {
+	case a.result == refused:
+		return a.refusal()
+	case a.foreign:
+		return fmt.Errorf("answered %d %s: %w", a.status, http.StatusText(a.status), errForeign)
+	default:
+		return errors.New(strings.TrimSpace(fmt.Sprintf("answered %d %s %s", a.status, http.StatusText(a.status), a.problem.Detail)))
+	}
 }
 
-func (e *answerError) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("answered %d %s %s", e.status, http.StatusText(e.status), e.detail))
-}
-
-// retryAfter is how long an answer asks to wait: a number of seconds, or a date.
+// retryAfter returns how long an answer asks to wait: a number of seconds, or until a date.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil {
-		return min(longestRetryAfter, time.Duration(max(0, min(seconds, int(longestRetryAfter/time.Second))))*time.Second)
+		return time.Duration(max(0, min(seconds, int(maxRetryAfter/time.Second)))) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return min(longestRetryAfter, max(0, time.Until(at)))
+		return min(maxRetryAfter, max(0, time.Until(at)))
 	}
 	return 0
 }

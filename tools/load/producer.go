@@ -19,9 +19,9 @@ import (
 func (l *load) postByClient(ctx context.Context, transport http.RoundTripper) error {
 	var mu sync.Mutex
 	var failed error
-	c, err := client.New(client.Config{
+	c, err := accrue.New(accrue.Config{
 		URL: l.config.ingest.String(), Batch: l.config.batch, Posts: l.config.connections, Transport: transport,
-		Report: func(o client.Outcome) {
+		Report: func(o accrue.Outcome) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err := l.enter(&o); err != nil && failed == nil {
@@ -41,7 +41,7 @@ func (l *load) postByClient(ctx context.Context, transport http.RoundTripper) er
 }
 
 // addAll adds what the source has, until ctx or the source ends.
-func (l *load) addAll(ctx context.Context, c *client.Client) error {
+func (l *load) addAll(ctx context.Context, c *accrue.Client) error {
 	pace := &pacer{start: time.Now(), rate: l.config.rate}
 	for ctx.Err() == nil {
 		e, err := l.source.next()
@@ -52,7 +52,7 @@ func (l *load) addAll(ctx context.Context, c *client.Client) error {
 			return err
 		}
 		pace.wait(ctx, 1)
-		entry := client.Entry{Name: e.tally.name, Value: int64(e.value)}
+		entry := accrue.Entry{Name: e.tally.name, Value: int64(e.value)}
 		if l.config.contributors > 0 {
 			entry.Contributor = fmt.Sprintf("contributor-%d", rand.IntN(l.config.contributors)) //nolint:gosec // no secret
 		}
@@ -67,10 +67,10 @@ func (l *load) addAll(ctx context.Context, c *client.Client) error {
 }
 
 // enter enters an outcome in the tallies. The error is errRefused. Its caller sees to it that there is one at a time.
-func (l *load) enter(o *client.Outcome) error {
+func (l *load) enter(o *accrue.Outcome) error {
 	n := int64(len(o.Entries))
 	l.counts.Retries.Add(int64(max(0, o.Tries-1)))
-	var refused *client.RefusedError
+	var refused *accrue.RefusedError
 	switch {
 	case o.Err == nil:
 		l.latency.record(o.Took)
@@ -79,7 +79,7 @@ func (l *load) enter(o *client.Outcome) error {
 		for _, e := range o.Entries {
 			l.ledger.tag([]byte(e.Name)).accepted.Add(e.Value)
 		}
-	case errors.Is(o.Err, client.ErrUnknown):
+	case errors.Is(o.Err, accrue.ErrUnknown):
 		l.counts.Unknown.Add(n)
 		for _, e := range o.Entries {
 			l.ledger.tag([]byte(e.Name)).unknown.Add(e.Value)
