@@ -11,8 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/accrue/accrue/e2e/openapitest"
 	"github.com/accrue/accrue/pkg/openapi"
-	"github.com/accrue/accrue/pkg/openapi/openapitest"
 )
 
 // contract holds one process to the document that it serves.

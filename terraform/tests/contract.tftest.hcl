@@ -1,5 +1,5 @@
 # What Terraform gives the programs is what they read, and where it probes them they answer. contract.json comes from the
-# programs themselves: tools/deploytest.
+# programs themselves: e2e/deployment.
 
 mock_provider "google" {}
 

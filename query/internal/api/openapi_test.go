@@ -15,7 +15,7 @@ import (
 	"github.com/accrue/accrue/query/internal/board"
 )
 
-// tools/contracttest holds the document against the answers; this test finds routes that it lacks.
+// e2e/contract holds the document against the answers; this test finds routes that it lacks.
 func TestDocumentDescribesEveryRouteExceptPartsOfPages(t *testing.T) {
 	t.Parallel()
 	handler, err := New(nil, nil, nil, web.Base{})

@@ -1,4 +1,4 @@
-# What the programs read and serve, for the tests to compare with. `go test ./tools/deploytest` keeps contract.json true.
+# What the programs read and serve, for the tests to compare with. `go test ./e2e/deployment` keeps contract.json true.
 
 locals {
   contract = jsondecode(file("${path.module}/../contract.json"))

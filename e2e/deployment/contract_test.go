@@ -1,6 +1,6 @@
-// Package deploytest holds the deployment to the programs: what Terraform and the compose file say about the services'
+// Package deployment holds the deployment to the programs: what Terraform and the compose file say about the services'
 // environment, routes, topics and collections is compared with the services themselves, so that neither can change alone.
-package deploytest
+package deployment
 
 import (
 	"bytes"
@@ -124,7 +124,7 @@ func TestTerraformKnowsWhatTheServicesRead(t *testing.T) {
 	}
 	if !bytes.Equal(got, want.Bytes()) {
 		t.Errorf("%s does not say what the services read. Write it anew with\n"+
-			"\tcd tools && go test ./deploytest -update\nand give Terraform what changed: its tests say where.\ngot:\n%s\nwant:\n%s",
+			"\tcd e2e && go test ./deployment -update\nand give Terraform what changed: its tests say where.\ngot:\n%s\nwant:\n%s",
 			path, got, want.Bytes())
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/accrue/accrue/pkg/openapi/openapitest"
+	"github.com/accrue/accrue/e2e/openapitest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

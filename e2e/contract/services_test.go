@@ -1,6 +1,6 @@
-// Package contracttest makes requests from the documents that the services serve, valid ones and ones that break one rule,
+// Package contract makes requests from the documents that the services serve, valid ones and ones that break one rule,
 // and holds the services to what the documents say of them. All of it runs in this process, on a broker and a store in memory.
-package contracttest
+package contract
 
 import (
 	"context"
@@ -14,10 +14,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/accrue/accrue/aggregator"
+	"github.com/accrue/accrue/e2e/openapitest"
 	"github.com/accrue/accrue/ingest"
 	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
 	"github.com/accrue/accrue/pkg/openapi"
-	"github.com/accrue/accrue/pkg/openapi/openapitest"
 	base "github.com/accrue/accrue/pkg/service"
 	storememory "github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query"

@@ -1,4 +1,4 @@
-package contracttest
+package contract
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package contracttest
+package contract
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"pgregory.net/rapid"
 
-	"github.com/accrue/accrue/pkg/openapi/openapitest"
+	"github.com/accrue/accrue/e2e/openapitest"
 )
 
 // request is one that is about to be sent.

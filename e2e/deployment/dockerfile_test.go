@@ -1,6 +1,4 @@
-// Package imagetest holds deployments/Dockerfile to what it promises, on a machine without a container engine: it carries
-// out the instructions of the build stage in a folder, for each service, and looks at what comes out.
-package imagetest
+package deployment
 
 import (
 	"bytes"
@@ -16,14 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// root is the top of the repository, and the build's context.
-const root = "../.."
 
 // instruction is one line of a Dockerfile, continued lines joined.
 type instruction struct{ name, arguments string }
@@ -53,7 +44,7 @@ func stages(t *testing.T) [][]instruction {
 	return all
 }
 
-// machine is where the instructions of a build stage are carried out: a folder in the place of the root of a container.
+// machine runs the instructions of a build stage without a container engine, in a folder instead of a container.
 type machine struct {
 	t       *testing.T
 	folder  string
@@ -78,7 +69,7 @@ func (m *machine) do(i instruction) {
 	case "ARG":
 		for _, name := range strings.Fields(i.arguments) {
 			if _, ok := m.env[name]; !ok {
-				m.t.Fatalf("nobody gives the build %s", name)
+				m.t.Fatalf("the build has no argument %s", name)
 			}
 		}
 	case "ENV":
@@ -99,11 +90,11 @@ func (m *machine) do(i instruction) {
 	case "RUN":
 		m.run(i.arguments)
 	default:
-		m.t.Fatalf("instruction %s is not known here", i.name)
+		m.t.Fatalf("unknown instruction %s", i.name)
 	}
 }
 
-// copy copies a file or folder of the context, but for what .dockerignore names.
+// copy copies a file or folder of the build context, without tests.
 func (m *machine) copy(from, to string) {
 	m.t.Helper()
 	target := filepath.Join(m.workdir, to)
@@ -150,13 +141,13 @@ func (m *machine) run(command string) {
 	}
 }
 
-func TestTheDockerfileBuildsEachService(t *testing.T) {
+func TestDockerfileBuildsEachService(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("left out by -short: it builds the services")
+		t.Skip("builds the services")
 	}
 	if runtime.GOOS != "linux" {
-		t.Skip("left out: what is built runs on Linux alone")
+		t.Skip("the binaries run on Linux only")
 	}
 	for _, service := range []string{"ingest", "aggregator", "query"} {
 		t.Run(service, func(t *testing.T) {
@@ -172,34 +163,34 @@ func TestTheDockerfileBuildsEachService(t *testing.T) {
 				if err := static(path); err != nil {
 					t.Errorf("%s: %v", binary, err)
 				}
-				// Without settings the service says what is missing; nobody answers the health check.
+				// Without settings the service names what is missing, and the health check finds nothing to connect to.
 				run := exec.CommandContext(t.Context(), path)
 				run.Env = []string{"PORT=1"}
 				output, err := run.CombinedOutput()
 				want := map[string]string{"service": "GOOGLE_CLOUD_PROJECT", "healthcheck": "connection refused"}[binary]
 				var exit *exec.ExitError
 				if !errors.As(err, &exit) || !bytes.Contains(output, []byte(want)) {
-					t.Errorf("%s: %v, does not say %q:\n%s", binary, err, want, output)
+					t.Errorf("%s: %v, output lacks %q:\n%s", binary, err, want, output)
 				}
 			}
 		})
 	}
 }
 
-// static returns an error if a program needs anything of the system but its kernel.
+// static returns an error if a program is linked dynamically.
 func static(path string) error {
 	program, err := elf.Open(path)
 	if err != nil {
 		return err
 	}
-	defer program.Close() //nolint:errcheck // it was only read
+	defer program.Close() //nolint:errcheck // only read
 	if slices.ContainsFunc(program.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
 		return errors.New("it is linked dynamically")
 	}
 	return nil
 }
 
-func TestTheImageIsPinnedAndWithoutRoot(t *testing.T) {
+func TestImageIsPinnedAndNotRoot(t *testing.T) {
 	t.Parallel()
 	pinned := regexp.MustCompile(`^[a-z0-9./_-]+(:[A-Za-z0-9._-]+)$`)
 	all := stages(t)
@@ -218,14 +209,14 @@ func TestTheImageIsPinnedAndWithoutRoot(t *testing.T) {
 		last[i.name] = i.arguments
 	}
 	if !strings.Contains(last["FROM"], "distroless/static") || !regexp.MustCompile(`^[1-9]\d*(:[1-9]\d*)?$`).MatchString(last["USER"]) {
-		t.Errorf("the image is FROM %s with USER %s: want distroless and a number that is not root's", last["FROM"], last["USER"])
+		t.Errorf("the image is FROM %s with USER %s: want distroless and a user id other than root", last["FROM"], last["USER"])
 	}
 	if got, want := last["ENTRYPOINT"], `["/service"]`; got != want {
 		t.Errorf("ENTRYPOINT %s, want %s", got, want)
 	}
 }
 
-func TestTheBuildsGoIsNoOlderThanTheModulesNeed(t *testing.T) {
+func TestDockerfileHasTheGoVersionOfGoMod(t *testing.T) {
 	t.Parallel()
 	image := regexp.MustCompile(`golang:(\d+\.\d+)\.`).FindStringSubmatch(stages(t)[0][0].arguments)
 	modules, err := filepath.Glob(filepath.Join(root, "go.mod"))
@@ -249,8 +240,7 @@ func TestTheBuildsGoIsNoOlderThanTheModulesNeed(t *testing.T) {
 	}
 }
 
-// The context holds what is copied and little else.
-func TestDockerignoreLetsThroughWhatIsCopied(t *testing.T) {
+func TestDockerignoreIncludesWhatIsCopied(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, ".dockerignore"))
 	if err != nil {
@@ -258,7 +248,7 @@ func TestDockerignoreLetsThroughWhatIsCopied(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	if lines[1] != "*" {
-		t.Errorf("the first rule is %q, want everything out", lines[1])
+		t.Errorf("the first rule is %q, want * to exclude everything", lines[1])
 	}
 	for _, i := range stages(t)[0] {
 		if i.name != "COPY" {
@@ -272,7 +262,7 @@ func TestDockerignoreLetsThroughWhatIsCopied(t *testing.T) {
 					let, ok := strings.CutPrefix(rule, "!")
 					return ok && (path == let || strings.HasPrefix(path, let+"/"))
 				}) {
-					t.Errorf(".dockerignore keeps %s out of the build", path)
+					t.Errorf(".dockerignore excludes %s", path)
 				}
 			}
 		}
