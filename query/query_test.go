@@ -37,7 +37,7 @@ func (s *failingStore) Totals(ctx context.Context) ([]store.PartitionTotals, tim
 	if err := s.Check(ctx); err != nil {
 		return nil, time.Time{}, err
 	}
-	return s.Store.Totals(ctx) //nolint:wrapcheck // the very store
+	return s.Store.Totals(ctx)
 }
 
 func (s *failingStore) Check(ctx context.Context) error {

@@ -25,16 +25,16 @@ func decode(text []byte) (any, error) {
 // nothing after the value, and the body is plain UTF-8.
 func checkForm(header http.Header, body []byte) error {
 	if len(header.Values("Content-Type")) != 1 {
-		return errors.New("there is not one Content-Type") //nolint:err113 // for people
+		return errors.New("there is not one Content-Type")
 	}
 	if charset := strings.ToLower(header.Get("Content-Type")); strings.Contains(charset, ";") && !strings.Contains(charset, "utf-8") {
-		return errors.New("the body is not UTF-8 by its header") //nolint:err113 // for people
+		return errors.New("the body is not UTF-8 by its header")
 	}
 	if coding := header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return errors.New("the body is encoded") //nolint:err113 // for people
+		return errors.New("the body is encoded")
 	}
 	if !utf8.Valid(body) {
-		return errors.New("the body is not UTF-8") //nolint:err113 // for people
+		return errors.New("the body is not UTF-8")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
@@ -42,7 +42,7 @@ func checkForm(header http.Header, body []byte) error {
 		return err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the body's value") //nolint:err113 // for people
+		return errors.New("something follows the body's value")
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func checkValue(decoder *json.Decoder) error {
 	switch token := token.(type) {
 	case json.Number:
 		if strings.ContainsAny(token.String(), ".eE") {
-			return fmt.Errorf("%s is not written as an integer", token) //nolint:err113 // for people
+			return fmt.Errorf("%s is not written as an integer", token)
 		}
 	case json.Delim:
 		seen := make(map[any]bool)
@@ -67,7 +67,7 @@ func checkValue(decoder *json.Decoder) error {
 					return fmt.Errorf("not JSON: %w", err)
 				}
 				if seen[name] {
-					return fmt.Errorf("field %v is given twice", name) //nolint:err113 // for people
+					return fmt.Errorf("field %v is given twice", name)
 				}
 				seen[name] = true
 			}

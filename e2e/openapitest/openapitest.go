@@ -48,7 +48,7 @@ func Read(ctx context.Context, document []byte) (*Document, error) {
 	}
 	schema := spec.Components.Schemas["Problem"]
 	if schema == nil {
-		return nil, errors.New("the document has no problem documents") //nolint:err113 // for people
+		return nil, errors.New("the document has no problem documents")
 	}
 	// A client must expect fields that are new. A test must not: they would be undocumented.
 	for _, s := range spec.Components.Schemas {
@@ -132,12 +132,12 @@ func checkRequest(ctx context.Context, input *openapi3filter.RequestValidationIn
 	for name, given := range values {
 		known := input.Route.Operation.Parameters.GetByInAndName(openapi3.ParameterInQuery, name) != nil
 		if RefusesParameters(input.Route.Method, input.Route.Operation) && (!known || len(given) > 1) {
-			faults = append(faults, fmt.Errorf("parameter %s is not known, or given twice", name)) //nolint:err113 // for people
+			faults = append(faults, fmt.Errorf("parameter %s is not known, or given twice", name))
 		}
 	}
 	for _, ref := range input.Route.Operation.Parameters {
 		if p := ref.Value; p.In == openapi3.ParameterInHeader && p.Schema.Value.Pattern != "" && len(input.Request.Header.Values(p.Name)) > 1 {
-			faults = append(faults, fmt.Errorf("header %s is given twice", p.Name)) //nolint:err113 // for people
+			faults = append(faults, fmt.Errorf("header %s is given twice", p.Name))
 		}
 	}
 	if input.Route.Operation.RequestBody != nil {
@@ -175,7 +175,7 @@ func checkRefusal(e Exchange, route *routers.Route, invalid error) error {
 		if e.Status == http.StatusRequestEntityTooLarge && len(e.Body) > maxBody {
 			return nil
 		}
-		return errors.New("refused, although the document allows it") //nolint:err113 // for people
+		return errors.New("refused, although the document allows it")
 	}
 	return nil
 }
@@ -210,24 +210,24 @@ func judgedByTheService(p *openapi3.Parameter, given url.Values) bool {
 func checkAnswer(ctx context.Context, input *openapi3filter.RequestValidationInput, e Exchange) error {
 	ref := input.Route.Operation.Responses.Status(e.Status)
 	if ref == nil {
-		return fmt.Errorf("status %d is not described", e.Status) //nolint:err113 // for people
+		return fmt.Errorf("status %d is not described", e.Status)
 	}
 	faults := make([]error, 0, 2)
 	for name, header := range ref.Value.Headers {
 		// The library asks for no headers of a 304, nor of any answer to HEAD.
 		if values := e.Header.Values(name); len(values) != 1 && header.Value.Required {
-			faults = append(faults, fmt.Errorf("header %s is there %d times", name, len(values))) //nolint:err113 // for people
+			faults = append(faults, fmt.Errorf("header %s is there %d times", name, len(values)))
 		}
 	}
 	if len(ref.Value.Content) == 0 {
 		if len(e.Answer) > 0 {
-			faults = append(faults, errors.New("there is a body, and none is described")) //nolint:err113 // for people
+			faults = append(faults, errors.New("there is a body, and none is described"))
 		}
 		return errors.Join(faults...)
 	}
 	media, _, err := mime.ParseMediaType(e.Header.Get("Content-Type"))
 	if err != nil || ref.Value.Content[media] == nil {
-		faults = append(faults, fmt.Errorf("the body is %q, not of %q", e.Header.Get("Content-Type"), slices.Collect(maps.Keys(ref.Value.Content)))) //nolint:err113 // for people
+		faults = append(faults, fmt.Errorf("the body is %q, not of %q", e.Header.Get("Content-Type"), slices.Collect(maps.Keys(ref.Value.Content))))
 	}
 	answer := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: e.Status, Header: e.Header, Options: &openapi3filter.Options{
@@ -242,10 +242,10 @@ func checkAnswer(ctx context.Context, input *openapi3filter.RequestValidationInp
 // checkProblem returns an error unless the answer is a problem document of a status.
 func (d *Document) checkProblem(e Exchange, status int) error {
 	if e.Status != status || e.Header.Get("Content-Type") != problem.ContentType {
-		return fmt.Errorf("the document has nothing there: want a problem document of %d", status) //nolint:err113 // for people
+		return fmt.Errorf("the document has nothing there: want a problem document of %d", status)
 	}
 	if status == http.StatusMethodNotAllowed && e.Header.Get("Allow") == "" {
-		return errors.New("the header Allow is missing") //nolint:err113 // for people
+		return errors.New("the header Allow is missing")
 	}
 	if e.Request.Method == http.MethodHead {
 		return nil

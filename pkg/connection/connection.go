@@ -86,7 +86,7 @@ func (w *watch) dial(ctx context.Context, address string) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: tcpKeepalive}
 	dialed, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // gRPC adds the address
+		return nil, err
 	}
 	c := &conn{Conn: dialed, watch: w}
 	c.note()
@@ -106,7 +106,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	if n > 0 {
 		c.note()
 	}
-	return n, err //nolint:wrapcheck // as net.Conn
+	return n, err
 }
 
 // Close closes the connection and forgets it.
@@ -116,7 +116,7 @@ func (c *conn) Close() error {
 		delete(c.watch.conns, c.ends())
 	}
 	c.watch.mu.Unlock()
-	return c.Conn.Close() //nolint:wrapcheck // as net.Conn
+	return c.Conn.Close()
 }
 
 // headerKey is the context's key of a call's *atomic.Pointer[stats.OutHeader], which has the addresses of its connection.

@@ -72,7 +72,7 @@ func (c *Consumer) consume(ctx context.Context) error {
 	defer cancel()
 	deliveries, err := c.source.Pull(pull, broker.MaxPull)
 	if err != nil {
-		return err //nolint:wrapcheck // says what it did
+		return err
 	}
 	var failed error
 	receipts := make([]string, 0, len(deliveries))
