@@ -2,14 +2,14 @@ package checkpoint
 
 import "slices"
 
-// Interval is the sequences First to Last, both counted.
+// Interval is the sequences from First to Last, inclusive.
 type Interval struct{ First, Last uint64 }
 
-// Intervals is a set of sequences: sorted, disjoint, and with a gap between any two. In practice it is one interval; a
-// gap (a publish that failed, a message still to come) costs its own entry and nothing else.
+// Intervals is a set of sequences as sorted intervals with a gap between any two. It is usually one interval; each gap (a
+// failed publish, or a message that is still to come) adds one.
 type Intervals []Interval
 
-// Contains says whether sequence n is in the set.
+// Contains reports whether sequence n is in the set.
 func (s Intervals) Contains(n uint64) bool {
 	i := s.search(n)
 	return i < len(s) && s[i].First <= n
@@ -21,8 +21,7 @@ func (s Intervals) Add(n uint64) Intervals {
 	if i < len(s) && s[i].First <= n {
 		return s
 	}
-	// n lies in the gap before s[i]. Adjacency is tested so that neither side can overflow: n is above the last of
-	// what stands before it and below the first of what stands after it.
+	// n lies in the gap before s[i], above s[i-1].Last and below s[i].First, so neither n-1 nor n+1 can overflow.
 	joinsLeft := i > 0 && s[i-1].Last == n-1
 	joinsRight := i < len(s) && s[i].First == n+1
 	switch {
@@ -42,7 +41,7 @@ func (s Intervals) Add(n uint64) Intervals {
 
 // search returns the index of the first interval that does not end before n.
 func (s Intervals) search(n uint64) int {
-	if l := len(s); l > 0 && s[l-1].Last < n { // sequences come in rising order, nearly always
+	if l := len(s); l > 0 && s[l-1].Last < n { // the usual case: sequences arrive in rising order
 		return l
 	}
 	i, _ := slices.BinarySearchFunc(s, n, func(iv Interval, n uint64) int {

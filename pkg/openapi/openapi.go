@@ -1,4 +1,4 @@
-// Package openapi serves a service's OpenAPI document, which tools/openapi has generated, and the page that shows it.
+// Package openapi serves the OpenAPI document of a service, which tools/openapi generates, and the page that shows it.
 package openapi
 
 import (
@@ -19,10 +19,10 @@ const (
 	PagePath = "/docs"
 )
 
-// indexPath is the page itself. What it loads lies beside it.
+// indexPath is the page itself. The files that it loads lie beside it.
 const indexPath = PagePath + "/index.html"
 
-// pageFiles are the page and what it loads, all of it: it works without any other server.
+// pageFiles returns the page and all files that it loads. It needs no other server.
 func pageFiles() []string {
 	return []string{
 		"index.html", "index.css", "swagger-ui.css", "swagger-ui-bundle.js", "swagger-ui-standalone-preset.js",
@@ -36,14 +36,14 @@ func Register(routes gin.IRoutes, document []byte, title string) {
 	routes.Match(read, Path, answer(document))
 	routes.Match(read, PagePath, func(c *gin.Context) { c.Redirect(http.StatusFound, indexPath) })
 	page := ginSwagger.CustomWrapHandler(&ginSwagger.Config{
-		URL:   ".." + Path, // as seen from the page, whatever a proxy has put before both
+		URL:   ".." + Path, // relative to the page, so that both may be served below a prefix
 		Title: title, DocExpansion: "list", DeepLinking: true, DefaultModelsExpandDepth: 1,
 	}, swaggerFiles.NewHandler())
 	for _, name := range pageFiles() {
 		path := PagePath + "/" + name
 		routes.GET(path, func(c *gin.Context) {
-			// The handler takes the part of the first request before a file's name for where the files lie, for good: also
-			// if it was part of a query.
+			// The handler derives the prefix of the files from the first request, for good, even if a file name stands in its
+			// query.
 			c.Request.RequestURI = path
 			page(c)
 		})

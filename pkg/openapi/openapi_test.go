@@ -35,7 +35,7 @@ func get(handler http.Handler, path string, header http.Header) *httptest.Respon
 	return w
 }
 
-func TestTheDocumentIsServedAndKept(t *testing.T) {
+func TestDocumentIsServedWithAnETag(t *testing.T) {
 	t.Parallel()
 	engine := serve()
 	first := get(engine, openapi.Path, nil)
@@ -50,21 +50,20 @@ func TestTheDocumentIsServedAndKept(t *testing.T) {
 
 var loaded = regexp.MustCompile(`(?:src|href)="([^"]+)"`)
 
-// Everything that the page names is served, from here.
-func TestThePageIsServedWhole(t *testing.T) {
+func TestPageIsServedWithAllFilesItLoads(t *testing.T) {
 	t.Parallel()
 	engine := serve()
 	if moved := get(engine, openapi.PagePath, nil); moved.Code != http.StatusFound || moved.Header().Get("Location") != "/docs/index.html" {
 		t.Errorf("%d to %q", moved.Code, moved.Header().Get("Location"))
 	}
-	// A query that looks like a file must not move where the files are looked for.
+	// A query that looks like a file must not change the prefix of the files.
 	page := get(engine, "/docs/index.html?from=/elsewhere/index.css", nil)
 	if page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "<title>A &amp; B</title>") {
 		t.Errorf("%d %s", page.Code, page.Body)
 	}
 	found := loaded.FindAllStringSubmatch(page.Body.String(), -1)
 	if len(found) < 5 {
-		t.Errorf("the page loads %q: not enough to be one", found)
+		t.Errorf("the page loads only %q", found)
 	}
 	for _, match := range found {
 		if strings.Contains(match[1], "//") {
@@ -86,8 +85,7 @@ func TestThePageIsServedWhole(t *testing.T) {
 	}
 }
 
-// Two services in one process have a page each.
-func TestTwoPagesDoNotDisturbEachOther(t *testing.T) {
+func TestServicesInOneProcessHaveTheirOwnPages(t *testing.T) {
 	t.Parallel()
 	first, second := serve(), serve()
 	for range 2 {

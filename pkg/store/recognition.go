@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Recognition is the fact that a contributor has reached a tier. There is one at most for each contributor and tier,
-// and it never changes: all that its event says stands here.
+// Recognition is the fact that a contributor has reached a tier. There is at most one for each contributor and tier, and it
+// never changes. It contains everything that its event says.
 type Recognition struct {
 	Contributor string
 	Tier        int64
-	// Contributions is how many there were when the recognition was made: Tier or more.
+	// Contributions is the number of contributions when the recognition was made: Tier or more.
 	Contributions int64
-	// RecognizedAt is the time of that, by the clock of whoever made it. Stores keep microseconds.
+	// RecognizedAt is when the recognition was made, by the clock of query. Stores keep microseconds.
 	RecognizedAt time.Time
 }
 
 // PendingRecognition is a recognition whose event is not known to be published.
 type PendingRecognition struct {
 	Recognition
-	// CreatedAt is when the recognition was made, by the store's clock.
+	// CreatedAt is when the document was created, by the store's clock.
 	CreatedAt time.Time
-	// Revision is the document's state: its UpdateTime is the time of the last claim, or CreatedAt before the first.
+	// Revision is that of the document. Its UpdateTime is the time of the last claim, or CreatedAt before the first.
 	Revision Revision
 }
 
-// Standing is a contributor with all that they were recognized for.
+// Standing is a contributor with all of its recognitions.
 type Standing struct {
 	Contributor
 	// Recognitions are sorted by tier.
@@ -35,26 +35,25 @@ type Standing struct {
 	AsOf time.Time
 }
 
-// Order is what contributors are listed by. Ids are in the order of the bytes of their document ids, which is that of
-// the ids themselves but for "/", which comes after "%" and before all that follows it. Contributors with as many
-// contributions as others are in the order of their ids, in the same direction. There is no falling order of ids: Firestore
-// needs an index of its own for that, and its emulator refuses it.
+// Order is an order in which contributors are listed. Ids are ordered by the bytes of their document ids, which is the order of
+// the ids themselves, except that "/" follows "%". Contributors with equal contributions are ordered by id, in the same
+// direction. There is no descending order of ids: Firestore would need another index, and its emulator refuses the query.
 type Order string
 
-// The orders. Their values are those of the API's parameter.
+// The orders. Their values are those of the parameter of the API.
 const (
 	ByID                      Order = "id"
 	ByContributions           Order = "contributions"
 	ByContributionsDescending Order = "-contributions"
 )
 
-// RecognitionID returns the document id of a recognition: that of the contributor, a colon, and the tier. Colons of the
-// contributor's own are escaped, so that the ids of one contributor's recognitions have a beginning that no other's have.
+// RecognitionID returns the document id of a recognition: that of the contributor, a colon, and the tier. Colons in the
+// contributor's id are escaped, so that the recognitions of a contributor have a prefix of their own.
 func RecognitionID(contributor string, tier int64) string {
 	return RecognitionIDPrefix(contributor) + strconv.FormatInt(tier, 10)
 }
 
-// RecognitionIDPrefix returns what the document ids of all of a contributor's recognitions begin with, and no others.
+// RecognitionIDPrefix returns the prefix of the document ids of a contributor's recognitions. No other ids begin with it.
 func RecognitionIDPrefix(contributor string) string {
 	return strings.ReplaceAll(ContributorID(contributor), ":", "%3A") + ":"
 }

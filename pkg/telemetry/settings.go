@@ -8,28 +8,27 @@ import (
 	"strings"
 )
 
-// defaultRatio is the part of traces that are followed when spans are exported: some ten a second of a busy instance.
+// defaultRatio is the ratio of traces that are sampled when spans are exported: some ten a second on a busy instance.
 const defaultRatio = 0.01
 
-// The protocols by which spans are exported. The first is the default of OpenTelemetry's specification.
+// The protocols for exporting spans. The first is the default of OpenTelemetry's specification.
 const (
 	protocolHTTP = "http/protobuf"
 	protocolGRPC = "grpc"
 )
 
-// Settings are what the standard variables of OpenTelemetry say, as far as they are ours to keep.
+// Settings holds the standard settings of OpenTelemetry that the SDK does not read itself.
 type Settings struct {
-	// Export says whether spans are exported, and GRPC by which protocol: gRPC in place of HTTP.
+	// Export reports whether spans are exported, and GRPC whether gRPC is the protocol in place of HTTP.
 	Export, GRPC bool
-	// Ratio is the part of traces that are followed without their callers asking for it: 0 to 1, and 0 without Export.
+	// Ratio is the ratio of traces that are sampled although their callers do not ask for it: 0 to 1, and 0 without Export.
 	Ratio float64
 }
 
-// SettingsOf reads settings from the environment's variables. Spans are exported if OTEL_EXPORTER_OTLP_ENDPOINT or
-// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names a receiver, or OTEL_TRACES_EXPORTER is otlp, and neither
-// OTEL_TRACES_EXPORTER=none nor OTEL_SDK_DISABLED=true forbids it; by HTTP, unless OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or
-// OTEL_EXPORTER_OTLP_PROTOCOL is grpc; the ratio is OTEL_TRACES_SAMPLER_ARG. The error names every variable that asks for
-// something that there is not.
+// SettingsOf reads the settings from environment variables. Spans are exported if OTEL_EXPORTER_OTLP_ENDPOINT or
+// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set or OTEL_TRACES_EXPORTER is otlp, unless OTEL_TRACES_EXPORTER is none or
+// OTEL_SDK_DISABLED is true. OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, or else OTEL_EXPORTER_OTLP_PROTOCOL, is the protocol, and
+// OTEL_TRACES_SAMPLER_ARG the ratio. The error has a line for each variable with an unsupported value.
 func SettingsOf(variables map[string]string) (Settings, error) {
 	var faults []error
 	check := func(ok bool, name, rule string) {
@@ -46,14 +45,14 @@ func SettingsOf(variables map[string]string) (Settings, error) {
 		check(get(name) == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", name, "a URL such as http://localhost:4317")
 	}
 	protocol := protocolHTTP
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} { // the later one wins
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} { // the last one that is set wins
 		if value := get(name); value != "" {
 			check(value == protocolHTTP || value == protocolGRPC, name, protocolHTTP+" or "+protocolGRPC)
 			protocol = value
 		}
 	}
 	sampler := get("OTEL_TRACES_SAMPLER")
-	check(sampler == "" || sampler == "traceidratio", "OTEL_TRACES_SAMPLER", "traceidratio: a parent's flag is another matter here")
+	check(sampler == "" || sampler == "traceidratio", "OTEL_TRACES_SAMPLER", "traceidratio: the flag of a parent does not decide alone")
 	s := Settings{Ratio: defaultRatio}
 	if ratio := get("OTEL_TRACES_SAMPLER_ARG"); ratio != "" {
 		var err error

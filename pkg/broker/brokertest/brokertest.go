@@ -17,13 +17,13 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 )
 
-// Topic is a broker's side to publish to.
+// Topic is the side of a broker for publishing.
 type Topic interface {
 	Publish(context.Context, []broker.Message) error
 	Check(context.Context) error
 }
 
-// Subscription is a broker's side to pull from.
+// Subscription is the side of a broker for pulling.
 type Subscription interface {
 	Pull(ctx context.Context, limit int) ([]broker.Delivery, error)
 	Acknowledge(ctx context.Context, receipts []string) error
@@ -32,11 +32,11 @@ type Subscription interface {
 	Check(context.Context) error
 }
 
-// Broker is what is put to the test.
+// Broker is the implementation under test.
 type Broker struct {
-	// New makes a topic of its own for one test, with that many subscriptions whose leases last ackDeadline.
+	// New returns a new topic with that many subscriptions, whose leases last ackDeadline.
 	New func(t *testing.T, subscriptions int, ackDeadline time.Duration) (Topic, []Subscription)
-	// AckDeadline is the shortest that the broker takes. Tests wait for it to pass.
+	// AckDeadline is the shortest that the broker allows. Tests wait for it to pass.
 	AckDeadline time.Duration
 	// OwnClock is set for a broker without a network: its tests run in a bubble in which time stands until everybody
 	// waits.
@@ -44,37 +44,37 @@ type Broker struct {
 }
 
 const (
-	// plenty is an ack deadline that ends in no test.
+	// plenty is an ack deadline that no test outlasts.
 	plenty = time.Minute
-	// wait is the longest that a Pull may wait for a first message.
+	// wait is how long a Pull may wait for a first message.
 	wait = 10 * time.Second
-	// patience bounds the wait for what must come.
+	// patience bounds the wait for messages that must arrive.
 	patience = 2 * time.Minute
-	// moment is how long a message that must not come is waited for.
+	// moment is how long tests wait for messages that must not arrive.
 	moment = 1500 * time.Millisecond
-	// slack is how far a broker's clock may be behind ours when it ends a lease.
+	// slack is how much earlier than asked a broker may end a lease.
 	slack = time.Second
 )
 
 // Run runs the suite. Its tests run in parallel, since some wait for leases to end.
 func Run(t *testing.T, b Broker) {
 	for name, test := range map[string]func(*testing.T, Broker){
-		"a message arrives whole and once":                     testRoundTrip,
-		"what the caller does with its bytes later is no harm": testOwnsBytes,
-		"a message comes again when its lease ends":            testLeaseEnds,
-		"a released message comes again at once":               testRelease,
+		"a message arrives complete and once":                     testRoundTrip,
+		"the caller may change its bytes after Publish": testOwnsBytes,
+		"a message is redelivered when its lease ends":            testLeaseEnds,
+		"a released message is redelivered at once":               testRelease,
 		"an extended lease lasts longer":                       testExtend,
 		"a thousand messages in one publish":                   testCount(1000),
-		"more messages than a request takes":                   testCount(1500),
-		"more bytes than a request takes":                      testLargeMessages,
+		"more messages than fit in a request":                   testCount(1500),
+		"more bytes than fit in a request":                      testLargeMessages,
 		"the largest message passes, a larger one is refused":  testMessageSize,
 		"a pull returns no more than its limit":                testPullLimit,
-		"a pull of nothing returns":                            testEmptyPull,
+		"a pull returns although there are no messages":                            testEmptyPull,
 		"a pull ends with its context":                         testPullEndsWithContext,
-		"nothing is done after the end of the context":         testEndedContext,
-		"each subscription gets everything":                    testTwoSubscriptions,
-		"pulls at the same time share the messages":            testConcurrentPulls,
-		"nothing to do is done":                                testNone,
+		"nothing happens after the context has ended":         testEndedContext,
+		"each subscription gets every message":                    testTwoSubscriptions,
+		"concurrent pulls share the messages":            testConcurrentPulls,
+		"empty calls succeed":                                testNone,
 		"a subscription describes itself":                      testDescribe,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,12 +133,12 @@ func testLeaseEnds(t *testing.T, b Broker) {
 	first := collect(t, subs[0], 1)[0]
 	second := collect(t, subs[0], 1)[0]
 	if took := time.Since(start); took < b.AckDeadline-slack {
-		t.Errorf("came again after %v, want %v", took, b.AckDeadline)
+		t.Errorf("redelivered after %v, want %v", took, b.AckDeadline)
 	}
 	if string(second.Data) != "again" || second.ID != first.ID || second.Receipt == first.Receipt {
 		t.Errorf("delivered %+v after %+v", second, first)
 	}
-	acknowledge(t, subs[0], first) // too late: harmless
+	acknowledge(t, subs[0], first) // late, and ignored
 	acknowledge(t, subs[0], second)
 	nothing(t, subs[0])
 }
@@ -153,7 +153,7 @@ func testRelease(t *testing.T, b Broker) {
 	}
 	second := collect(t, subs[0], 1)[0]
 	if took := time.Since(start); took > plenty/2 {
-		t.Errorf("came again after %v, want at once", took)
+		t.Errorf("redelivered after %v, want at once", took)
 	}
 	if string(second.Data) != "released" || second.Receipt == first.Receipt {
 		t.Errorf("delivered %+v after %+v", second, first)
@@ -170,7 +170,7 @@ func testExtend(t *testing.T, b Broker) {
 	}
 	collect(t, subs[0], 1)
 	if took := time.Since(start); took < 2*b.AckDeadline-slack {
-		t.Errorf("came again after %v, want %v", took, 2*b.AckDeadline)
+		t.Errorf("redelivered after %v, want %v", took, 2*b.AckDeadline)
 	}
 	if err := subs[0].Extend(t.Context(), []string{d.Receipt}, b.AckDeadline); err != nil {
 		t.Errorf("Extend() of a lease that has ended = %v", err)
@@ -257,7 +257,7 @@ func testPullEndsWithContext(t *testing.T, b Broker) {
 	for {
 		_, err := subs[0].Pull(ctx, 1)
 		if err == nil && time.Since(start) < patience {
-			continue // it found nothing before the context ended
+			continue // it returned empty before the context ended
 		}
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Pull() = %v, want %v", err, context.Canceled)
@@ -378,7 +378,7 @@ func testDescribe(t *testing.T, b Broker) {
 	}
 }
 
-// numbered returns n messages that differ.
+// numbered returns n different messages.
 func numbered(n int) []broker.Message {
 	messages := make([]broker.Message, n)
 	for i := range messages {
@@ -395,7 +395,7 @@ func publish(t *testing.T, topic Topic, messages ...broker.Message) {
 	}
 }
 
-// collect pulls n messages and fails for one that comes twice.
+// collect pulls n messages and fails if one arrives twice.
 func collect(t *testing.T, s Subscription, n int) []broker.Delivery {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -412,7 +412,7 @@ func collect(t *testing.T, s Subscription, n int) []broker.Delivery {
 		}
 		for _, d := range pulled {
 			if seen[d.ID] {
-				t.Errorf("message %s came twice", d.ID)
+				t.Errorf("message %s arrived twice", d.ID)
 			}
 			seen[d.ID] = true
 		}
@@ -421,7 +421,7 @@ func collect(t *testing.T, s Subscription, n int) []broker.Delivery {
 	return all
 }
 
-// find returns the delivery that holds the data of want.
+// find returns the delivery with the data of want.
 func find(t *testing.T, deliveries []broker.Delivery, want broker.Message) broker.Delivery {
 	t.Helper()
 	for _, d := range deliveries {
@@ -448,7 +448,7 @@ func acknowledge(t *testing.T, s Subscription, deliveries ...broker.Delivery) {
 	}
 }
 
-// nothing fails if a message comes within a moment.
+// nothing fails if a message arrives within a moment.
 func nothing(t *testing.T, s Subscription) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), moment)

@@ -12,12 +12,12 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// What contributors are queried by needs these indexes, and no others:
+// The queries for contributors need these indexes, and no others:
 //
 //   - (recognized_tier, contributions), ascending: Due, RecognizedTiers, CountRecognized, Unrecognized. Due is an
-//     equality and one range, so that an empty answer reads one entry, however many contributors there are; a range on
-//     both fields would read the entries of everybody below the tier, every second.
-//   - contributions, ascending and descending: Contributors in its orders. That of ids needs none.
+//     equality and one range, so an empty answer reads one index entry, however many contributors there are; a range on
+//     both fields would read the entries of all contributors below the tier, every second.
+//   - contributions, ascending and descending: Contributors in its orders. The order by id needs none.
 
 // Contributor returns one contributor's document, or store.ErrNotFound.
 func (c *Client) Contributor(ctx context.Context, contributor string) (store.Contributor, error) {
@@ -58,9 +58,9 @@ func (c *Client) Standing(ctx context.Context, contributor string) (store.Standi
 	return standing, nil
 }
 
-// Contributors returns up to limit contributors in an order, those that come after one that an earlier page ended with
-// (the zero value: from the first), and the time of the read. One whose contributions change between two pages may be on
-// both of them or on neither.
+// Contributors returns a page of up to limit contributors in an order, and the time of the read. After is the last
+// contributor of the previous page, or zero for the first page. A contributor whose contributions change between two
+// pages may be on both or on neither.
 func (c *Client) Contributors(
 	ctx context.Context, order store.Order, after store.Contributor, limit int,
 ) ([]store.Contributor, time.Time, error) {
@@ -73,7 +73,7 @@ func (c *Client) Contributors(
 	}
 	q.OrderBy = append(q.OrderBy, by(fieldName, descending))
 	if after.ID != "" {
-		q.StartAt = behind(append(cursor, c.reference(store.Contributors, store.ContributorID(after.ID)))...)
+		q.StartAt = startAfter(append(cursor, c.reference(store.Contributors, store.ContributorID(after.ID)))...)
 	}
 	all, asOf, err := c.contributors(ctx, q)
 	if err != nil {
@@ -82,8 +82,8 @@ func (c *Client) Contributors(
 	return all, asOf, nil
 }
 
-// Due returns up to limit contributors whose recognized tier is recognized, exactly, and who have tier or more
-// contributions, in no order that could be relied on.
+// Due returns up to limit contributors whose recognized tier is exactly recognized and who have tier or more contributions,
+// in no particular order.
 func (c *Client) Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error) {
 	due, _, err := c.contributors(ctx, &firestorepb.StructuredQuery{
 		From: from(store.Contributors),
@@ -95,15 +95,15 @@ func (c *Client) Due(ctx context.Context, recognized, tier int64, limit int) ([]
 		Limit:   limitOf(limit),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for contributors at tier %d: %w", tier, err)
+		return nil, fmt.Errorf("find contributors due at tier %d: %w", tier, err)
 	}
 	return due, nil
 }
 
-// maxRecognizedTiers bounds RecognizedTiers: many times what a service can be set to.
+// maxRecognizedTiers bounds RecognizedTiers, far above the number of tiers that can be configured.
 const maxRecognizedTiers = 1000
 
-// RecognizedTiers returns the recognized tiers that any contributor has, rising. It reads a document for each.
+// RecognizedTiers returns the distinct recognized tiers of all contributors in rising order. It reads a document for each.
 func (c *Client) RecognizedTiers(ctx context.Context) ([]int64, error) {
 	var tiers []int64
 	last := int64(-1)
@@ -115,7 +115,7 @@ func (c *Client) RecognizedTiers(ctx context.Context) ([]int64, error) {
 			Limit:   limitOf(1),
 		})
 		if err != nil {
-			return nil, fmt.Errorf("look for recognized tiers: %w", err)
+			return nil, fmt.Errorf("find recognized tiers: %w", err)
 		}
 		if len(next) == 0 {
 			break
@@ -126,8 +126,8 @@ func (c *Client) RecognizedTiers(ctx context.Context) ([]int64, error) {
 	return tiers, nil
 }
 
-// CountRecognized counts the contributors whose recognized tier is tier or above, and after that the recognitions of
-// tier: if these are fewer, some are missing. Firestore bills a read for every 1,000 of either.
+// CountRecognized counts the contributors whose recognized tier is tier or above, and then the recognitions of tier: if
+// there are fewer of these, some are missing. Firestore bills one read per 1,000 documents counted.
 func (c *Client) CountRecognized(ctx context.Context, tier int64) (contributors, recognitions int64, err error) {
 	if contributors, err = c.count(ctx, recognizedFrom(tier)); err == nil {
 		recognitions, err = c.count(ctx, &firestorepb.StructuredQuery{
@@ -135,27 +135,26 @@ func (c *Client) CountRecognized(ctx context.Context, tier int64) (contributors,
 		})
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("count those recognized at tier %d: %w", tier, err)
+		return 0, 0, fmt.Errorf("count contributors recognized at tier %d: %w", tier, err)
 	}
 	return contributors, recognitions, nil
 }
 
-// Unrecognized looks at up to limit contributors whose recognized tier is tier or above, those that come after one that
-// an earlier page ended with (the zero value: from the first), and returns which of them have no recognition of tier.
-// Last is the contributor that the page ends with, or zero if the page is empty. Contributors only move away from the
-// beginning, so that walking all pages misses nobody.
+// Unrecognized checks a page of up to limit contributors whose recognized tier is tier or above, and returns those without a
+// recognition of tier. After is the last contributor of the previous page, or zero for the first page; last is that of this
+// page, or zero if the page is empty. Contributors only move towards the end of the order, so the pages together miss none.
 func (c *Client) Unrecognized(
 	ctx context.Context, tier int64, after store.Contributor, limit int,
 ) (missing []store.Contributor, last store.Contributor, err error) {
 	q := recognizedFrom(tier)
 	q.Limit = limitOf(limit)
 	if after.ID != "" {
-		q.StartAt = behind(integer(after.RecognizedTier), integer(after.Contributions),
+		q.StartAt = startAfter(integer(after.RecognizedTier), integer(after.Contributions),
 			c.reference(store.Contributors, store.ContributorID(after.ID)))
 	}
 	page, _, err := c.contributors(ctx, q)
 	if err != nil {
-		return nil, store.Contributor{}, fmt.Errorf("walk the contributors at tier %d: %w", tier, err)
+		return nil, store.Contributor{}, fmt.Errorf("list contributors at tier %d: %w", tier, err)
 	}
 	if missing, err = c.withoutRecognition(ctx, page, tier); err != nil {
 		return nil, store.Contributor{}, err
@@ -166,7 +165,8 @@ func (c *Client) Unrecognized(
 	return missing, last, nil
 }
 
-// recognizedFrom asks for the contributors whose recognized tier is tier or above, in an order in which they only rise.
+// recognizedFrom queries the contributors whose recognized tier is tier or above, in an order in which they only move towards
+// the end.
 func recognizedFrom(tier int64) *firestorepb.StructuredQuery {
 	return &firestorepb.StructuredQuery{
 		From:    from(store.Contributors),
@@ -175,8 +175,7 @@ func recognizedFrom(tier int64) *firestorepb.StructuredQuery {
 	}
 }
 
-// contributors returns the results of q. A document that is not of a contributor, whoever may have put it there, is
-// passed over.
+// contributors returns the results of q. It skips documents that are not of a contributor.
 func (c *Client) contributors(ctx context.Context, q *firestorepb.StructuredQuery) ([]store.Contributor, time.Time, error) {
 	var all []store.Contributor
 	last, err := c.query(ctx, q, func(doc *firestorepb.Document) error {

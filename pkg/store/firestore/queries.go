@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// The operators that queries use, and the field that stands for a document's id.
+// The operators of queries, and the field that stands for the id of a document.
 const (
 	equal   = firestorepb.StructuredQuery_FieldFilter_EQUAL
 	above   = firestorepb.StructuredQuery_FieldFilter_GREATER_THAN
@@ -46,8 +46,8 @@ func by(field string, descending bool) *firestorepb.StructuredQuery_Order {
 	return order
 }
 
-// behind begins a query after the document that has these values in the fields that the query is ordered by.
-func behind(values ...*firestorepb.Value) *firestorepb.Cursor {
+// startAfter starts a query after the document with these values in the fields that the query is ordered by.
+func startAfter(values ...*firestorepb.Value) *firestorepb.Cursor {
 	return &firestorepb.Cursor{Values: values, Before: false}
 }
 
@@ -59,15 +59,15 @@ func limitOf(n int) *wrapperspb.Int32Value {
 	return wrapperspb.Int32(int32(n)) //nolint:gosec // callers page by thousands at most
 }
 
-// reference is the value of a document's name.
+// reference returns a value that holds the name of a document.
 func (c *Client) reference(collection, id string) *firestorepb.Value {
 	return &firestorepb.Value{ValueType: &firestorepb.Value_ReferenceValue{ReferenceValue: c.name(collection, id)}}
 }
 
-// count returns how many documents a query finds.
+// count returns the number of documents that a query finds.
 func (c *Client) count(ctx context.Context, q *firestorepb.StructuredQuery) (int64, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the stream, whatever is left in it
+	defer cancel() // ends the stream
 	const alias = "n"
 	stream, err := c.api.RunAggregationQuery(ctx, &firestorepb.RunAggregationQueryRequest{
 		Parent: c.documents(),
@@ -95,7 +95,7 @@ func (c *Client) count(ctx context.Context, q *firestorepb.StructuredQuery) (int
 	}
 }
 
-// existing returns which of the documents of a collection exist, by their ids.
+// existing returns the ids of those documents of a collection that exist.
 func (c *Client) existing(ctx context.Context, collection string, ids []string) (map[string]bool, error) {
 	names := make([]string, len(ids))
 	for i, id := range ids {

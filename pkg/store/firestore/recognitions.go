@@ -16,15 +16,15 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// What recognitions are queried by needs these indexes, and no others:
+// The queries for recognitions need these indexes, and no others:
 //
-//   - state, ascending: Pending, which is in the order of ids and leaves it to its caller which are old.
+//   - state, ascending: Pending, in the order of ids.
 //   - tier, ascending: CountRecognized.
-//   - (shard, recognized_at), descending by the latter: Latest. An index on the time alone would cap the rate at which
-//     recognitions can be made near 500 a second (https://cloud.google.com/firestore/docs/solutions/shard-timestamp): with
-//     the shard before it there are as many ends that grow as there are shards.
+//   - (shard, recognized_at), descending by the latter: Latest. An index on the time alone would limit new recognitions
+//     to some 500 a second (https://cloud.google.com/firestore/docs/solutions/shard-timestamp). With the shard in front,
+//     that limit holds per shard.
 
-// The fields of a recognition, beside contributions: the event, whether it is published, and times by Firestore's clock.
+// The fields of a recognition besides contributions: the event, its state, and times by Firestore's clock.
 const (
 	fieldContributor     = "contributor"
 	fieldRecognitionTier = "tier"
@@ -39,18 +39,18 @@ const (
 	stateSent    = "sent"
 )
 
-// recognitionShards is how many ends the index by time has: recognitions can be made at some 500 a second for each. Latest
-// looks at all of them, in one query, and is billed for what it returns. A document without a shard, or with one beyond
-// these, is never among the latest: the number can be raised, and not lowered.
+// recognitionShards is the number of shards of the index by time, each good for some 500 new recognitions a second. Latest
+// reads all shards in one query and is billed for what it returns. It never finds documents without a shard or with a higher
+// one, so the number can be raised but not lowered.
 const recognitionShards = 8
 
-// maxBatchWrite is how many documents one BatchWrite changes (https://cloud.google.com/firestore/quotas).
+// maxBatchWrite is the maximum number of documents in one BatchWrite (https://cloud.google.com/firestore/quotas).
 const maxBatchWrite = 500
 
-// Recognize makes a recognition, pending, and raises its contributor's recognized tier to its own unless that is higher:
-// one Firestore Commit that reads nothing before it, all or nothing. It returns store.ErrExists for a recognition that
-// was made before, and store.ErrNotFound for a contributor that does not exist. After any other error the outcome is
-// unknown. Since the client tries again underneath, a recognition that this very call has made can be ErrExists too.
+// Recognize creates a pending recognition and raises the contributor's recognized tier to its tier, unless that is higher
+// already, in one atomic Commit without a read. It returns store.ErrExists if the recognition exists and store.ErrNotFound if
+// the contributor does not. After any other error the outcome is unknown. The client retries calls itself, so ErrExists may
+// also mean that this call has created the recognition.
 func (c *Client) Recognize(ctx context.Context, r store.Recognition) error {
 	id := store.RecognitionID(r.Contributor, r.Tier)
 	err := c.commit(ctx,
@@ -76,10 +76,10 @@ func (c *Client) Recognize(ctx context.Context, r store.Recognition) error {
 	return nil
 }
 
-// Raise raises a contributor's recognized tier to that of a recognition that exists, unless it is as high already. It
-// returns store.ErrNotFound, and has changed nothing, if the recognition or the contributor does not exist.
+// Raise raises a contributor's recognized tier to that of an existing recognition, unless it is as high already. It returns
+// store.ErrNotFound and changes nothing if the recognition or the contributor does not exist.
 func (c *Client) Raise(ctx context.Context, contributor string, tier int64) error {
-	// An update of no field changes nothing and holds only if its precondition does.
+	// An update of no fields changes nothing; it only checks its precondition.
 	recognized := &firestorepb.Write{
 		CurrentDocument: exists(true),
 		Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
@@ -93,7 +93,8 @@ func (c *Client) Raise(ctx context.Context, contributor string, tier int64) erro
 	return nil
 }
 
-// raise is the write that lifts a contributor's recognized tier. It never lowers one, in whatever order such writes come.
+// raise returns the write that raises a contributor's recognized tier. In whatever order such writes arrive, the tier never
+// falls.
 func (c *Client) raise(contributor string, tier int64) *firestorepb.Write {
 	return &firestorepb.Write{
 		CurrentDocument: exists(true),
@@ -108,8 +109,7 @@ func (c *Client) raise(contributor string, tier int64) *firestorepb.Write {
 	}
 }
 
-// commit commits writes whose preconditions are of existence alone. Contention is no sign of existence: it leaves the
-// outcome unknown.
+// commit commits writes whose only preconditions are about existence. After contention (ABORTED) the outcome is unknown.
 func (c *Client) commit(ctx context.Context, writes ...*firestorepb.Write) error {
 	_, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
 	if err == nil {
@@ -128,8 +128,8 @@ func (c *Client) commit(ctx context.Context, writes ...*firestorepb.Write) error
 	}
 }
 
-// Latest returns up to limit recognitions, the latest first and of one time those with the higher document id, and the time
-// of the read.
+// Latest returns the latest recognitions, up to limit, and the time of the read. They are ordered by time and then by
+// document id, both descending.
 func (c *Client) Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error) {
 	shards := make([]*firestorepb.Value, recognitionShards)
 	for i := range shards {
@@ -155,8 +155,8 @@ func (c *Client) Latest(ctx context.Context, limit int) ([]store.Recognition, ti
 	return latest, last.GetReadTime().AsTime(), nil
 }
 
-// Pending returns up to limit recognitions that are pending, those after one that an earlier page ended with (the zero
-// value: from the first), in the order of their document ids, and the time of the read.
+// Pending returns a page of up to limit pending recognitions in the order of their document ids, and the time of the read.
+// After is the last recognition of the previous page, or zero for the first page.
 func (c *Client) Pending(
 	ctx context.Context, after store.Recognition, limit int,
 ) ([]store.PendingRecognition, time.Time, error) {
@@ -167,7 +167,7 @@ func (c *Client) Pending(
 		Limit:   limitOf(limit),
 	}
 	if after.Contributor != "" {
-		q.StartAt = behind(c.reference(store.Recognitions, store.RecognitionID(after.Contributor, after.Tier)))
+		q.StartAt = startAfter(c.reference(store.Recognitions, store.RecognitionID(after.Contributor, after.Tier)))
 	}
 	var all []store.PendingRecognition
 	last, err := c.query(ctx, q, func(doc *firestorepb.Document) error {
@@ -186,8 +186,8 @@ func (c *Client) Pending(
 	return all, last.GetReadTime().AsTime(), nil
 }
 
-// Claim moves the revisions of pending recognitions, and returns those whose revision was the present one: of several
-// who claim the same recognition in the same state, one has it. An error leaves open what was claimed.
+// Claim changes the revisions of pending recognitions and returns those whose revision was current: of several callers that
+// claim a recognition at the same revision, one succeeds. After an error it is unknown which were claimed.
 func (c *Client) Claim(ctx context.Context, pending []store.PendingRecognition) ([]store.PendingRecognition, error) {
 	writes := make([]*firestorepb.Write, len(pending))
 	for i, p := range pending {
@@ -215,8 +215,8 @@ func (c *Client) Claim(ctx context.Context, pending []store.PendingRecognition) 
 	return claimed, nil
 }
 
-// MarkSent notes that the events of recognitions are published. Those that are marked already, or exist no longer, are
-// passed over. An error leaves open which were marked.
+// MarkSent records that the events of recognitions are published. It skips recognitions that are marked already or do not
+// exist. After an error it is unknown which were marked.
 func (c *Client) MarkSent(ctx context.Context, sent []store.Recognition) error {
 	writes := make([]*firestorepb.Write, len(sent))
 	for i, r := range sent {
@@ -236,13 +236,13 @@ func (c *Client) MarkSent(ctx context.Context, sent []store.Recognition) error {
 	}
 	for _, code := range results {
 		if code != codes.OK && code != codes.NotFound {
-			return fmt.Errorf("mark sent: %w", status.Error(code, "of one write"))
+			return fmt.Errorf("mark sent: %w", status.Error(code, "one write failed"))
 		}
 	}
 	return nil
 }
 
-// batchWrite applies writes, each for itself, and returns how each went.
+// batchWrite applies writes independently of each other and returns the result of each.
 func (c *Client) batchWrite(ctx context.Context, writes []*firestorepb.Write) ([]codes.Code, error) {
 	results := make([]codes.Code, 0, len(writes))
 	for some := range slices.Chunk(writes, maxBatchWrite) {
@@ -251,7 +251,7 @@ func (c *Client) batchWrite(ctx context.Context, writes []*firestorepb.Write) ([
 			return nil, classify("batch write", err)
 		}
 		if len(response.GetStatus()) != len(some) {
-			return nil, errors.New("batch write: the answer lacks results")
+			return nil, errors.New("batch write: results are missing")
 		}
 		for _, s := range response.GetStatus() {
 			results = append(results, codes.Code(s.GetCode())) //nolint:gosec // a code
@@ -260,7 +260,7 @@ func (c *Client) batchWrite(ctx context.Context, writes []*firestorepb.Write) ([
 	return results, nil
 }
 
-// withoutRecognition returns those of the contributors who have no recognition of a tier.
+// withoutRecognition returns the contributors that have no recognition of a tier.
 func (c *Client) withoutRecognition(ctx context.Context, all []store.Contributor, tier int64) ([]store.Contributor, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -271,7 +271,7 @@ func (c *Client) withoutRecognition(ctx context.Context, all []store.Contributor
 	}
 	found, err := c.existing(ctx, store.Recognitions, ids)
 	if err != nil {
-		return nil, fmt.Errorf("look for recognitions of tier %d: %w", tier, err)
+		return nil, fmt.Errorf("find recognitions of tier %d: %w", tier, err)
 	}
 	var missing []store.Contributor
 	for i, contributor := range all {
@@ -282,7 +282,7 @@ func (c *Client) withoutRecognition(ctx context.Context, all []store.Contributor
 	return missing, nil
 }
 
-// recognitionOf reads a recognition. It returns false for a document that is none, whoever may have put it there.
+// recognitionOf reads a recognition. It reports false for a document that is not one.
 func recognitionOf(doc *firestorepb.Document) (store.Recognition, bool) {
 	fields := doc.GetFields()
 	r := store.Recognition{
@@ -294,7 +294,7 @@ func recognitionOf(doc *firestorepb.Document) (store.Recognition, bool) {
 	return r, id(doc) == store.RecognitionID(r.Contributor, r.Tier)
 }
 
-// now is the transform that sets a field to the time of the write by Firestore's clock.
+// now returns the transform that sets a field to the time of the write by Firestore's clock.
 func now(field string) *firestorepb.DocumentTransform_FieldTransform {
 	return &firestorepb.DocumentTransform_FieldTransform{
 		FieldPath: field,

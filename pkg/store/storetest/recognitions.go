@@ -18,32 +18,32 @@ import (
 
 func recognitionTests() map[string]func(*testing.T, Store) {
 	return map[string]func(*testing.T, Store){
-		"a recognition is kept whole and raises the tier":                    recognizes,
+		"a recognition is stored and raises the tier":                    recognizes,
 		"a second recognition of a tier changes nothing":                     recognizesOnce,
-		"nobody who does not exist is recognized":                            recognizesNobody,
+		"an unknown contributor is not recognized":                            recognizesUnknown,
 		"a recognized tier never falls":                                      neverLowers,
-		"of twenty who recognize the same contributor one does":              recognitionRace,
-		"recognizing and counting at the same time lose nothing":             recognitionAndCounting,
+		"one of twenty concurrent recognitions succeeds":              recognitionRace,
+		"concurrent recognizing and counting lose nothing":             recognitionAndCounting,
 		"raising needs a recognition":                                        raises,
-		"due are those at a tier who were recognized for another":            finds,
-		"contributors from outside are recognized each for themselves":       recognizesOutsiders,
+		"contributors are due by contributions and recognized tier":            finds,
+		"contributors with unusual ids are kept apart":       recognizesUnusualIDs,
 		"a pending recognition is found until it is marked sent":             pending,
 		"pending recognitions come in pages":                                 pendingPages,
 		"the latest recognitions come first":                                 latest,
-		"a pending recognition is claimed by one":                            claimRace,
-		"a claim on an old state fails, and others with it do not":           claimsEachForItself,
-		"marking what is marked or gone is no fault":                         marksTwice,
+		"a pending recognition is claimed once":                            claimRace,
+		"a claim at an old revision fails, others in the call succeed":           claimsIndependently,
+		"marking a recognition that is marked or missing is allowed":                         marksTwice,
 		"contributors are listed in every order, in pages":                   lists,
 		"recognized tiers are found":                                         recognizedTiers,
-		"a recognition that is missing shows in the counts and in the walk":  findsMissing,
-		"a walk meets everybody once":                                        walks,
-		"nothing is recognized, claimed or marked after the context's end":   refusesLateRecognition,
+		"a missing recognition shows in the counts and in the pages":  findsMissing,
+		"pages of unrecognized contributors miss none":                                        walks,
+		"nothing changes after the context has ended":   refusesLateRecognition,
 		"an unknown contributor has no standing":                             noStanding,
-		"more recognitions are claimed and marked than one call could carry": manyAtOnce,
+		"more recognitions are claimed and marked than fit in one request": manyAtOnce,
 	}
 }
 
-// contribute counts contributions of each of the contributors, in one commit.
+// contribute adds n contributions to each of the contributors, in one Commit.
 func contribute(t *testing.T, s Store, n int64, ids ...string) {
 	t.Helper()
 	state, err := s.Load(t.Context(), 0)
@@ -70,7 +70,7 @@ func recognize(t *testing.T, s Store, all ...store.Recognition) {
 	}
 }
 
-// standing checks everything but the time of the read.
+// wantStanding checks a contributor and its recognitions.
 func wantStanding(t *testing.T, s Store, want store.Contributor, recognitions ...store.Recognition) {
 	t.Helper()
 	got, err := s.Standing(t.Context(), want.ID)
@@ -78,7 +78,7 @@ func wantStanding(t *testing.T, s Store, want store.Contributor, recognitions ..
 		t.Errorf("Standing(%q) = %+v, %v\nwant %+v with %+v", want.ID, got, err, want, recognitions)
 	}
 	if time.Since(got.AsOf).Abs() > time.Minute {
-		t.Errorf("Standing(%q) is as of %v", want.ID, got.AsOf)
+		t.Errorf("Standing(%q) has AsOf %v", want.ID, got.AsOf)
 	}
 }
 
@@ -104,14 +104,14 @@ func recognizesOnce(t *testing.T, s Store) {
 		t.Fatal(err)
 	}
 	if err := s.Recognize(t.Context(), second); !errors.Is(err, store.ErrExists) {
-		t.Errorf("Recognize() of what was sent = %v, want ErrExists", err)
+		t.Errorf("Recognize() of a sent recognition = %v, want ErrExists", err)
 	}
 	wantStanding(t, s, store.Contributor{ID: "ada", Contributions: 3, RecognizedTier: 3, UpdatedAt: at}, first)
 	wantPending(t, s)
 }
 
-func recognizesNobody(t *testing.T, s Store) {
-	if err := s.Recognize(t.Context(), recognitionOf("nobody", 3)); !errors.Is(err, store.ErrNotFound) {
+func recognizesUnknown(t *testing.T, s Store) {
+	if err := s.Recognize(t.Context(), recognitionOf("unknown", 3)); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Recognize() = %v, want ErrNotFound", err)
 	}
 	wantPending(t, s)
@@ -119,7 +119,7 @@ func recognizesNobody(t *testing.T, s Store) {
 }
 
 func noStanding(t *testing.T, s Store) {
-	if got, err := s.Standing(t.Context(), "nobody"); !errors.Is(err, store.ErrNotFound) {
+	if got, err := s.Standing(t.Context(), "unknown"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Standing() = %v, %v, want ErrNotFound", got, err)
 	}
 }
@@ -146,7 +146,7 @@ func recognitionRace(t *testing.T, s Store) {
 				tier := tiers[(recognizer+i)%len(tiers)]
 				err := s.Recognize(t.Context(), recognitionOf("ada", tier))
 				for err != nil && !errors.Is(err, store.ErrExists) && t.Context().Err() == nil {
-					// Contention: it is not known to exist, so it is tried again.
+					// Contention: the outcome is unknown, so try again.
 					err = s.Recognize(t.Context(), recognitionOf("ada", tier))
 				}
 				if err == nil {
@@ -158,7 +158,7 @@ func recognitionRace(t *testing.T, s Store) {
 	close(start)
 	group.Wait()
 	if got := made.Load(); got > int64(len(tiers)) {
-		t.Errorf("%d recognitions were made by somebody, want %d", got, len(tiers))
+		t.Errorf("%d calls made a recognition, want %d", got, len(tiers))
 	}
 	var want []store.Recognition
 	for _, tier := range tiers {
@@ -190,8 +190,8 @@ func raises(t *testing.T, s Store) {
 	if err := s.Raise(t.Context(), "ada", 10); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Raise() to a tier without recognition = %v, want ErrNotFound", err)
 	}
-	if err := s.Raise(t.Context(), "nobody", 3); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("Raise() of nobody = %v, want ErrNotFound", err)
+	if err := s.Raise(t.Context(), "unknown", 3); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Raise() of an unknown contributor = %v, want ErrNotFound", err)
 	}
 	wantContributor(t, s, store.Contributor{ID: "ada", Contributions: 12, RecognizedTier: 3, UpdatedAt: at})
 }
@@ -238,7 +238,7 @@ func idsOf(all []store.Contributor) []string {
 	return ids
 }
 
-func recognizesOutsiders(t *testing.T, s Store) {
+func recognizesUnusualIDs(t *testing.T, s Store) {
 	ids := outsideIDs()
 	contribute(t, s, 5, ids...)
 	for i, id := range ids {
@@ -336,11 +336,11 @@ func latest(t *testing.T, s Store) {
 	var want []store.Recognition
 	for i, id := range ids {
 		r := recognitionOf(id, 3)
-		r.RecognizedAt = at.Add(time.Duration(i*7%len(ids)/2) * time.Second) // two at each time, in no order
+		r.RecognizedAt = at.Add(time.Duration(i*7%len(ids)/2) * time.Second) // two at each time, in mixed order
 		want = append(want, r)
 	}
 	recognize(t, s, want...)
-	if err := s.MarkSent(t.Context(), want[:20]); err != nil { // sent or not, it is recognized
+	if err := s.MarkSent(t.Context(), want[:20]); err != nil { // sent recognitions are among the latest too
 		t.Fatal(err)
 	}
 	slices.SortFunc(want, func(a, b store.Recognition) int {
@@ -380,13 +380,13 @@ func claimRace(t *testing.T, s Store) {
 		}
 		group.Wait()
 		if got := claimed.Load(); got != 3 {
-			t.Errorf("round %d: ten claimed %d recognitions, want 3", round, got)
+			t.Errorf("round %d: ten callers claimed %d recognitions, want 3", round, got)
 		}
 	}
 	wantPending(t, s, recognitionOf("ada", 3), recognitionOf("ada", 5), recognitionOf("bob", 3))
 }
 
-func claimsEachForItself(t *testing.T, s Store) {
+func claimsIndependently(t *testing.T, s Store) {
 	contribute(t, s, 5, "ada", "bob", "cyd")
 	recognize(t, s, recognitionOf("ada", 3), recognitionOf("bob", 3), recognitionOf("cyd", 3))
 	found, _, err := s.Pending(t.Context(), store.Recognition{}, 10)
@@ -405,7 +405,7 @@ func claimsEachForItself(t *testing.T, s Store) {
 	if err != nil || len(won) != 1 || won[0].Recognition != recognitionOf("cyd", 3) {
 		t.Errorf("Claim() of one that is sent, one that is claimed, one that is neither and one that is gone = %v, %v", won, err)
 	}
-	wantPending(t, s, recognitionOf("bob", 3), recognitionOf("cyd", 3)) // a claim does not make what is sent pending
+	wantPending(t, s, recognitionOf("bob", 3), recognitionOf("cyd", 3)) // a claim does not make a sent recognition pending
 }
 
 func marksTwice(t *testing.T, s Store) {
@@ -421,7 +421,7 @@ func marksTwice(t *testing.T, s Store) {
 		t.Errorf("MarkSent() of none = %v", err)
 	}
 	contribute(t, s, 5, "gone")
-	recognize(t, s, recognitionOf("gone", 3)) // marking has not made it
+	recognize(t, s, recognitionOf("gone", 3)) // marking has not created it
 }
 
 func lists(t *testing.T, s Store) {
@@ -520,12 +520,12 @@ func walks(t *testing.T, s Store) {
 		}
 		got = append(got, idsOf(missing)...)
 		after = last
-		// What moves, moves away from the beginning, and is met a second time at most.
+		// A contributor that moves, moves towards the end, and may be on a second page.
 		contribute(t, s, 1, "x")
 	}
 	slices.Sort(got)
 	if got = slices.Compact(got); !slices.Equal(got, want) {
-		t.Errorf("walked %v, want %v", got, want)
+		t.Errorf("the pages list %v, want %v", got, want)
 	}
 }
 
@@ -558,12 +558,12 @@ func refusesLateRecognition(t *testing.T, s Store) {
 	}
 	wantPending(t, s, recognitionOf("ada", 3))
 	if won, err := s.Claim(t.Context(), found); err != nil || len(won) != 1 {
-		t.Errorf("Claim() = %v, %v: it was claimed before", won, err)
+		t.Errorf("Claim() = %v, %v: an ended context claimed it", won, err)
 	}
 }
 
 func manyAtOnce(t *testing.T, s Store) {
-	const n = 501 // Firestore takes 500
+	const n = 501 // Firestore allows 500
 	ids := make([]string, n)
 	want := make([]store.Recognition, n)
 	for i := range ids {

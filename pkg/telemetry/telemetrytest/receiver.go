@@ -1,4 +1,4 @@
-// Package telemetrytest is for tests of what a service exports: a receiver of spans, by OpenTelemetry's own protocol.
+// Package telemetrytest receives the spans that a service exports, for tests.
 package telemetrytest
 
 import (
@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Receiver keeps the spans that are exported to it. Its methods may be called at the same time.
+// Receiver keeps the spans that are exported to it. It is safe for concurrent use.
 type Receiver struct {
 	collector.UnimplementedTraceServiceServer
 
@@ -27,7 +27,7 @@ type Receiver struct {
 	got []*spans.Span
 }
 
-// StartHTTP starts a receiver that takes spans by HTTP until the test ends, and returns it with its address.
+// StartHTTP starts a receiver of spans over HTTP until the test ends, and returns it with its address.
 func StartHTTP(t testing.TB) (r *Receiver, endpoint string) {
 	t.Helper()
 	r = new(Receiver)
@@ -44,7 +44,7 @@ func StartHTTP(t testing.TB) (r *Receiver, endpoint string) {
 	return r, server.URL
 }
 
-// StartGRPC is StartHTTP with gRPC.
+// StartGRPC is like StartHTTP with gRPC.
 func StartGRPC(t testing.TB) (r *Receiver, endpoint string) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -65,7 +65,7 @@ func StartGRPC(t testing.TB) (r *Receiver, endpoint string) {
 	return r, "http://" + listener.Addr().String()
 }
 
-// Export is the protocol's.
+// Export implements the trace service of OTLP.
 func (r *Receiver) Export(_ context.Context, request *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,7 +77,7 @@ func (r *Receiver) Export(_ context.Context, request *collector.ExportTraceServi
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
-// Named returns the spans of a name, in the order in which they came.
+// Named returns the spans of a name in the order of their arrival.
 func (r *Receiver) Named(name string) []*spans.Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -90,7 +90,7 @@ func (r *Receiver) Named(name string) []*spans.Span {
 	return found
 }
 
-// Of returns the spans of a name that belong to a trace, given in hexadecimal, or are linked to it.
+// Of returns the spans of a name that belong to a trace, given in hexadecimal, or link to it.
 func (r *Receiver) Of(name, trace string) []*spans.Span {
 	return slices.DeleteFunc(r.Named(name), func(s *spans.Span) bool {
 		return hex.EncodeToString(s.GetTraceId()) != trace &&
