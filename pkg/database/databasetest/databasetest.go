@@ -1,16 +1,19 @@
-// Package databasetest opens databases for tests.
+// Package databasetest opens databases, topics and stores for tests. What it opens keeps its data in a temporary folder,
+// without fsync, is closed when the test ends, and works in a bubble of testing/synctest.
 package databasetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
 	"github.com/accrue/accrue/pkg/database"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 )
 
-// Open opens a database in a temporary folder, without fsync, and closes it when the test ends. It works in a bubble of
-// testing/synctest.
+// Open opens an empty database.
 func Open(tb testing.TB) *database.Database {
 	tb.Helper()
 	return OpenFolder(tb, "")
@@ -29,4 +32,46 @@ func OpenFolder(tb testing.TB, folder string) *database.Database {
 		}
 	})
 	return d
+}
+
+// Store opens an empty store.
+func Store(tb testing.TB) *storeembedded.Store {
+	tb.Helper()
+	return storeembedded.New(Open(tb))
+}
+
+// NewTopic opens a topic without subscriptions.
+func NewTopic(tb testing.TB) *Topic {
+	tb.Helper()
+	b := brokerembedded.New(Open(tb))
+	return &Topic{Topic: b.Topic("topic"), tb: tb, broker: b}
+}
+
+// Topic is a topic with a database of its own.
+type Topic struct {
+	*brokerembedded.Topic
+	tb     testing.TB
+	broker *brokerembedded.Broker
+	made   int
+}
+
+// Subscribe adds a subscription whose leases last ackDeadline. It is not for concurrent use.
+func (t *Topic) Subscribe(ackDeadline time.Duration) *brokerembedded.Subscription {
+	t.tb.Helper()
+	t.made++
+	s, err := t.broker.Subscribe(t.tb.Context(), "topic", string(rune('a'+t.made)), ackDeadline)
+	if err != nil {
+		t.tb.Fatal(err)
+	}
+	return s
+}
+
+// Held returns how many messages of a subscription are not acknowledged.
+func Held(tb testing.TB, s *brokerembedded.Subscription) int {
+	tb.Helper()
+	n, err := s.Held(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return n
 }
