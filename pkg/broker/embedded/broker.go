@@ -122,7 +122,7 @@ func (b *Broker) wake(topic []byte) {
 	defer b.mu.Unlock()
 	for name, s := range b.subscriptions {
 		if strings.HasPrefix(name, string(topic)) {
-			s.wake()
+			s.published()
 		}
 	}
 }

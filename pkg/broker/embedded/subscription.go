@@ -35,6 +35,7 @@ type Subscription struct {
 
 	mu       sync.Mutex
 	next     uint64            // the least sequence number that was not delivered since the start
+	drained  bool              // nothing was published from next on, so that a Pull need not look
 	released []uint64          // those to deliver again, the first to be released first
 	leased   map[string]*lease // by receipt
 	ends     leases            // the same leases, the first to end at the top
@@ -79,6 +80,9 @@ func (l *leases) Pop() any {
 func (s *Subscription) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	deadline := time.Now().Add(pullWait)
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("pull: %w", err)
+		}
 		now := time.Now()
 		pulled, changed, wait, err := s.take(ctx, now, min(limit, broker.MaxPull))
 		if err != nil {
@@ -138,6 +142,10 @@ func (s *Subscription) read(ctx context.Context, limit int) (pulled []broker.Del
 		return nil
 	}
 	room := func() bool { return len(pulled) < limit && size < maxPullBytes }
+	drained := s.drained
+	if drained && len(s.released) == 0 {
+		return nil, nil, nil
+	}
 	err = s.database.View(ctx, func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(s.name)
 		for ; released < len(s.released) && room(); released++ {
@@ -158,12 +166,13 @@ func (s *Subscription) read(ctx context.Context, limit int) (pulled []broker.Del
 			}
 			next = binary.BigEndian.Uint64(key) + 1
 		}
+		drained = room()
 		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	s.next = next
+	s.next, s.drained = next, drained
 	if s.released = s.released[released:]; len(s.released) == 0 {
 		s.released = nil // let go of the array
 	}
@@ -182,10 +191,16 @@ func (s *Subscription) remove(l *lease) {
 	heap.Remove(&s.ends, l.index)
 }
 
-// wake makes every Pull that waits look again.
-func (s *Subscription) wake() {
+// published makes every Pull that waits look for what was published.
+func (s *Subscription) published() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.drained = false
+	s.wake()
+}
+
+// wake makes every Pull that waits look again.
+func (s *Subscription) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -257,8 +272,8 @@ func (s *Subscription) Extend(ctx context.Context, receipts []string, d time.Dur
 			heap.Fix(&s.ends, l.index)
 		}
 	}
-	s.mu.Unlock()
 	s.wake()
+	s.mu.Unlock()
 	return nil
 }
 
