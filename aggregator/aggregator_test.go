@@ -15,16 +15,16 @@ import (
 
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/pkg/broker"
-	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/service"
-	storememory "github.com/accrue/accrue/pkg/store/memory"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // silentSubscription cannot say how it was set up, as one whose settings the service may not read.
-type silentSubscription struct{ *brokermemory.Subscription }
+type silentSubscription struct{ *brokerembedded.Subscription }
 
 func (silentSubscription) Describe(context.Context) (broker.SubscriptionInfo, error) {
 	return broker.SubscriptionInfo{}, errors.New("permission denied")
@@ -46,19 +46,19 @@ func (s tellingSource) Pull(ctx context.Context, limit int) ([]broker.Delivery, 
 
 func TestServiceCountsAnswersHealthAndStops(t *testing.T) {
 	t.Parallel()
-	for name, wrap := range map[string]func(*brokermemory.Subscription) aggregator.Source{
-		"a subscription that says how it was set up": func(s *brokermemory.Subscription) aggregator.Source { return s },
-		"one that does not":                          func(s *brokermemory.Subscription) aggregator.Source { return silentSubscription{s} },
+	for name, wrap := range map[string]func(*brokerembedded.Subscription) aggregator.Source{
+		"a subscription that says how it was set up": func(s *brokerembedded.Subscription) aggregator.Source { return s },
+		"one that does not":                          func(s *brokerembedded.Subscription) aggregator.Source { return silentSubscription{s} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			topic, store := brokermemory.NewTopic(), storememory.New()
+			topic, store := databasetest.NewTopic(t), databasetest.Store(t)
 			pulled := make(chan struct{})
 			subscription := tellingSource{wrap(topic.Subscribe(aggregator.AckDeadline)), sync.OnceFunc(func() { close(pulled) })}
 			service, err := aggregator.New(
 				aggregator.Config{Window: 20 * time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20},
 				aggregator.Parts{
-					Source: subscription, Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: zerolog.Nop(),
+					Source: subscription, Ledger: store, DeadLetters: databasetest.NewTopic(t), Log: zerolog.Nop(),
 					Checks: []service.Check{{Name: "store", Check: store.Check}},
 				})
 			if err != nil {

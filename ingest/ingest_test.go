@@ -19,7 +19,8 @@ import (
 
 	"github.com/accrue/accrue/ingest"
 	"github.com/accrue/accrue/pkg/broker"
-	"github.com/accrue/accrue/pkg/broker/memory"
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/service"
 )
@@ -99,7 +100,7 @@ const foo = `{"name":"foo","value":4}`
 
 func TestWhatIsPostedIsPublished(t *testing.T) {
 	t.Parallel()
-	topic := memory.NewTopic()
+	topic := databasetest.NewTopic(t)
 	subscription := topic.Subscribe(time.Minute)
 	service := run(t, settings(t), ingest.Parts{Publisher: topic})
 	for _, tc := range []struct{ path, body, want string }{
@@ -127,7 +128,7 @@ func TestWhatIsPostedIsPublished(t *testing.T) {
 }
 
 // pull sums what is in a subscription.
-func pull(t *testing.T, subscription *memory.Subscription) (sums, contributions map[string]int) {
+func pull(t *testing.T, subscription *brokerembedded.Subscription) (sums, contributions map[string]int) {
 	t.Helper()
 	deliveries, err := subscription.Pull(t.Context(), broker.MaxPull)
 	if err != nil {

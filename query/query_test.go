@@ -15,11 +15,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/accrue/accrue/pkg/broker"
-	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/store/memory"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/query"
 )
 
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // failingStore is a store that fails while it is down and, while it hangs, answers nobody.
 type failingStore struct {
-	*memory.Store
+	*storeembedded.Store
 	down, hangs atomic.Bool
 }
 
@@ -80,9 +81,9 @@ func start(t *testing.T, s *failingStore) (url string) {
 }
 
 // startWithEvents returns a subscription to the events besides.
-func startWithEvents(t *testing.T, s *failingStore) (url string, events *brokermemory.Subscription) {
+func startWithEvents(t *testing.T, s *failingStore) (url string, events *brokerembedded.Subscription) {
 	t.Helper()
-	topic := brokermemory.NewTopic()
+	topic := databasetest.NewTopic(t)
 	events = topic.Subscribe(time.Minute)
 	service, err := query.New(query.Config{Refresh: 20 * time.Millisecond, RecognitionTiers: []int64{3}}, query.Parts{
 		Documents: s, Events: topic,
@@ -152,7 +153,7 @@ func body(want string) func(answer) bool { return func(a answer) bool { return a
 
 func TestServiceServesWhatIsCommitted(t *testing.T) {
 	t.Parallel()
-	s := &failingStore{Store: memory.New()}
+	s := &failingStore{Store: databasetest.Store(t)}
 	url := start(t, s)
 	await(t, url+"/stats", body("{}"))
 	s.count(t, 15, "foo", 4)
@@ -168,7 +169,7 @@ func TestServiceServesWhatIsCommitted(t *testing.T) {
 
 func TestServiceServesTheLastViewWhileTheStoreIsDown(t *testing.T) {
 	t.Parallel()
-	s := &failingStore{Store: memory.New()}
+	s := &failingStore{Store: databasetest.Store(t)}
 	s.count(t, 0, "foo", 4)
 	url := start(t, s)
 	await(t, url+service.ReadyPath, status(http.StatusOK))
@@ -195,7 +196,7 @@ func TestServiceServesTheLastViewWhileTheStoreIsDown(t *testing.T) {
 
 func TestServiceThatHasReadNothingIsLiveAndNotReady(t *testing.T) {
 	t.Parallel()
-	s := &failingStore{Store: memory.New()}
+	s := &failingStore{Store: databasetest.Store(t)}
 	s.hangs.Store(true)
 	url := start(t, s)
 	await(t, url+service.LivePath, status(http.StatusOK))
@@ -209,7 +210,7 @@ func TestServiceThatHasReadNothingIsLiveAndNotReady(t *testing.T) {
 
 func TestServiceRecognizesContributorsAndShowsThem(t *testing.T) {
 	t.Parallel()
-	s := &failingStore{Store: memory.New()}
+	s := &failingStore{Store: databasetest.Store(t)}
 	url, events := startWithEvents(t, s)
 	for range 3 {
 		s.commit(t, 0, nil, store.Contributions{Contributor: "a/b", Contributions: 1})
@@ -236,12 +237,12 @@ func TestServiceRecognizesContributorsAndShowsThem(t *testing.T) {
 
 func TestNewReportsATakenPort(t *testing.T) {
 	t.Parallel()
-	url := start(t, &failingStore{Store: memory.New()})
+	url := start(t, &failingStore{Store: databasetest.Store(t)})
 	port, err := strconv.Atoi(url[strings.LastIndexByte(url, ':')+1:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := query.New(query.Config{Config: service.Config{Port: port}, Refresh: time.Second}, query.Parts{Documents: memory.New()}); err == nil {
+	if _, err := query.New(query.Config{Config: service.Config{Port: port}, Refresh: time.Second}, query.Parts{Documents: databasetest.Store(t)}); err == nil {
 		t.Error("New() = nil on a port that is taken")
 	}
 }

@@ -145,11 +145,16 @@ func TagName(id string) (string, error) {
 	return name, nil
 }
 
+var (
+	escape   = strings.NewReplacer("%", "%25", "/", "%2F")
+	unescape = strings.NewReplacer("%2F", "/", "%25", "%")
+)
+
 // ContributorID returns the document id of a contributor. Firestore takes any UTF-8 in an id but "/", "." and ".."
 // alone, and __x__: the prefix settles all but the slash, which is escaped, and so is the sign of the escape. At most
 // 2 + 3*512 bytes of text come to 1,500 or fewer, since only characters of one byte grow.
 func ContributorID(contributor string) string {
-	return "c-" + strings.NewReplacer("%", "%25", "/", "%2F").Replace(contributor)
+	return "c-" + escape.Replace(contributor)
 }
 
 // ContributorOf is the inverse of ContributorID.
@@ -158,7 +163,7 @@ func ContributorOf(id string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("document id %q is not of a contributor", id)
 	}
-	return strings.NewReplacer("%2F", "/", "%25", "%").Replace(escaped), nil
+	return unescape.Replace(escaped), nil
 }
 
 // PartitionID returns the document id of a partition's checkpoint.

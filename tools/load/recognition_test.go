@@ -12,14 +12,15 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/pkg/broker"
-	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
 
 // recognizer is a system that recognizes at the third contribution and publishes the event so many times.
-func recognizer(t *testing.T, status, copies int) (*url.URL, *brokermemory.Subscription) {
+func recognizer(t *testing.T, status, copies int) (*url.URL, *brokerembedded.Subscription) {
 	t.Helper()
-	topic := brokermemory.NewTopic()
+	topic := databasetest.NewTopic(t)
 	subscription := topic.Subscribe(time.Minute)
 	var mu sync.Mutex
 	contributions := map[string]int64{}

@@ -15,7 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/accrue/accrue/pkg/broker"
-	"github.com/accrue/accrue/pkg/broker/memory"
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/message"
 )
 
@@ -26,17 +27,17 @@ const ackDeadline = time.Minute
 // letters are dead letters and the increments that they are redriven to.
 type letters struct {
 	t            *testing.T
-	dead         *memory.Topic
-	waiting      *memory.Subscription
-	increments   *memory.Topic
-	redriven     *memory.Subscription
+	dead         *databasetest.Topic
+	waiting      *brokerembedded.Subscription
+	increments   *databasetest.Topic
+	redriven     *brokerembedded.Subscription
 	publisher    message.Publisher
 	lastSequence uint64
 }
 
 func newLetters(t *testing.T) *letters {
 	t.Helper()
-	l := &letters{t: t, dead: memory.NewTopic(), increments: memory.NewTopic(), publisher: message.NewPublisher()}
+	l := &letters{t: t, dead: databasetest.NewTopic(t), increments: databasetest.NewTopic(t), publisher: message.NewPublisher()}
 	l.waiting, l.redriven = l.dead.Subscribe(ackDeadline), l.increments.Subscribe(ackDeadline)
 	return l
 }
@@ -74,7 +75,7 @@ func (l *letters) redriver(o options) *redriver {
 }
 
 // pulled is what a subscription delivers now.
-func pulled(t *testing.T, s *memory.Subscription) []broker.Delivery {
+func pulled(t *testing.T, s *brokerembedded.Subscription) []broker.Delivery {
 	t.Helper()
 	deliveries, err := s.Pull(t.Context(), broker.MaxPull)
 	if err != nil {
@@ -177,7 +178,7 @@ func TestWhatComesBackIsLeft(t *testing.T) {
 
 // failing fails at one call, and otherwise does what the broker does.
 type failing struct {
-	*memory.Subscription
+	*brokerembedded.Subscription
 	to                         topic
 	pull, publish, acknowledge error
 	release                    error
@@ -320,7 +321,7 @@ func TestADryRunCountsADeadLetterOnce(t *testing.T) {
 }
 
 // slowSource takes as long as half a lease for two messages.
-type slowSource struct{ *memory.Subscription }
+type slowSource struct{ *brokerembedded.Subscription }
 
 func (s slowSource) Pull(ctx context.Context, _ int) ([]broker.Delivery, error) {
 	time.Sleep(ackDeadline / 2)

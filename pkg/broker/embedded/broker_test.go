@@ -111,6 +111,35 @@ func TestARestartDeliversAgainWhatWasNotAcknowledged(t *testing.T) {
 	})
 }
 
+func TestReleasedMessagesComeAfterThoseThatWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := embedded.New(databasetest.Open(t))
+		s := subscribe(t, b, "a", time.Minute)
+		publish(t, b.Topic("topic"), "1", "2", "3")
+		var got []string
+		for i := range 7 {
+			time.Sleep(time.Second)
+			pulled, err := s.Pull(t.Context(), 1)
+			if err != nil || len(pulled) != 1 {
+				t.Fatalf("Pull() = %v, %v", pulled, err)
+			}
+			got = append(got, string(pulled[0].Data))
+			time.Sleep(time.Second)
+			if err := s.Extend(t.Context(), []string{pulled[0].Receipt}, 0); err != nil {
+				t.Fatal(err)
+			}
+			if i == 3 {
+				time.Sleep(time.Second)
+				publish(t, b.Topic("topic"), "4")
+			}
+		}
+		if fmt.Sprint(got) != "[1 2 3 1 2 3 1]" {
+			t.Errorf("delivered %v", got)
+		}
+	})
+}
+
 func TestSubscribersToOneSubscriptionShareItsLeases(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -36,7 +36,7 @@ type Subscription struct {
 	mu       sync.Mutex
 	next     uint64            // the least sequence number that was not delivered since the start
 	drained  bool              // nothing was published from next on, so that a Pull need not look
-	released []uint64          // those to deliver again, the first to be released first
+	released []released        // those to deliver again, the first to be released first
 	leased   map[string]*lease // by receipt
 	ends     leases            // the same leases, the first to end at the top
 	receipts uint64
@@ -49,6 +49,12 @@ type lease struct {
 	receipt  string
 	ends     time.Time
 	index    int // its place in the heap
+}
+
+// released is a message whose lease has ended.
+type released struct {
+	sequence uint64
+	at       time.Time
 }
 
 // leases is a heap for container/heap, by the time at which they end.
@@ -125,10 +131,13 @@ func (s *Subscription) take(ctx context.Context, now time.Time, limit int) ([]br
 	return pulled, s.changed, wait, nil
 }
 
-// read returns up to limit messages that can be delivered, those first that were before, and their sequence numbers, and
-// takes them off what is to be delivered.
+// read returns up to limit messages and their sequence numbers, and takes them off what is to be delivered. A message that
+// was released comes after all that were published before: what a consumer cannot settle does not hold up the rest.
 func (s *Subscription) read(ctx context.Context, limit int) (pulled []broker.Delivery, sequences []uint64, err error) {
-	next, released, size := s.next, 0, 0
+	next, drained, again, size := s.next, s.drained, s.released, 0
+	if drained && len(again) == 0 {
+		return nil, nil, nil
+	}
 	add := func(key, value []byte) error {
 		d, err := unpack(value)
 		if err != nil {
@@ -141,39 +150,37 @@ func (s *Subscription) read(ctx context.Context, limit int) (pulled []broker.Del
 		size += len(value)
 		return nil
 	}
-	room := func() bool { return len(pulled) < limit && size < maxPullBytes }
-	drained := s.drained
-	if drained && len(s.released) == 0 {
-		return nil, nil, nil
-	}
 	err = s.database.View(ctx, func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(s.name)
-		for ; released < len(s.released) && room(); released++ {
-			key := binary.BigEndian.AppendUint64(nil, s.released[released])
-			if value := bucket.Get(key); value != nil { // an acknowledgement that failed may have been kept
+		cursor := bucket.Cursor()
+		key, value := cursor.Seek(binary.BigEndian.AppendUint64(nil, next))
+		for len(pulled) < limit && size < maxPullBytes {
+			switch {
+			case len(again) > 0 && (key == nil || again[0].at.Before(database.Read(value).Time())):
+				key := binary.BigEndian.AppendUint64(nil, again[0].sequence)
+				again = again[1:]
+				if value := bucket.Get(key); value != nil { // an acknowledgement that failed may have been kept
+					if err := add(key, value); err != nil {
+						return err
+					}
+				}
+			case key != nil:
 				if err := add(key, value); err != nil {
 					return err
 				}
+				next = binary.BigEndian.Uint64(key) + 1
+				key, value = cursor.Next()
+			default:
+				drained = true
+				return nil
 			}
 		}
-		if !room() {
-			return nil
-		}
-		cursor := bucket.Cursor()
-		for key, value := cursor.Seek(binary.BigEndian.AppendUint64(nil, next)); key != nil && room(); key, value = cursor.Next() {
-			if err := add(key, value); err != nil {
-				return err
-			}
-			next = binary.BigEndian.Uint64(key) + 1
-		}
-		drained = room()
 		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	s.next, s.drained = next, drained
-	if s.released = s.released[released:]; len(s.released) == 0 {
+	if s.next, s.drained, s.released = next, drained, again; len(again) == 0 {
 		s.released = nil // let go of the array
 	}
 	return pulled, sequences, nil
@@ -182,7 +189,7 @@ func (s *Subscription) read(ctx context.Context, limit int) (pulled []broker.Del
 // release makes a leased message available again.
 func (s *Subscription) release(l *lease) {
 	s.remove(l)
-	s.released = append(s.released, l.sequence)
+	s.released = append(s.released, released{l.sequence, time.Now()})
 }
 
 // remove ends a lease.

@@ -3,7 +3,7 @@
 package databasetest
 
 import (
-	"testing"
+	"context"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -13,14 +13,23 @@ import (
 	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 )
 
+// TB is what is needed of a testing.T, testing.B, testing.F or rapid.T.
+type TB interface {
+	Helper()
+	Error(args ...any)
+	Fatal(args ...any)
+	Cleanup(f func())
+	Context() context.Context
+}
+
 // Open opens an empty database.
-func Open(tb testing.TB) *database.Database {
+func Open(tb TB) *database.Database {
 	tb.Helper()
 	return OpenFolder(tb, "")
 }
 
 // OpenFolder opens the database in a folder, and closes it when the test ends.
-func OpenFolder(tb testing.TB, folder string) *database.Database {
+func OpenFolder(tb TB, folder string) *database.Database {
 	tb.Helper()
 	d, err := database.Open(database.Options{Folder: folder, Log: zerolog.Nop()})
 	if err != nil {
@@ -35,13 +44,13 @@ func OpenFolder(tb testing.TB, folder string) *database.Database {
 }
 
 // Store opens an empty store.
-func Store(tb testing.TB) *storeembedded.Store {
+func Store(tb TB) *storeembedded.Store {
 	tb.Helper()
 	return storeembedded.New(Open(tb))
 }
 
 // NewTopic opens a topic without subscriptions.
-func NewTopic(tb testing.TB) *Topic {
+func NewTopic(tb TB) *Topic {
 	tb.Helper()
 	b := brokerembedded.New(Open(tb))
 	return &Topic{Topic: b.Topic("topic"), tb: tb, broker: b}
@@ -50,7 +59,7 @@ func NewTopic(tb testing.TB) *Topic {
 // Topic is a topic with a database of its own.
 type Topic struct {
 	*brokerembedded.Topic
-	tb     testing.TB
+	tb     TB
 	broker *brokerembedded.Broker
 	made   int
 }
@@ -67,7 +76,7 @@ func (t *Topic) Subscribe(ackDeadline time.Duration) *brokerembedded.Subscriptio
 }
 
 // Held returns how many messages of a subscription are not acknowledged.
-func Held(tb testing.TB, s *brokerembedded.Subscription) int {
+func Held(tb TB, s *brokerembedded.Subscription) int {
 	tb.Helper()
 	n, err := s.Held(tb.Context())
 	if err != nil {

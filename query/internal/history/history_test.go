@@ -14,8 +14,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/store/memory"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/query/internal/history"
 	"github.com/accrue/accrue/query/internal/view"
 )
@@ -28,7 +29,7 @@ var start = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
 
 // countingReader counts what is read of a store.
 type countingReader struct {
-	*memory.Store
+	*storeembedded.Store
 	reads, periods atomic.Int64
 }
 
@@ -41,14 +42,20 @@ func (r *countingReader) History(ctx context.Context, partition uint32, res chec
 
 // rig counts into a store, and views it.
 type rig struct {
-	tb     rapid.TB
+	tb     testingTB
 	store  *countingReader
 	view   view.View
 	counts map[time.Time]int64 // of foo, by the time of their Commits
 }
 
-func newRig(tb rapid.TB) *rig {
-	return &rig{tb: tb, store: &countingReader{Store: memory.New()}, counts: make(map[time.Time]int64)}
+// testingTB is a testing.T or a rapid.T.
+type testingTB interface {
+	rapid.TB
+	databasetest.TB
+}
+
+func newRig(tb testingTB) *rig {
+	return &rig{tb: tb, store: &countingReader{Store: databasetest.Store(tb)}, counts: make(map[time.Time]int64)}
 }
 
 // commit adds n to foo, and 1 to zoo, in a partition at a time.
@@ -183,7 +190,7 @@ func TestAFailedReadIsAnErrorAndIsForgotten(t *testing.T) {
 
 // A day of minutes of a tag among 3,400, all of which change: what the board's long chart costs when it is cached.
 func BenchmarkChanges(b *testing.B) {
-	s := memory.New()
+	s := databasetest.Store(b)
 	ctx := b.Context()
 	var state store.State
 	tags := make([]checkpoint.Delta, 3400)

@@ -15,8 +15,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/store/memory"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/query/internal/recognition"
 )
 
@@ -26,7 +27,7 @@ var errDown = errors.New("down")
 
 // steeredStore is a store in memory whose calls the test can fail or delay. It counts them.
 type steeredStore struct {
-	*memory.Store
+	*storeembedded.Store
 	mu    sync.Mutex
 	calls map[string]int
 	// before is called with the name of each call, which it can fail.
@@ -35,8 +36,8 @@ type steeredStore struct {
 	after func(call string) error
 }
 
-func newStore() *steeredStore {
-	return &steeredStore{Store: memory.New(), calls: make(map[string]int)}
+func newStore(t *testing.T) *steeredStore {
+	return &steeredStore{Store: databasetest.Store(t), calls: make(map[string]int)}
 }
 
 // steer sets before and after.
@@ -232,7 +233,7 @@ func bubble(t *testing.T, test func(w *world)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		test(&world{t: t, store: newStore(), events: &recordingPublisher{}, changes: make(chan struct{}, 1), log: &syncBuffer{}})
+		test(&world{t: t, store: newStore(t), events: &recordingPublisher{}, changes: make(chan struct{}, 1), log: &syncBuffer{}})
 	})
 }
 

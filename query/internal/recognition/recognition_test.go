@@ -15,11 +15,11 @@ import (
 func TestRecognizesTheThirdContributionAndNoOther(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
-		w.store.contribute(t, 2, "ada", "bob")
+		w.store.contribute(w.t, 2, "ada", "bob")
 		w.after(5 * time.Second)
-		w.store.contribute(t, 1, "ada")
+		w.store.contribute(w.t, 1, "ada")
 		w.after(time.Second, reached{"ada", 3})
-		w.store.contribute(t, 1, "ada")
+		w.store.contribute(w.t, 1, "ada")
 		w.after(time.Minute)
 		w.settled()
 	})
@@ -28,13 +28,13 @@ func TestRecognizesTheThirdContributionAndNoOther(t *testing.T) {
 func TestRecognizesForEachTierPassedLowestFirst(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3, 10, 100)
-		w.store.contribute(t, 12, "ada")
+		w.store.contribute(w.t, 12, "ada")
 		w.after(time.Second, reached{"ada", 3}, reached{"ada", 10})
-		w.store.contribute(t, 88, "ada")
+		w.store.contribute(w.t, 88, "ada")
 		w.after(time.Second, reached{"ada", 100})
 		w.after(time.Minute)
 		w.settled()
-		standing, err := w.store.Standing(t.Context(), "ada")
+		standing, err := w.store.Standing(w.t.Context(), "ada")
 		if err != nil || standing.RecognizedTier != 100 || len(standing.Recognitions) != 3 {
 			t.Errorf("standing = %+v, %v", standing, err)
 		}
@@ -59,9 +59,9 @@ func TestTiersAddedOrRemoved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
-				w.store.contribute(t, 4, "four")
-				w.store.contribute(t, 7, "seven")
-				w.store.contribute(t, 12, "twelve")
+				w.store.contribute(w.t, 4, "four")
+				w.store.contribute(w.t, 7, "seven")
+				w.store.contribute(w.t, 12, "twelve")
 				_, stop := w.start(tc.before...)
 				time.Sleep(10 * time.Second)
 				stop()
@@ -100,9 +100,9 @@ func TestRecognizesForATierThatAnInstanceWithOlderSettingsSkipped(t *testing.T) 
 	bubble(t, func(w *world) {
 		w.start(3, 5, 10)
 		time.Sleep(10 * time.Second) // past the audit at the start
-		w.store.contribute(t, 12, "ada")
+		w.store.contribute(w.t, 12, "ada")
 		for _, tier := range []int64{3, 10} {
-			if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: tier, Contributions: 12}); err != nil {
+			if err := w.store.Store.Recognize(w.t.Context(), store.Recognition{Contributor: "ada", Tier: tier, Contributions: 12}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -119,7 +119,7 @@ func TestTwoInstancesPublishEachEventOnce(t *testing.T) {
 		var want []reached
 		for i := range 400 {
 			id := fmt.Sprintf("c%03d", i)
-			w.store.contribute(t, int64(1+i%6), id)
+			w.store.contribute(w.t, int64(1+i%6), id)
 			if 1+i%6 >= 3 {
 				want = append(want, reached{id, 3})
 			}
@@ -144,9 +144,9 @@ func TestEventsOfACrashedInstanceArePublishedOnce(t *testing.T) {
 		one, _ := w.start(3)
 		w.start(3)
 		time.Sleep(500 * time.Millisecond)
-		w.store.contribute(t, 12, "ada", "bob")
+		w.store.contribute(w.t, 12, "ada", "bob")
 		for _, r := range []store.Recognition{{Contributor: "ada", Tier: 10}, {Contributor: "ada", Tier: 3}, {Contributor: "bob", Tier: 3}} {
-			if err := w.store.Store.Recognize(t.Context(), r); err != nil {
+			if err := w.store.Store.Recognize(w.t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -179,7 +179,7 @@ func TestRecognitionWhoseReplyWasLostIsPublishedOnce(t *testing.T) {
 			}
 			return nil
 		})
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		w.after(9 * time.Second)
 		w.store.steer(nil, nil)
 		w.after(7*time.Second, reached{"ada", 3})
@@ -193,7 +193,7 @@ func TestFailedPublishIsRetried(t *testing.T) {
 		r, _ := w.start(3)
 		time.Sleep(500 * time.Millisecond)
 		w.events.steer(func(context.Context) error { return errDown }, nil)
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		w.after(5 * time.Minute)
 		if age := r.OldestPending(); age < 4*time.Minute {
 			t.Errorf("OldestPending() = %v, want some five minutes", age)
@@ -216,7 +216,7 @@ func TestPublishedEventThatCannotBeMarkedIsNotPublishedAgain(t *testing.T) {
 		w.start(3)
 		time.Sleep(500 * time.Millisecond)
 		w.store.steer(failing("MarkSent"), nil)
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		w.after(time.Minute, reached{"ada", 3})
 		w.store.steer(nil, nil)
 		w.after(20 * time.Second)
@@ -235,7 +235,7 @@ func TestSlowInstanceLeavesPublishingToTheSweep(t *testing.T) {
 			}
 			return nil
 		})
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		time.Sleep(5 * time.Second)
 		w.store.steer(nil, nil)
 		w.after(13*time.Second, reached{"ada", 3}) // by the sweep
@@ -259,7 +259,7 @@ func TestHangingPublishTimesOutBeforeTheNextAttempt(t *testing.T) {
 			last = time.Now()
 			return ctx.Err()
 		}, nil)
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		w.after(5 * time.Minute)
 		w.events.steer(nil, nil)
 		w.after(20*time.Second, reached{"ada", 3})
@@ -269,11 +269,11 @@ func TestHangingPublishTimesOutBeforeTheNextAttempt(t *testing.T) {
 // The contributor was restored from before the recognition.
 func TestRecognizedTierThatWasRestoredFromBeforeIsRaisedOnce(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.store.contribute(t, 3, "ada")
-		if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: 3}); err != nil {
+		w.store.contribute(w.t, 3, "ada")
+		if err := w.store.Store.Recognize(w.t.Context(), store.Recognition{Contributor: "ada", Tier: 3}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.store.MarkSent(t.Context(), []store.Recognition{{Contributor: "ada", Tier: 3}}); err != nil {
+		if err := w.store.MarkSent(w.t.Context(), []store.Recognition{{Contributor: "ada", Tier: 3}}); err != nil {
 			t.Fatal(err)
 		}
 		restored := &fallenBack{steeredStore: w.store}
@@ -326,7 +326,7 @@ func TestBacklogIsProcessedWithoutWaiting(t *testing.T) {
 		for i := range ids {
 			ids[i] = fmt.Sprintf("c%04d", i)
 		}
-		w.store.contribute(t, 12, ids...)
+		w.store.contribute(w.t, 12, ids...)
 		w.start(3, 10)
 		time.Sleep(900 * time.Millisecond) // less than one interval
 		if got := len(w.events.take()); got != 4000 {
@@ -348,7 +348,7 @@ func TestSlowStoreIsGivenTime(t *testing.T) {
 				for i := range ids {
 					ids[i] = fmt.Sprintf("c%04d", i)
 				}
-				w.store.contribute(t, 3, ids...)
+				w.store.contribute(w.t, 3, ids...)
 				w.store.steer(func(_ context.Context, call string) error {
 					if call == "Recognize" {
 						time.Sleep(takes)
@@ -375,7 +375,7 @@ func TestAuditWaitsForASlowStore(t *testing.T) {
 		for i := range ids {
 			ids[i] = fmt.Sprintf("c%04d", i)
 		}
-		w.store.contribute(t, 12, ids...)
+		w.store.contribute(w.t, 12, ids...)
 		_, stop := w.start(3, 10)
 		time.Sleep(5 * time.Second)
 		stop()
@@ -398,9 +398,9 @@ func TestAuditWaitsForASlowStore(t *testing.T) {
 // A publish takes nearly as long as its timeout, and sweeps go on meanwhile.
 func TestSlowTakeoverHappensOnce(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.store.contribute(t, 12, "ada", "bob")
+		w.store.contribute(w.t, 12, "ada", "bob")
 		for _, id := range []string{"ada", "bob"} {
-			if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: id, Tier: 3}); err != nil {
+			if err := w.store.Store.Recognize(w.t.Context(), store.Recognition{Contributor: id, Tier: 3}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -434,7 +434,7 @@ func TestIdleInstanceReadsRarelyAndIsWokenByChanges(t *testing.T) {
 			t.Errorf("%d and %d reads in ten idle minutes", due, pending)
 		}
 		time.Sleep(1100 * time.Millisecond) // in the middle of a wait
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		w.changes <- struct{}{}
 		w.after(time.Millisecond, reached{"ada", 3})
 
@@ -459,7 +459,7 @@ func TestBacksOffAndLogsOncePerInterval(t *testing.T) {
 		if due, pending := w.store.count("Due"), w.store.count("Pending"); due > 150 || pending > 150 {
 			t.Errorf("%d and %d reads in ten minutes", due, pending)
 		}
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		w.store.steer(nil, nil)
 		w.after(11*time.Second, reached{"ada", 3})
 		time.Sleep(5 * time.Minute)
@@ -480,12 +480,12 @@ func TestStopFinishesWhatHasBegun(t *testing.T) {
 		_, stop := w.start(3)
 		time.Sleep(500 * time.Millisecond)
 		w.events.steer(func(context.Context) error { time.Sleep(time.Second); return nil }, nil)
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		time.Sleep(600 * time.Millisecond) // the publish is under way
 		if took := stop(); took > time.Second {
 			t.Errorf("the stop took %v", took)
 		}
-		w.store.contribute(t, 3, "bob")
+		w.store.contribute(w.t, 3, "bob")
 		w.after(time.Minute, reached{"ada", 3})
 		w.settled()
 	})
@@ -508,8 +508,8 @@ func TestStopDoesNotWaitForHangingCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
 				hang(w)
-				w.store.contribute(t, 12, "ada")
-				if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: 9}); err != nil {
+				w.store.contribute(w.t, 12, "ada")
+				if err := w.store.Store.Recognize(w.t.Context(), store.Recognition{Contributor: "ada", Tier: 9}); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(15 * time.Second)
@@ -531,7 +531,7 @@ func TestRecognitionPausesWhileTooManyEventsCannotBeMarked(t *testing.T) {
 		for i := range ids {
 			ids[i] = fmt.Sprintf("c%04d", i)
 		}
-		w.store.contribute(t, 3, ids...)
+		w.store.contribute(w.t, 3, ids...)
 		w.store.steer(failing("MarkSent"), nil)
 		w.start(3)
 		time.Sleep(5 * time.Minute)
@@ -553,7 +553,7 @@ func TestPanicStopsRecognitionWithAnError(t *testing.T) {
 	for _, broken := range []string{"Due", "Recognize", "Pending", "RecognizedTiers"} {
 		t.Run(broken, func(t *testing.T) {
 			bubble(t, func(w *world) {
-				w.store.contribute(t, 3, "ada")
+				w.store.contribute(w.t, 3, "ada")
 				w.store.steer(func(_ context.Context, call string) error {
 					if call == broken {
 						panic("oh")
@@ -584,13 +584,13 @@ func (s refusing) Recognize(ctx context.Context, r store.Recognition) error {
 
 func TestContributorWhoCannotBeRecognizedDelaysNoOther(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.store.contribute(t, 3, "cursed")
+		w.store.contribute(w.t, 3, "cursed")
 		w.startOn(refusing{w.store, "cursed"}, 3, 10)
 		time.Sleep(10 * time.Minute)
 		if lines := w.log.lines("warn"); len(lines) < 1 || len(lines) > 61 || !strings.Contains(lines[0], "cannot recognize a contributor") {
 			t.Errorf("logged %d lines, want the first failure and a summary every ten seconds at most: %q", len(lines), lines[:min(1, len(lines))])
 		}
-		w.store.contribute(t, 10, "ada")
+		w.store.contribute(w.t, 10, "ada")
 		w.changes <- struct{}{}
 		w.after(time.Second, reached{"ada", 3}, reached{"ada", 10})
 	})
@@ -598,10 +598,10 @@ func TestContributorWhoCannotBeRecognizedDelaysNoOther(t *testing.T) {
 
 func TestFailureOfOneStepDoesNotStopTheOthers(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.store.contribute(t, 12, "ada")
+		w.store.contribute(w.t, 12, "ada")
 		w.startOn(failingStep{w.store}, 3, 10)
-		w.after(time.Minute)
-		if err := w.store.Store.Recognize(t.Context(), store.Recognition{Contributor: "ada", Tier: 3, Contributions: 12}); err != nil {
+		w.after(time.Minute + time.Second/2) // between two sweeps, so that none finds it late below
+		if err := w.store.Store.Recognize(w.t.Context(), store.Recognition{Contributor: "ada", Tier: 3, Contributions: 12}); err != nil {
 			t.Fatal(err)
 		}
 		w.after(11*time.Second, reached{"ada", 10})
@@ -625,11 +625,11 @@ func TestTierReplacedInARollingDeploymentIsFoundWithinAMinute(t *testing.T) {
 		_, stop := w.start(3)
 		w.start(5) // its first audit finds no tier 3
 		time.Sleep(5 * time.Second)
-		w.store.contribute(t, 3, "ada")
+		w.store.contribute(w.t, 3, "ada")
 		time.Sleep(5 * time.Second)
 		stop()
 		w.events.take()
-		w.store.contribute(t, 2, "ada")
+		w.store.contribute(w.t, 2, "ada")
 		w.after(time.Minute, reached{"ada", 5})
 	})
 }
@@ -637,10 +637,10 @@ func TestTierReplacedInARollingDeploymentIsFoundWithinAMinute(t *testing.T) {
 // As many recognitions as contributors does not mean that each contributor has one.
 func TestOrphanedRecognitionDoesNotHideAMissingOne(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.store.contribute(t, 12, "ada", "gone")
+		w.store.contribute(w.t, 12, "ada", "gone")
 		for _, r := range []store.Recognition{{Contributor: "ada", Tier: 10}, {Contributor: "gone", Tier: 10}, {Contributor: "gone", Tier: 5}} {
 			r.Contributions = 12
-			if err := w.store.Store.Recognize(t.Context(), r); err != nil {
+			if err := w.store.Store.Recognize(w.t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/pkg/broker"
-	"github.com/accrue/accrue/pkg/broker/memory"
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
 
@@ -36,8 +37,8 @@ func with(m broker.Message, name, value string) broker.Message {
 // bench runs a consumer on a topic in memory, in a bubble whose clock moves by time.Sleep.
 type bench struct {
 	t      *testing.T
-	topic  *memory.Topic
-	source *memory.Subscription
+	topic  *databasetest.Topic
+	source *brokerembedded.Subscription
 
 	mu      sync.Mutex
 	handled []string
@@ -49,7 +50,7 @@ func bubble(t *testing.T, remember int, test func(b *bench)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		topic := memory.NewTopic()
+		topic := databasetest.NewTopic(t)
 		b := &bench{t: t, topic: topic, source: topic.Subscribe(10 * time.Second)}
 		c := consumer.New(b.source, remember, b.handle, b.report)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -106,8 +107,8 @@ func TestSecondCopiesAreDropped(t *testing.T) {
 		b.publish(event("bob", 3))
 		b.publish(with(event("bob", 3), "ce-source", "/another"))
 		b.after(time.Second, "bob:3")
-		if b.source.Held() != 0 || len(b.reports) != 0 {
-			b.t.Errorf("%d messages are not acknowledged, %v", b.source.Held(), b.reports)
+		if databasetest.Held(t, b.source) != 0 || len(b.reports) != 0 {
+			b.t.Errorf("%d messages are not acknowledged, %v", databasetest.Held(t, b.source), b.reports)
 		}
 	})
 }
@@ -138,8 +139,8 @@ func TestWhatIsNoRecognitionIsReportedAndDropped(t *testing.T) {
 			event("bob", 3),
 		)
 		b.after(time.Second, "bob:3")
-		if len(b.reports) != 5 || b.source.Held() != 0 {
-			b.t.Errorf("reported %v, %d messages are not acknowledged", b.reports, b.source.Held())
+		if len(b.reports) != 5 || databasetest.Held(t, b.source) != 0 {
+			b.t.Errorf("reported %v, %d messages are not acknowledged", b.reports, databasetest.Held(t, b.source))
 		}
 	})
 }
@@ -153,8 +154,8 @@ func TestARecognitionThatCannotBeHandledComesAgain(t *testing.T) {
 		b.fail = nil
 		b.mu.Unlock()
 		b.after(20*time.Second, "ada:3")
-		if len(b.reports) != 1 || b.source.Held() != 0 {
-			b.t.Errorf("reported %v, %d messages are not acknowledged", b.reports, b.source.Held())
+		if len(b.reports) != 1 || databasetest.Held(t, b.source) != 0 {
+			b.t.Errorf("reported %v, %d messages are not acknowledged", b.reports, databasetest.Held(t, b.source))
 		}
 	})
 }
