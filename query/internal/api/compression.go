@@ -8,31 +8,31 @@ import (
 	"sync"
 )
 
-// minCompressed is the least length of a body that is worth compressing: below it, it fits into one packet anyhow.
+// minCompressed is the length from which bodies are compressed: shorter ones fit into one packet anyway.
 const minCompressed = 1400
 
-// compressor makes the gzip form of bodies. Its methods may be called at the same time; the zero value is ready.
+// compressor compresses bodies. It is safe for concurrent use; the zero value is ready.
 type compressor struct {
 	writers sync.Pool // of *gzip.Writer, some 800 KiB each
 }
 
-// compress returns body as a gzip file.
+// compress returns body in gzip form.
 func (z *compressor) compress(body []byte) []byte {
 	compressed := bytes.NewBuffer(make([]byte, 0, len(body)/4+64))
 	w, ok := z.writers.Get().(*gzip.Writer)
 	if ok {
 		w.Reset(compressed)
 	} else {
-		w, _ = gzip.NewWriterLevel(compressed, gzip.BestSpeed) // the level is a known one
+		w, _ = gzip.NewWriterLevel(compressed, gzip.BestSpeed) // a valid level
 	}
-	_, _ = w.Write(body) // into memory: it cannot fail
-	_ = w.Close()        // likewise
+	_, _ = w.Write(body) // a buffer: no error
+	_ = w.Close()        // a buffer: no error
 	z.writers.Put(w)
 	return compressed.Bytes()
 }
 
-// acceptsGzip says whether the lines of a header Accept-Encoding ask for gzip (RFC 9110, section 12.5.3). A client that
-// says nothing gets the body as it is, and so does one that says it wrong.
+// acceptsGzip reports whether the lines of an Accept-Encoding header accept gzip (RFC 9110, section 12.5.3). Without a
+// header, or with a malformed one, the body stays as it is.
 func acceptsGzip(lines []string) bool {
 	accepted := false
 	for _, line := range lines {
@@ -51,7 +51,7 @@ func acceptsGzip(lines []string) bool {
 				}
 			}
 			if accepted = weight > 0; named {
-				return accepted // what is said of gzip itself counts more than what is said of everything
+				return accepted // gzip by name takes precedence over *
 			}
 		}
 	}

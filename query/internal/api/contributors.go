@@ -2,24 +2,19 @@ package api
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/increment"
-	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// Contributors is what the API needs of the store. It is asked for each request anew, unlike the view.
+// Contributors is what the API needs of the store.
 type Contributors interface {
 	// Standing returns a contributor with their recognitions, or store.ErrNotFound.
 	Standing(ctx context.Context, contributor string) (store.Standing, error)
@@ -29,30 +24,11 @@ type Contributors interface {
 	Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error)
 }
 
-const (
-	// A page has minPageSize to maxPageSize items at most, as asked for, or else defaultPageSize.
-	minPageSize, defaultPageSize, maxPageSize = 1, 100, 1000
-	// readTimeout bounds one read of the store, and the wait for its turn.
-	readTimeout = 3 * time.Second
-	// maxReads is how many reads are under way at once: what pages can take of the memory, at some 2 MiB each, is bounded
-	// by it, and what requests can cost.
-	maxReads = 32
-
-	parameterOrder, parameterPageSize, parameterPageToken = "order_by", "page_size", "page_token"
-)
-
-// contributors answers /contributors and /contributors/{id}.
+// contributors answers /contributors, /contributors/{id} and /recognitions, from the store.
 type contributors struct {
-	store  Contributors
-	reads  chan struct{} // holds a token for each read under way
-	outage *logging.Outage
-}
-
-func newContributors(s Contributors, log zerolog.Logger) *contributors {
-	return &contributors{
-		store: s, reads: make(chan struct{}, maxReads),
-		outage: logging.NewOutage(log, zerolog.WarnLevel, "read contributors or recognitions"),
-	}
+	store     Contributors
+	reads     *reads
+	responses *responses
 }
 
 // contributorBody is a contributor in a list.
@@ -98,32 +74,21 @@ type contributorPage struct {
 	// The contributors, in the order that was asked for.
 	Contributors []contributorBody `json:"contributors" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
 	// The page_token of the next page, if there is one.
-	NextPageToken string `json:"next_page_token,omitempty" example:"AWFkYQ"`
+	NextPageToken string `json:"next_page_token,omitempty" example:"eyJsIjoiY29udHJpYnV0b3JzIGlkIiwiaSI6ImFkYSJ9"`
 	freshness
 } //	@name	ContributorPage
 
-// freshness says of which time an answer is, by the store's clock, and how long ago that was, by ours.
-type freshness struct {
-	// When the answer was read, by the database's clock.
-	AsOf string `json:"as_of" validate:"required" format:"date-time" example:"2026-11-23T08:01:44.133Z"`
-	// How many milliseconds ago that was when it was answered.
-	LagMS int64 `json:"lag_ms" validate:"required" example:"120" minimum:"0"`
-}
-
-func freshnessOf(asOf time.Time) freshness {
-	return freshness{AsOf: formatTime(asOf), LagMS: max(0, time.Since(asOf).Milliseconds())}
-}
-
-func formatTime(t time.Time) string { return t.UTC().Format(asOfFormat) }
-
-func bodyOf(c store.Contributor) contributorBody {
+func contributorOf(c store.Contributor) contributorBody {
 	return contributorBody{c.ID, c.Contributions, c.RecognizedTier, formatTime(c.UpdatedAt)}
 }
 
-// one answers /contributors/{id}. Ids are any text, so the path is taken as it was sent and decoded here: Gin would take
-// a "+" for a space.
-func (s *contributors) one(c *gin.Context) {
-	if d := refuseParameters(c.Request); d != nil {
+func recognitionOf(r store.Recognition) recognitionBody {
+	return recognitionBody{r.Tier, r.Contributions, formatTime(r.RecognizedAt)}
+}
+
+// get answers /contributors/{id}. Ids are any text, so the path is unescaped here: Gin would take a "+" for a space.
+func (s *contributors) get(c *gin.Context) {
+	if d := readParameters(c.Request, nil); d != nil {
 		d.Write(c.Writer)
 		return
 	}
@@ -132,127 +97,71 @@ func (s *contributors) one(c *gin.Context) {
 		problem.New(http.StatusNotFound, "no contributor can have this id").Write(c.Writer)
 		return
 	}
-	var found store.Standing
-	err = s.read(c.Request.Context(), func(ctx context.Context) (err error) {
-		found, err = s.store.Standing(ctx, id)
-		return err
+	found, err := do(c.Request.Context(), s.reads, "contributor "+id, func(ctx context.Context) (store.Standing, int, error) {
+		found, err := s.store.Standing(ctx, id)
+		return found, 1 + len(found.Recognitions), err
 	})
 	if err != nil {
-		s.refuse(c, err)
+		s.reads.refuse(c, err)
 		return
 	}
-	recognitions := make([]recognitionBody, len(found.Recognitions))
+	body := standing{contributorOf(found.Contributor), make([]recognitionBody, len(found.Recognitions)), freshnessOf(found.AsOf)}
 	for i, r := range found.Recognitions {
-		recognitions[i] = recognitionBody{r.Tier, r.Contributions, formatTime(r.RecognizedAt)}
+		body.Recognitions[i] = recognitionOf(r)
 	}
-	writeJSON(c.Writer, standing{bodyOf(found.Contributor), recognitions, freshnessOf(found.AsOf)})
+	s.responses.json(c, found.AsOf, body)
 }
 
 // list answers /contributors: a page, and the token of the next one if there is one.
 func (s *contributors) list(c *gin.Context) {
-	p, d := pageOf(c.Request)
+	order, size, token := string(store.ByID), pageSize, ""
+	d := readParameters(c.Request, map[string]parameter{
+		parameterOrder:    readChoice(&order, string(store.ByID), string(store.ByContributions), string(store.ByContributionsDescending)),
+		parameterPageSize: readPageSize(&size, maxPageSize), parameterPageToken: readText(&token),
+	})
 	if d != nil {
 		d.Write(c.Writer)
 		return
 	}
-	var page []store.Contributor
-	var asOf time.Time
-	err := s.read(c.Request.Context(), func(ctx context.Context) (err error) {
-		page, asOf, err = s.store.Contributors(ctx, p.order, p.after, p.size+1) // one more, to see whether there is one
-		return err
+	list := "contributors " + order
+	var after store.Contributor
+	position, d := readCursor(list, token)
+	if d != nil {
+		d.Write(c.Writer)
+		return
+	}
+	if position != nil {
+		after.ID, after.Contributions = position.ID, position.Value
+		if increment.ValidateContributor(after.ID) != nil { // not a token of this API, and no id that the store may be asked for
+			wrongParameter(problem.Fault{Parameter: parameterPageToken, Detail: "is invalid"}).Write(c.Writer)
+			return
+		}
+	}
+	type result struct {
+		page []store.Contributor
+		asOf time.Time
+	}
+	key := fmt.Sprintf("contributors %s %d %d %s", order, size, after.Contributions, after.ID)
+	found, err := do(c.Request.Context(), s.reads, key, func(ctx context.Context) (result, int, error) {
+		page, asOf, err := s.store.Contributors(ctx, store.Order(order), after, size+1) // one more: is there a next page?
+		return result{page, asOf}, len(page), err
 	})
 	if err != nil {
-		s.refuse(c, err)
+		s.reads.refuse(c, err)
 		return
 	}
-	next := ""
-	if len(page) > p.size {
-		page = page[:p.size]
-		next = encodeToken(p.order, page[p.size-1])
-	}
-	bodies := make([]contributorBody, len(page))
-	for i, contributor := range page {
-		bodies[i] = bodyOf(contributor)
-	}
-	writeJSON(c.Writer, contributorPage{bodies, next, freshnessOf(asOf)})
-}
-
-// read calls the store when it is this request's turn.
-func (s *contributors) read(ctx context.Context, call func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	select {
-	case s.reads <- struct{}{}:
-		defer func() { <-s.reads }()
-		err := call(ctx)
-		if err == nil || errors.Is(err, store.ErrNotFound) {
-			s.outage.Succeeded()
+	body := contributorPage{freshness: freshnessOf(found.asOf)}
+	if len(found.page) > size {
+		found.page = found.page[:size]
+		last := cursor{List: list, ID: found.page[size-1].ID}
+		if order != string(store.ByID) {
+			last.Value = found.page[size-1].Contributions
 		}
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("wait for %d reads under way: %w", maxReads, ctx.Err())
+		body.NextPageToken = last.token()
 	}
-}
-
-// refuse answers for a read that failed.
-func (s *contributors) refuse(c *gin.Context, err error) {
-	if errors.Is(err, store.ErrNotFound) {
-		problem.New(http.StatusNotFound, "there is no contributor with this id").Write(c.Writer)
-		return
+	body.Contributors = make([]contributorBody, len(found.page))
+	for i, contributor := range found.page {
+		body.Contributors[i] = contributorOf(contributor)
 	}
-	if c.Request.Context().Err() == nil { // else it is the client who has gone
-		s.outage.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()).Str("path", c.FullPath()) })
-	}
-	problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
-}
-
-// pageRequest is what a request for a page asks for.
-type pageRequest struct {
-	order store.Order
-	size  int
-	after store.Contributor
-}
-
-// pageOf returns what a request asks for, or a problem that names every parameter at fault.
-func pageOf(r *http.Request) (pageRequest, *problem.Document) {
-	p := pageRequest{order: store.ByID, size: defaultPageSize}
-	token := ""
-	d := readParameters(r, map[string]parameter{
-		parameterOrder: func(value string) string {
-			p.order = store.Order(value)
-			if p.order != store.ByID && p.order != store.ByContributions && p.order != store.ByContributionsDescending {
-				return fmt.Sprintf("must be %s, %s or %s", store.ByID, store.ByContributions, store.ByContributionsDescending)
-			}
-			return ""
-		},
-		parameterPageSize: readPageSize(&p.size),
-		parameterPageToken: func(value string) string {
-			token = value
-			return ""
-		},
-	})
-	if d != nil || token == "" {
-		return p, d
-	}
-	var err error
-	if p.after, err = decodeToken(p.order, token); err != nil {
-		return p, problem.New(http.StatusBadRequest, "a parameter is wrong",
-			problem.Fault{Parameter: parameterPageToken, Detail: err.Error()})
-	}
-	return p, nil
-}
-
-// writeJSON answers 200 with a body that clients may keep and must revalidate, for which they get a new one.
-func writeJSON(w http.ResponseWriter, body any) {
-	encoded, err := json.Marshal(body)
-	if err != nil { // strings and numbers alone: it cannot happen
-		problem.New(http.StatusInternalServerError, "the answer could not be made").Write(w)
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(encoded)))
-	h.Set("Cache-Control", "no-cache")
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(encoded) // the server drops it for HEAD; on an error the client is gone: nobody to tell
+	s.responses.json(c, found.asOf, body)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"reflect"
 	"slices"
@@ -113,7 +114,7 @@ func TestContributorAnswersContributionsAndTheTiersReached(t *testing.T) {
 	}
 }
 
-func TestOddIDsAreFoundOverHTTPEachForItself(t *testing.T) {
+func TestUnusualIDsAreDistinctOverHTTP(t *testing.T) {
 	t.Parallel()
 	ids := odd()
 	address := serveContributors(t, counted(t, ids...))
@@ -176,7 +177,7 @@ func TestUnknownContributorsAreNotFound(t *testing.T) {
 	}
 }
 
-func TestContributorsComeInOrderAndInPages(t *testing.T) {
+func TestContributorsInEveryOrderInPagesOfEverySize(t *testing.T) {
 	t.Parallel()
 	ids := odd()
 	address := serveContributors(t, counted(t, ids...))
@@ -232,7 +233,7 @@ func TestNoContributorsAreAnEmptyPage(t *testing.T) {
 	}
 }
 
-func TestWrongParametersAreRefusedEachByName(t *testing.T) {
+func TestProblemNamesEveryWrongParameter(t *testing.T) {
 	t.Parallel()
 	address := serveContributors(t, counted(t, "a", "b", "c"))
 	token := func(order string) string {
@@ -241,7 +242,8 @@ func TestWrongParametersAreRefusedEachByName(t *testing.T) {
 	}
 	for query, want := range map[string][]string{
 		"page_size=0":                          {"page_size"},
-		"page_size=1001":                       {"page_size"},
+		"page_size=1001":                       {"valid"},
+		"page_size=0x10":                       {"page_size"},
 		"page_size=-1":                         {"page_size"},
 		"page_size=ten":                        {"page_size"},
 		"page_size=1.5":                        {"page_size"},
@@ -284,7 +286,7 @@ func TestWrongParametersAreRefusedEachByName(t *testing.T) {
 	}
 }
 
-// hangingStore answers nobody before the end of their context, and keeps how many asked at once.
+// hangingStore blocks every read until its context ends, and counts concurrent reads.
 type hangingStore struct {
 	mu          sync.Mutex
 	asked, most int
@@ -314,7 +316,7 @@ func (s *hangingStore) Latest(ctx context.Context, _ int) ([]store.Recognition, 
 	return nil, time.Time{}, s.hang(ctx)
 }
 
-func TestAStoreThatDoesNotAnswerIsGivenUp(t *testing.T) {
+func TestReadsOfAHangingStoreTimeOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &hangingStore{}
@@ -325,7 +327,7 @@ func TestAStoreThatDoesNotAnswerIsGivenUp(t *testing.T) {
 			requests.Go(func() {
 				w := &silentWriter{header: make(http.Header)}
 				r := newRequest(t)
-				r.URL.Path = []string{"/contributors", "/contributors/ada", "/recognitions"}[i%3]
+				r.URL.Path = []string{"/contributors", fmt.Sprint("/contributors/", i), "/recognitions"}[i%3]
 				began := time.Now()
 				handler.ServeHTTP(w, r)
 				if w.status != http.StatusServiceUnavailable || w.header.Get("Retry-After") == "" || time.Since(began) > 3*time.Second {
@@ -350,11 +352,112 @@ func (failingStore) Standing(context.Context, string) (store.Standing, error) {
 	return store.Standing{}, errors.New("secret: out of cheese")
 }
 
-func TestAStoreThatFailsIsSaidToBeAwayAndNoMore(t *testing.T) {
+func TestFailingStoreIs503WithoutInternals(t *testing.T) {
 	t.Parallel()
 	got := request(t, http.MethodGet, serveContributors(t, failingStore{})+"/contributors/ada")
 	wantProblem(t, got, http.StatusServiceUnavailable)
 	if strings.Contains(got.body, "cheese") {
 		t.Errorf("the answer tells of what happened inside: %s", got.body)
+	}
+}
+
+func TestIdenticalReadsAreSharedForASecond(t *testing.T) {
+	t.Parallel()
+	for path, other := range map[string]string{
+		"/contributors?page_size=10": "/contributors?page_size=11", "/contributors/7": "/contributors/8", "/contributors/x": "/contributors/y",
+		"/recognitions?page_size=10": "/recognitions?page_size=11",
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			s := &countingStore{Store: recognized(t, 40), takes: 100 * time.Millisecond}
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandler(empty(), s, nil, web.Base{})
+				var requests sync.WaitGroup
+				for range 100 {
+					requests.Go(func() { get(h, path) })
+				}
+				requests.Wait()
+				get(h, path)
+				if n := s.reads.Load(); n != 1 {
+					t.Errorf("%d reads for 101 identical requests, want 1", n)
+				}
+				get(h, other)
+				if n := s.reads.Load(); n != 2 {
+					t.Errorf("%d reads after a different request, want 2", n)
+				}
+				time.Sleep(time.Second)
+				get(h, path)
+				if n := s.reads.Load(); n != 3 {
+					t.Errorf("%d reads a second later, want 3", n)
+				}
+				time.Sleep(2 * time.Second) // the timers of shared results
+			})
+		})
+	}
+}
+
+func TestReadsBeyondTheBudgetAre429(t *testing.T) {
+	t.Parallel()
+	ids := make([]string, 1200)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("c%04d", i)
+	}
+	s := counted(t, ids...)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(empty(), s, nil, web.Base{})
+		answers := make(map[int]int)
+		ask := func(n int) {
+			for i := range n {
+				got := get(h, fmt.Sprintf("/contributors?page_size=%d", 1000-i))
+				if answers[got.status]++; got.status != http.StatusOK {
+					wantProblem(t, got, http.StatusTooManyRequests)
+					if got.header.Get("Retry-After") != "1" {
+						t.Errorf("Retry-After = %q, want 1", got.header.Get("Retry-After"))
+					}
+				}
+			}
+		}
+		ask(50)
+		if answers[http.StatusOK] > 6 || answers[http.StatusOK] < 4 {
+			t.Errorf("%d pages of 1000 at once, want some 5", answers[http.StatusOK])
+		}
+		clear(answers)
+		for range 10 {
+			time.Sleep(1100 * time.Millisecond) // longer than results are shared
+			ask(5)
+		}
+		if n := answers[http.StatusOK]; n < 9 || n > 12 {
+			t.Errorf("%d pages of 1000 in 11 s, want some 11", n)
+		}
+		if got := get(h, "/tags"); got.status != http.StatusServiceUnavailable { // there is no view
+			t.Errorf("/tags: %d: the budget is of reads alone", got.status)
+		}
+		time.Sleep(2 * time.Second)
+	})
+}
+
+// net/http ends a request's context when the client half-closes its connection, which still waits for the answer.
+func TestReadsDoNotEndWithTheContextOfTheRequest(t *testing.T) {
+	t.Parallel()
+	h := newHandler(empty(), counted(t, "ada"), nil, web.Base{})
+	for _, path := range []string{"/contributors", "/contributors/ada", "/recognitions"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, path, http.NoBody))
+		if w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestContributorsHaveETags(t *testing.T) {
+	t.Parallel()
+	h := newHandler(empty(), counted(t, odd()...), nil, web.Base{})
+	for _, path := range []string{"/contributors", "/contributors/" + escapeAll(odd()[0]), "/recognitions"} {
+		first := get(h, path)
+		if got := get(h, path, "If-None-Match: "+first.header.Get("ETag")); first.status != http.StatusOK || got.status != http.StatusNotModified || got.body != "" {
+			t.Errorf("%s: %d with ETag %q, then %d", path, first.status, first.header.Get("ETag"), got.status)
+		}
 	}
 }

@@ -2,10 +2,7 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -20,44 +17,43 @@ import (
 
 // History is what the API needs to know of the past.
 type History interface {
-	// Changes returns what the total of a tag changed in each period from one time to another.
+	// Changes returns how much the total of a tag changed in each period from one time to another.
 	Changes(ctx context.Context, v *view.View, tag string, r checkpoint.Resolution, from, to time.Time) ([]int64, error)
 }
 
-// settled is how long after its end a period may still change: a Commit has its time from when it was begun.
+// settled is how long after its end a period may still change: a Commit has the time at which it was begun.
 const settled = 15 * time.Second
-
-// resolutions are the values of the parameter resolution, and what is answered of each without the parameter from.
-func resolutions() map[string]struct {
-	resolution checkpoint.Resolution
-	usual      time.Duration
-} {
-	return map[string]struct {
-		resolution checkpoint.Resolution
-		usual      time.Duration
-	}{
-		"minute": {checkpoint.Minute, time.Hour},
-		"hour":   {checkpoint.Hour, 24 * time.Hour},
-	}
-}
 
 // history answers /tags/{name}/history.
 type history struct {
-	tags    *tags
-	changes History
-	outage  *logging.Outage
+	views     Views
+	changes   History
+	responses *responses
+	outage    *logging.Outage
 }
 
-// historyRequest is what a request asks for: periods from one time to another, which are beginnings of periods.
-type historyRequest struct {
-	name       string // of the resolution
-	resolution checkpoint.Resolution
-	from, to   time.Time
-}
+// TagHistory is what a tag was counted up, period by period.
+//
+//	@Description	What a tag was counted up, period by period.
+type TagHistory struct {
+	// The tag's name.
+	Name string `json:"name" validate:"required" example:"foo"`
+	// The length of a period.
+	Resolution string `json:"resolution" validate:"required" enums:"minute,hour"`
+	// When the first period begins.
+	From string `json:"from" validate:"required" format:"date-time" example:"2026-11-23T06:00:00Z"`
+	// When the last period ends.
+	To string `json:"to" validate:"required" format:"date-time" example:"2026-11-23T09:00:00Z"`
+	// What is before this time does not change any more.
+	CompleteTo string `json:"complete_to" validate:"required" format:"date-time" example:"2026-11-23T08:00:00Z"`
+	// What the total changed in each period, in order.
+	Changes []int64 `json:"changes" validate:"required"`
+	freshness
+} //	@name	TagHistory
 
-func (h *history) answer(c *gin.Context) {
-	v := h.tags.latest(c)
-	if v == nil {
+func (h *history) get(c *gin.Context) {
+	v, tag, ok := find(c, h.views)
+	if !ok {
 		return
 	}
 	request, d := historyOf(c.Request, v.AsOf())
@@ -65,99 +61,70 @@ func (h *history) answer(c *gin.Context) {
 		d.Write(c.Writer)
 		return
 	}
-	name, err := url.PathUnescape(c.Param("name"))
-	if _, found := search(v.Tags(), name); err != nil || !found {
-		problem.New(http.StatusNotFound, "there is no tag of this name").Write(c.Writer)
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), readTimeout)
+	// A client that half-closes its connection ends the request's context, and still waits for the answer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), readTimeout)
 	defer cancel()
-	changes, err := h.changes.Changes(ctx, v, name, request.resolution, request.from, request.to)
+	changes, err := h.changes.Changes(ctx, v, tag.Name, request.resolution, request.from, request.to)
 	if err != nil {
-		if c.Request.Context().Err() == nil {
-			h.outage.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()) })
-		}
+		h.outage.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()) })
 		problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
 		return
 	}
 	h.outage.Succeeded()
-	body := append(make([]byte, 0, 256+4*len(changes)), `{"name":"`...)
-	body = append(body, name...)
-	body = append(body, `","resolution":"`...)
-	body = append(body, request.name...)
-	body = append(body, `","from":"`...)
-	body = request.from.AppendFormat(body, time.RFC3339)
-	body = append(body, `","to":"`...)
-	body = request.to.AppendFormat(body, time.RFC3339)
-	body = append(body, `","complete_to":"`...)
-	body = request.resolution.Begin(v.AsOf().Add(-settled)).AppendFormat(body, time.RFC3339)
-	body = append(body, `","changes":[`...)
-	for i, change := range changes {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = strconv.AppendInt(body, change, 10)
-	}
-	h.tags.answer(c, append(body, ']'), v.AsOf())
+	h.responses.json(c, v.AsOf(), TagHistory{
+		Name: tag.Name, Resolution: request.name, From: request.from.Format(time.RFC3339), To: request.to.Format(time.RFC3339),
+		CompleteTo: request.resolution.Begin(v.AsOf().Add(-settled)).Format(time.RFC3339), Changes: changes, freshness: freshnessOf(v.AsOf()),
+	})
 }
 
-// historyOf returns what a request asks for, or a problem that names every parameter at fault. A beginning that is older
-// than what is kept, and an end after the open period, are moved to where there is something to say.
+// historyRequest asks for the periods from one time to another, both of which are beginnings of periods.
+type historyRequest struct {
+	name       string // of the resolution
+	resolution checkpoint.Resolution
+	from, to   time.Time
+}
+
+// historyOf returns what a request asks for, or a problem that names every wrong parameter. Times before the oldest period
+// that is kept, and after the open one, are moved there.
 func historyOf(r *http.Request, asOf time.Time) (historyRequest, *problem.Document) {
-	chosen := resolutions()["minute"]
-	request := historyRequest{name: "minute"}
-	readTime := func(t *time.Time) parameter {
-		return func(value string) string {
-			parsed, err := time.Parse(time.RFC3339, value)
-			if err != nil {
-				return "must be a time as in RFC 3339: 2026-11-23T08:00:00Z"
-			}
-			*t = parsed.UTC()
-			return ""
-		}
-	}
+	request := historyRequest{name: "minute", resolution: checkpoint.Minute}
+	var from, to *time.Time
 	d := readParameters(r, map[string]parameter{
-		"resolution": func(value string) string {
-			known, ok := resolutions()[value]
-			if !ok {
-				return "must be minute or hour"
-			}
-			chosen, request.name = known, value
-			return ""
-		},
-		"from": readTime(&request.from),
-		"to":   readTime(&request.to),
+		"resolution": readChoice(&request.name, "minute", "hour"), "from": readTime(&from), "to": readTime(&to),
 	})
+	if d == nil && from != nil && to != nil && !from.Before(*to) {
+		d = wrongParameter(problem.Fault{Parameter: "from", Detail: "must be before to"})
+	}
 	if d != nil {
 		return request, d
 	}
-	request.resolution = chosen.resolution
-	period := time.Duration(chosen.resolution)
-	latest := chosen.resolution.Begin(asOf).Add(period)
-	if request.to.IsZero() {
-		request.to = latest
+	usual := time.Hour
+	if request.name == "hour" {
+		request.resolution, usual = checkpoint.Hour, 24*time.Hour
 	}
-	if request.from.IsZero() {
-		request.from = request.to.Add(-chosen.usual)
+	period := time.Duration(request.resolution)
+	latest := request.resolution.Begin(asOf).Add(period)
+	oldest := latest.Add(-store.Retention(request.resolution))
+	clamp := func(t time.Time) time.Time {
+		if t.Before(oldest) {
+			return oldest
+		}
+		if t.After(latest) {
+			return latest
+		}
+		return t
 	}
-	if !request.from.Before(request.to) {
-		return request, problem.New(http.StatusBadRequest, "a parameter is wrong",
-			problem.Fault{Parameter: "from", Detail: errOrder.Error()})
+	if to == nil {
+		to = &latest
 	}
-	request.from = chosen.resolution.Begin(request.from)
-	if end := chosen.resolution.Begin(request.to); end.Before(request.to) {
-		request.to = end.Add(period)
+	end := clamp(*to)
+	begin := end.Add(-usual)
+	if from != nil {
+		begin = *from
 	}
-	if request.to.After(latest) {
-		request.to = latest
-	}
-	if oldest := latest.Add(-store.Retention(chosen.resolution)); request.from.Before(oldest) {
-		request.from = oldest
-	}
-	if request.to.Before(request.from) { // all of it is too old, or yet to come
-		request.to = request.from
+	request.from = request.resolution.Begin(clamp(begin))
+	if request.to = request.resolution.Begin(end); request.to.Before(end) {
+		request.to = request.to.Add(period)
 	}
 	return request, nil
 }
-
-var errOrder = errors.New("must be before to")

@@ -31,7 +31,7 @@ func (h *recordingHistory) Changes(_ context.Context, _ *view.View, tag string, 
 	return changes, h.err
 }
 
-func TestHistoryIsAskedForInWholePeriods(t *testing.T) {
+func TestHistoryIsReadInWholePeriods(t *testing.T) {
 	t.Parallel()
 	at := func(clock string) time.Time {
 		parsed, err := time.Parse(time.RFC3339, "2026-11-"+clock+"Z")
@@ -53,6 +53,10 @@ func TestHistoryIsAskedForInWholePeriods(t *testing.T) {
 		"?to=2026-11-23T06:00:30Z":          {checkpoint.Minute, "23T05:00:00", "23T06:01:00", "23T06:06:00"},
 		"?from=2026-11-23T08:00:00%2B02:00": {checkpoint.Minute, "23T06:00:00", "23T06:08:00", "23T06:06:00"},
 		"?from=2020-01-01T00:00:00Z":        {checkpoint.Minute, "22T06:08:00", "23T06:08:00", "23T06:06:00"},
+		"?to=9999-12-31T23:59:59Z":          {checkpoint.Minute, "23T05:08:00", "23T06:08:00", "23T06:06:00"},
+		"?from=0001-01-01T00:00:00Z":        {checkpoint.Minute, "22T06:08:00", "23T06:08:00", "23T06:06:00"},
+		"?to=0001-01-01T00:00:00Z":          {checkpoint.Minute, "22T06:08:00", "22T06:08:00", "23T06:06:00"},
+		"?from=9999-12-31T00:00:00Z":        {checkpoint.Minute, "23T06:08:00", "23T06:08:00", "23T06:06:00"},
 		"?resolution=hour&from=2026-11-23T01:30:00Z&to=2026-11-23T03:00:00Z": {checkpoint.Hour, "23T01:00:00", "23T03:00:00", "23T06:00:00"},
 		"?from=2026-11-23T06:07:00Z&to=2030-01-01T00:00:00Z":                 {checkpoint.Minute, "23T06:07:00", "23T06:08:00", "23T06:06:00"},
 	} {
@@ -82,7 +86,7 @@ func TestHistoryIsAskedForInWholePeriods(t *testing.T) {
 	}
 }
 
-func TestHistoryRefuses(t *testing.T) {
+func TestHistoryProblems(t *testing.T) {
 	t.Parallel()
 	views := empty()
 	views.show(start, checkpoint.Total{Name: "foo", Total: 13})
@@ -95,6 +99,10 @@ func TestHistoryRefuses(t *testing.T) {
 		"an unknown resolution": {"/tags/foo/history?resolution=day", &recordingHistory{}, http.StatusBadRequest},
 		"an unknown parameter":  {"/tags/foo/history?minutes=5", &recordingHistory{}, http.StatusBadRequest},
 		"a time without a zone": {"/tags/foo/history?from=2026-11-23T06:00:00", &recordingHistory{}, http.StatusBadRequest},
+		"a plus sign unescaped": {"/tags/foo/history?from=2026-11-23T06:00:00+00:00", &recordingHistory{}, http.StatusBadRequest},
+		"an hour of one digit":  {"/tags/foo/history?from=2026-11-23T6:00:00Z", &recordingHistory{}, http.StatusBadRequest},
+		"a comma in a second":   {"/tags/foo/history?from=2026-11-23T06:00:00,5Z", &recordingHistory{}, http.StatusBadRequest},
+		"an empty time":         {"/tags/foo/history?from=", &recordingHistory{}, http.StatusBadRequest},
 		"a time as a number":    {"/tags/foo/history?to=1763877600", &recordingHistory{}, http.StatusBadRequest},
 		"an end before":         {"/tags/foo/history?from=2026-11-23T06:00:00Z&to=2026-11-23T05:00:00Z", &recordingHistory{}, http.StatusBadRequest},
 		"an empty range":        {"/tags/foo/history?from=2026-11-23T06:00:00Z&to=2026-11-23T06:00:00Z", &recordingHistory{}, http.StatusBadRequest},

@@ -2,8 +2,8 @@ package api
 
 import _ "embed"
 
-// document is the OpenAPI document of this API. tools/openapi makes it of the notes below, which are in the notation of
-// github.com/swaggo/swag; `make generate` runs it. ${…} is the value of a constant, and x-go-… a bound that is one.
+// document is the OpenAPI document of this API. `make generate` generates it from the annotations below, in the notation
+// of github.com/swaggo/swag, by tools/openapi. ${…} is the value of a constant, and x-go-… a bound that is one.
 //
 //go:embed openapi.json
 var document []byte
@@ -13,21 +13,21 @@ const title = "Accrue: query"
 
 //	@title			Accrue: query
 //	@version		1
-//	@description	Accrue counts. This service reads: the totals of tags, from memory, a second or two after they were posted to the service `ingest`; and who contributes, and who was recognized for it.
+//	@description	Accrue counts. This service answers queries: the totals of tags, from memory, a second or two after they were posted to the service `ingest`; contributors, and their recognitions.
 //	@description
-//	@description	**Every answer says how old it is.** `X-As-Of` and `as_of` are the time of the read that an answer is of, by the database's clock; `lag_ms` is how long ago that was when it was answered. Totals are exact: of what was answered 202, each increment is in them once or, for up to two windows, not yet.
+//	@description	**Every answer says how old it is.** `X-As-Of` and `as_of` are the time at which an answer was read, by the database's clock; `lag_ms` is its age in milliseconds when it was sent. Totals are exact: each increment that was answered 202 is in them once, after up to two windows.
 //	@description
-//	@description	**Ask as often as you like.** Totals are served from memory, whoever asks. Send the `ETag` of an answer back in `If-None-Match`: as long as nothing has changed the answer is a 304 without a body. Bodies of ${minCompressed} bytes and more are compressed for those who accept gzip. To be told of changes instead of asking, open `/stats/stream`.
+//	@description	**Ask as often as you like.** Totals are served from memory. Send the `ETag` of an answer in `If-None-Match`: as long as nothing has changed, the answer is a 304 without a body. Bodies of ${minCompressed} bytes or more are compressed for clients that accept gzip. To receive changes instead of polling, open `/stats/stream`.
 //	@description
-//	@description	**Pages.** A list has `page_size` items at most; as long as there are more, its answer has a `next_page_token`, to be sent as `page_token` with the same other parameters. Parameters that are unknown, given twice or wrong are refused with a problem document (RFC 9457) that names each.
+//	@description	**Pages.** A page has up to `page_size` items; a larger number than a page may have is cut. If there are more items, the answer has a `next_page_token`, to be sent as `page_token` with the same other parameters, to any instance. Parameters that are unknown, repeated or wrong are refused with a problem document (RFC 9457) that names each.
 //	@description
 //	@description	**From a browser.** Every path answers CORS preflight requests and lets pages of the origins in `CORS_ORIGINS` (all, by default) read the answers and the headers `Allow`, `ETag`, `Retry-After` and `X-As-Of`.
 //	@description
-//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is, but for the files of `/docs`. The parts of the pages at `/` and `/docs`, and `/metrics`, are not described.
+//	@description	What is not described here is answered 404 (no such path) or 405 (no such method, with the header `Allow`), as a problem document. `HEAD` is answered wherever `GET` is. The parts of the pages at `/` and `/docs`, and `/metrics`, are not described.
 //	@tag.name			totals
 //	@tag.description	The totals of tags.
 //	@tag.name			contributors
-//	@tag.description	Who contributes, and who was recognized for reaching a tier.
+//	@tag.description	Contributors, and their recognitions for reaching a tier.
 //	@tag.name			board
 //	@tag.description	The page for people.
 //	@tag.name			health
@@ -55,48 +55,47 @@ const title = "Accrue: query"
 //	@Header			200,304			{string}	X-As-Of				"When the totals were read."
 //	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
 //	@x-example-200	{"ballz":76,"foo":13}
-//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is not known"}]}
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is unknown"}]}
 //	@Router			/stats [get]
 
 //	@Summary		Totals as they change
 //	@Description	Server-sent events, for `EventSource` or any client: first `snapshot`, with all totals, then `changes`, with the new totals of the tags that have changed, at most one a second. The data of both is `{"as_of":"…","lag_ms":0,"totals":{"foo":13}}`.
 //	@Description
-//	@Description	A reader who comes back with the id of the last event, as `EventSource` does by itself, is sent what has changed since, as long as the same instance answers and remembers; otherwise a snapshot. A slow reader gets fewer events with the same outcome. When nothing changes there is a comment every 15 seconds. The stream ends when the server stops, and in the cloud when a request may last no longer: come back.
+//	@Description	A reader that reconnects with the id of its last event, as `EventSource` does by itself, receives what has changed since if the same instance answers and remembers that version, otherwise a snapshot. A slow reader receives fewer events with the same outcome. When nothing changes there is a comment every 15 seconds. The stream ends after 55 minutes, and when the server stops: reconnect.
 //	@ID				getStatsStream
 //	@Tags			totals
 //	@Produce		text/event-stream
 //	@Param			Last-Event-ID	header		string				false	"The id of the last event that was read."
-//	@Success		200				{string}	string				"Events, until one of the two goes."
+//	@Param			lastEventId		query		string				false	"The same, for readers that cannot set the header, which takes precedence."	extensions(x-example=ZUPQJ5DB7QJVVXVJDSXKKLZRTD-42)
+//	@Success		200				{string}	string				"Events."
 //	@Failure		400				{object}	problem.Document	"this resource has no parameters"
 //	@Failure		500				{object}	problem.Document	"the answer could not be made"
-//	@Failure		503				{object}	problem.Document	"as many streams are open as can be served"
+//	@Failure		503				{object}	problem.Document	"too many open streams"
 //	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
 //	@x-example-200	"retry: 2000\n\nevent: snapshot\nid: ZUPQJ5DB7QJVVXVJDSXKKLZRTD-42\ndata: {\"as_of\":\"2026-11-23T08:01:44.133Z\",\"lag_ms\":120,\"totals\":{\"ballz\":76,\"foo\":13}}\n\nevent: changes\nid: ZUPQJ5DB7QJVVXVJDSXKKLZRTD-43\ndata: {\"as_of\":\"2026-11-23T08:01:45.135Z\",\"lag_ms\":118,\"totals\":{\"foo\":17}}\n\n"
-//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is not known"}]}
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is unknown"}]}
 //	@Router			/stats/stream [get]
 
 //	@Summary		Tags, page by page
-//	@Description	Tags with their totals, numbers of increments and times. Pages by name are each of the latest totals, and every tag that exists all the while is on exactly one of them. Pages in the other orders all show the moment of the first one; they expire some minutes after the last was read, and are kept by one instance alone.
+//	@Description	Tags with their totals, numbers of increments and times. Each page shows the latest totals. By name, every tag is on exactly one page. In the other orders a tag that is counted while you page through them moves, and may be on two pages or on none.
 //	@ID				getTags
 //	@Tags			totals
 //	@Produce		json
 //	@Param			prefix			query		string				false	"Only tags whose names begin so."															extensions(x-example=ba)
-//	@Param			order_by		query		string				false	"What the tags are sorted by; with a - in front, falling. Equals are in the order of names."	Enums(name,-name,total,-total,updated_at,-updated_at)	default(name)	extensions(x-example=-total)
-//	@Param			page_size		query		integer				false	"The most tags that the page has."															extensions(x-go-minimum=minPageSize,x-go-maximum=maxPageSize,x-go-default=defaultPageSize,x-example=50)
-//	@Param			page_token		query		string				false	"The next_page_token of the page before, with the same prefix and order_by."				format(page-token)	extensions(x-example=EABmb28)
+//	@Param			order_by		query		string				false	"What the tags are sorted by; descending with a leading -. Equals are in the order of their names."	Enums(name,-name,total,-total,updated_at,-updated_at)	default(name)	extensions(x-example=-total)
+//	@Param			page_size		query		integer				false	"The most tags that the page has; more than ${maxPageSize} are cut to that."															minimum(1)	extensions(x-go-default=pageSize,x-example=50)
+//	@Param			page_token		query		string				false	"The next_page_token of the page before, with the same prefix and order_by."				format(page-token)	extensions(x-example=eyJsIjoidGFncyAtdG90YWwgYmEiLCJ2IjotNzYsImkiOiJiYWxseiJ9)
 //	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing on the page has changed since, the answer is a 304 without a body."
 //	@Success		200				{object}	TagPage				"A page."
 //	@Success		304				"Nothing on the page has changed since the answer with the given ETag."
 //	@Failure		400				{object}	problem.Document	"a parameter is wrong"
-//	@Failure		410				{object}	problem.Document	"the pages of this order show one moment, which this server does not keep any more or never kept: start over with the first page; pages by name do not expire"
 //	@Failure		500				{object}	problem.Document	"the answer could not be made"
 //	@Failure		503				{object}	problem.Document	"the totals have not been read yet"
 //	@Header			200,304			{string}	ETag				"Names what is on the page. It is weak: how old the page is does not count."
 //	@Header			200,304			{string}	X-As-Of				"When the totals were read."
 //	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
-//	@x-example-200	{"tags":[{"name":"ballz","total":76,"increments":19,"updated_at":"2026-11-23T08:01:41.566Z"}],"next_page_token":"EAJiYWJhbGx6","as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
-//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"must be an integer from 1 to 1000"}]}
-//	@x-example-410	{"errors":[{"parameter":"page_token","detail":"has expired"}]}
+//	@x-example-200	{"tags":[{"name":"ballz","total":76,"increments":19,"updated_at":"2026-11-23T08:01:41.566Z"}],"next_page_token":"eyJsIjoidGFncyAtdG90YWwgYmEiLCJ2IjotNzYsImkiOiJiYWxseiJ9","as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
+//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"must be a positive integer; a page has 1000 items at most"}]}
 //	@Router			/tags [get]
 
 //	@Summary		One tag
@@ -116,11 +115,11 @@ const title = "Accrue: query"
 //	@Header			200,304			{string}	X-As-Of				"When the totals were read."
 //	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
 //	@x-example-200	{"name":"foo","total":13,"increments":2,"updated_at":"2026-11-23T08:01:41.566Z","as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
-//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is not known"}]}
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is unknown"}]}
 //	@Router			/tags/{name} [get]
 
 //	@Summary		What a tag was counted up
-//	@Description	What the tag's total changed in each minute or hour, exactly: the changes of all periods add up to the total. The last periods are still open: what is before `complete_to` does not change any more. `from` and `to` are moved to the beginnings of periods, and to what is kept: minutes of the last day, hours of the last 30 days.
+//	@Description	How much the tag's total changed in each minute or hour, exactly: the changes of all periods add up to the total. The last periods are still open: what is before `complete_to` does not change any more. `from` and `to` are moved to the beginnings of periods, and into what is kept: minutes of the last day, hours of the last 30 days.
 //	@ID				getTagHistory
 //	@Tags			totals
 //	@Produce		json
@@ -143,20 +142,25 @@ const title = "Accrue: query"
 //	@Router			/tags/{name}/history [get]
 
 //	@Summary		Contributors, page by page
-//	@Description	Contributors with their numbers of contributions and the highest tier for which they were recognized. Each page is read from the database when it is asked for.
+//	@Description	Contributors with their numbers of contributions and the highest tier for which they were recognized. Pages are read from the database: identical requests of one second share a read, and the documents that are read per second are limited.
 //	@ID				getContributors
 //	@Tags			contributors
 //	@Produce		json
-//	@Param			order_by	query		string				false	"What the contributors are sorted by; with a - in front, falling."	Enums(id,contributions,-contributions)	default(id)	extensions(x-example=-contributions)
-//	@Param			page_size	query		integer				false	"The most contributors that the page has."							extensions(x-go-minimum=minPageSize,x-go-maximum=maxPageSize,x-go-default=defaultPageSize,x-example=50)
-//	@Param			page_token	query		string				false	"The next_page_token of the page before, with the same order_by."	format(page-token)	extensions(x-example=AWFkYQ)
+//	@Param			order_by	query		string				false	"What the contributors are sorted by; descending with a leading -."	Enums(id,contributions,-contributions)	default(id)	extensions(x-example=-contributions)
+//	@Param			page_size	query		integer				false	"The most contributors that the page has; more than ${maxPageSize} are cut to that."							minimum(1)	extensions(x-go-default=pageSize,x-example=50)
+//	@Param			page_token	query		string				false	"The next_page_token of the page before, with the same order_by."	format(page-token)	extensions(x-example=eyJsIjoiY29udHJpYnV0b3JzIGlkIiwiaSI6ImFkYSJ9)
+//	@Param			If-None-Match	header	string	false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
 //	@Success		200			{object}	contributorPage		"A page."
+//	@Success		304			"Nothing has changed since the answer with the given ETag."
 //	@Failure		400			{object}	problem.Document	"a parameter is wrong"
+//	@Failure		429			{object}	problem.Document	"too many documents are being read"
 //	@Failure		500			{object}	problem.Document	"the answer could not be made"
 //	@Failure		503			{object}	problem.Document	"the store does not answer"
-//	@Header			503			{integer}	Retry-After			"After how many seconds to try again."
-//	@x-example-200	{"contributors":[{"id":"ada","contributions":4,"recognized_tier":3,"updated_at":"2026-11-23T08:01:41.566Z"}],"next_page_token":"AWFkYQ","as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
-//	@x-example-400	{"errors":[{"parameter":"order_by","detail":"must be id, contributions or -contributions"}]}
+//	@Header			200,304		{string}	ETag	"Names the content. It is weak: the age of the answer does not count."
+//	@Header			200,304		{string}	X-As-Of	"When the answer was read."
+//	@Header			429,503			{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"contributors":[{"id":"ada","contributions":4,"recognized_tier":3,"updated_at":"2026-11-23T08:01:41.566Z"}],"next_page_token":"eyJsIjoiY29udHJpYnV0b3JzIGlkIiwiaSI6ImFkYSJ9","as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
+//	@x-example-400	{"errors":[{"parameter":"order_by","detail":"must be one of id, contributions, -contributions"}]}
 //	@Router			/contributors [get]
 
 //	@Summary		One contributor
@@ -165,29 +169,39 @@ const title = "Accrue: query"
 //	@Tags			contributors
 //	@Produce		json
 //	@Param			id	path		string				true	"The contributor's id, percent-encoded: an id may hold a slash."	extensions(x-go-pattern=increment.ContributorPattern,x-go-minlength=increment.MinContributorLength,x-go-maxlength=increment.MaxContributorLength,x-example=ada)
+//	@Param			If-None-Match	header	string	false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
 //	@Success		200	{object}	standing			"The contributor."
+//	@Success		304			"Nothing has changed since the answer with the given ETag."
 //	@Failure		400	{object}	problem.Document	"this resource has no parameters"
 //	@Failure		404	{object}	problem.Document	"there is no contributor with this id"
+//	@Failure		429			{object}	problem.Document	"too many documents are being read"
 //	@Failure		500	{object}	problem.Document	"the answer could not be made"
 //	@Failure		503	{object}	problem.Document	"the store does not answer"
-//	@Header			503	{integer}	Retry-After			"After how many seconds to try again."
+//	@Header			200,304		{string}	ETag	"Names the content. It is weak: the age of the answer does not count."
+//	@Header			200,304		{string}	X-As-Of	"When the answer was read."
+//	@Header			429,503	{integer}	Retry-After			"After how many seconds to try again."
 //	@x-example-200	{"id":"ada","contributions":4,"recognized_tier":3,"updated_at":"2026-11-23T08:01:41.566Z","recognitions":[{"tier":3,"contributions":3,"recognized_at":"2026-11-23T08:01:42.053Z"}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
-//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"is not known"}]}
+//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"is unknown"}]}
 //	@Router			/contributors/{id} [get]
 
 //	@Summary		The latest recognitions
-//	@Description	Who was recognized last, the latest first. Requests of one second share a read of the database. Every recognition is sent to Pub/Sub as an event (CloudEvents 1.0) as well: subscribe to have them all.
+//	@Description	The latest recognitions, the latest first. Identical requests of one second share a read of the database. Every recognition is also published to Pub/Sub as an event (CloudEvents 1.0): subscribe to receive all of them.
 //	@ID				getRecognitions
 //	@Tags			contributors
 //	@Produce		json
-//	@Param			page_size	query		integer				false	"The most recognitions that the answer has."	extensions(x-go-minimum=minPageSize,x-go-maximum=maxLatest,x-go-default=defaultLatest,x-example=10)
+//	@Param			page_size	query		integer				false	"The most recognitions that the answer has; more than ${maxLatest} are cut to that."	minimum(1)	extensions(x-go-default=defaultLatest,x-example=10)
+//	@Param			If-None-Match	header	string	false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
 //	@Success		200			{object}	latestRecognitions	"The latest recognitions."
+//	@Success		304			"Nothing has changed since the answer with the given ETag."
 //	@Failure		400			{object}	problem.Document	"a parameter is wrong"
+//	@Failure		429			{object}	problem.Document	"too many documents are being read"
 //	@Failure		500			{object}	problem.Document	"the answer could not be made"
 //	@Failure		503			{object}	problem.Document	"the store does not answer"
-//	@Header			503			{integer}	Retry-After			"After how many seconds to try again."
+//	@Header			200,304		{string}	ETag	"Names the content. It is weak: the age of the answer does not count."
+//	@Header			200,304		{string}	X-As-Of	"When the answer was read."
+//	@Header			429,503			{integer}	Retry-After			"After how many seconds to try again."
 //	@x-example-200	{"recognitions":[{"contributor":"ada","tier":3,"contributions":3,"recognized_at":"2026-11-23T08:01:42.053Z"}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
-//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"must be an integer from 1 to 100"}]}
+//	@x-example-400	{"errors":[{"parameter":"page_size","detail":"must be a positive integer; a page has 100 items at most"}]}
 //	@Router			/recognitions [get]
 
 //	@Summary		The board

@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -12,28 +10,8 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-const (
-	// defaultLatest and maxLatest bound how many of the latest recognitions an answer has.
-	defaultLatest, maxLatest = 20, 100
-	// latestFor is how long all requests share one read of the latest recognitions: everybody who looks asks for the same
-	// ones, time and again, and each is billed.
-	latestFor = time.Second
-)
-
-// recognitions answers /recognitions: the latest, in one page. Who wants all of them subscribes to the topic.
-type recognitions struct {
-	store *contributors // reads take turns with those of contributors
-
-	last atomic.Pointer[latestRead]
-}
-
-// latestRead is one read of the latest recognitions. It does not change.
-type latestRead struct {
-	began time.Time // by our clock
-	size  int       // how many were asked for
-	all   []store.Recognition
-	asOf  time.Time
-}
+// An answer has defaultLatest recognitions unless the request asks for another number; more than maxLatest are cut to that.
+const defaultLatest, maxLatest = 20, 100
 
 // latestBody is a recognition in the list of the latest.
 //
@@ -53,47 +31,28 @@ type latestRecognitions struct {
 	freshness
 } //	@name	LatestRecognitions
 
-func (s *recognitions) list(c *gin.Context) {
+// recognitions answers /recognitions: the latest, in one page. To receive all of them, subscribe to the topic.
+func (s *contributors) recognitions(c *gin.Context) {
 	size := defaultLatest
-	if d := readParameters(c.Request, map[string]parameter{
-		parameterPageSize: func(value string) string {
-			n, err := strconv.Atoi(value)
-			if err != nil || n < 1 || n > maxLatest {
-				return fmt.Sprintf("must be an integer from 1 to %d", maxLatest)
-			}
-			size = n
-			return ""
-		},
-	}); d != nil {
+	if d := readParameters(c.Request, map[string]parameter{parameterPageSize: readPageSize(&size, maxLatest)}); d != nil {
 		d.Write(c.Writer)
 		return
 	}
-	latest, asOf, err := s.latest(c.Request.Context(), size)
-	if err != nil {
-		s.store.refuse(c, err)
-		return
+	type result struct {
+		latest []store.Recognition
+		asOf   time.Time
 	}
-	bodies := make([]latestBody, len(latest))
-	for i, r := range latest {
-		bodies[i] = latestBody{r.Contributor, recognitionBody{r.Tier, r.Contributions, formatTime(r.RecognizedAt)}}
-	}
-	writeJSON(c.Writer, latestRecognitions{bodies, freshnessOf(asOf)})
-}
-
-// latest returns up to size recognitions, and the time that they are of: from the last read, if that was less than
-// latestFor ago and asked for as many.
-func (s *recognitions) latest(ctx context.Context, size int) ([]store.Recognition, time.Time, error) {
-	if last := s.last.Load(); last != nil && last.size >= size && time.Since(last.began) < latestFor {
-		return last.all[:min(size, len(last.all))], last.asOf, nil
-	}
-	read := &latestRead{began: time.Now(), size: size}
-	err := s.store.read(ctx, func(ctx context.Context) (err error) {
-		read.all, read.asOf, err = s.store.store.Latest(ctx, size)
-		return err
+	found, err := do(c.Request.Context(), s.reads, fmt.Sprint("recognitions ", size), func(ctx context.Context) (result, int, error) {
+		latest, asOf, err := s.store.Latest(ctx, size)
+		return result{latest, asOf}, len(latest), err
 	})
 	if err != nil {
-		return nil, time.Time{}, err
+		s.reads.refuse(c, err)
+		return
 	}
-	s.last.Store(read)
-	return read.all, read.asOf, nil
+	body := latestRecognitions{make([]latestBody, len(found.latest)), freshnessOf(found.asOf)}
+	for i, r := range found.latest {
+		body.Recognitions[i] = latestBody{r.Contributor, recognitionOf(r)}
+	}
+	s.responses.json(c, found.asOf, body)
 }

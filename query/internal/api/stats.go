@@ -1,11 +1,8 @@
 package api
 
 import (
-	"context"
 	"fmt"
-	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,75 +14,53 @@ import (
 	"github.com/accrue/accrue/query/internal/view"
 )
 
-const (
-	// asOfHeader says of which time an answer is, by the store's clock.
-	asOfHeader = "X-As-Of"
-	// asOfFormat is RFC 3339 with milliseconds, in UTC.
-	asOfFormat = "2006-01-02T15:04:05.000Z"
-)
-
-// stats answers /stats: every tag with its total, as one object. A version of the view is rendered once, when it is first
-// asked for, however many ask.
+// stats answers /stats: every tag with its total, as one object. Each version of the view is rendered once, at its first
+// request.
 type stats struct {
-	views      Views
-	compressor *compressor
-	last       atomic.Pointer[rendered]
-	// rendering is held by the one request that renders.
+	views     Views
+	responses *responses
+	last      atomic.Pointer[rendered]
+	// rendering is held by the request that renders.
 	rendering sync.Mutex
 }
 
-// rendered is the answer of one version of the view. It does not change.
+// Totals are the totals of all tags, by name.
+//
+//	@Description	The totals of all tags, by name.
+type Totals map[string]int64 //	@name	Totals
+
+// rendered is the immutable answer of one version of the view.
 type rendered struct {
 	version uint64
 	asOf    time.Time
 	body    []byte
-	// compressed returns the body's gzip form. It is made once, when it is first asked for.
+	// compressed returns the body's gzip form, which is made at the first call.
 	compressed func() []byte
-	// etag is made of the body alone, so that all instances agree.
+	// etag depends on the body alone, so that all instances agree.
 	etag string
 }
 
-func (s *stats) answer(c *gin.Context) {
-	if d := refuseParameters(c.Request); d != nil {
+func (s *stats) get(c *gin.Context) {
+	if d := readParameters(c.Request, nil); d != nil {
 		d.Write(c.Writer)
 		return
 	}
-	latest, asOf := s.latest(c.Request.Context())
-	if latest == nil {
-		problem.Unavailable("the totals have not been read yet", time.Second).Write(c.Writer)
+	v := latest(c, s.views)
+	if v == nil {
 		return
 	}
-	h := c.Writer.Header()
-	body, etag, compressed := latest.body, latest.etag, false
-	if len(body) >= minCompressed && acceptsGzip(c.Request.Header.Values("Accept-Encoding")) {
-		// Weak, since a strong one is of one form's bytes alone.
-		body, etag, compressed = nil, "W/"+etag, true
-	}
-	h.Set("ETag", etag)
-	h.Add("Vary", "Accept-Encoding")
-	h.Set("Cache-Control", "no-cache") // keep it, and ask each time whether it still holds
-	h.Set(asOfHeader, asOf.UTC().Format(asOfFormat))
-	if matches(c.Request.Header.Values("If-None-Match"), latest.etag) {
-		c.Status(http.StatusNotModified)
-		return
-	}
-	if compressed {
-		body = latest.compressed()
-		h.Set("Content-Encoding", "gzip")
-	}
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	c.Status(http.StatusOK)
-	_, _ = c.Writer.Write(body) // the server drops it for HEAD; on an error the client is gone: nobody to tell
+	r, asOf := s.of(v)
+	s.responses.serve(c, r.body, r.etag, asOf, r.compressed)
 }
 
-// latest returns the latest view, rendered, and the time that it is of; nil before the first view.
-func (s *stats) latest(ctx context.Context) (*rendered, time.Time) {
-	v := s.views.View(ctx)
+// latest returns the latest view, or answers 503 and returns nil if there is none yet.
+func latest(c *gin.Context, views Views) *view.View {
+	v := views.View(c.Request.Context())
 	if v.Version() == 0 {
-		return nil, time.Time{}
+		problem.Unavailable("the totals have not been read yet", time.Second).Write(c.Writer)
+		return nil
 	}
-	return s.of(v)
+	return v
 }
 
 // of returns v rendered, or a later view if another request was faster, and the time that it is of.
@@ -100,7 +75,7 @@ func (s *stats) of(v *view.View) (*rendered, time.Time) {
 	return r, v.AsOf()
 }
 
-// render returns v as it is answered, or a later version if there is one by now.
+// render renders v and keeps the result, unless v or a later version is rendered already.
 func (s *stats) render(v *view.View) *rendered {
 	s.rendering.Lock()
 	defer s.rendering.Unlock()
@@ -110,18 +85,18 @@ func (s *stats) render(v *view.View) *rendered {
 	body := encode(v.Tags())
 	r := &rendered{
 		version: v.Version(), asOf: v.AsOf(), body: body, etag: fmt.Sprintf(`"%016x"`, xxhash.Sum64(body)),
-		compressed: sync.OnceValue(func() []byte { return s.compressor.compress(body) }),
+		compressed: sync.OnceValue(func() []byte { return s.responses.compressor.compress(body) }),
 	}
 	s.last.Store(r)
 	return r
 }
 
-// encode returns tags as one JSON object of totals, in their order. Names need no escaping: what the aggregator counts is
-// of letters and underscores.
+// encode returns tags as one JSON object of totals, in their order. Names need no escaping: they consist of letters and
+// underscores. It is the same as marshaling a map, at a fraction of the cost for hundreds of thousands of tags.
 func encode(tags []view.Tag) []byte {
 	size := len("{}")
 	for _, t := range tags {
-		size += len(t.Name) + len(`"":1234567,`) // enough as a rule; append sees to the rest
+		size += len(t.Name) + len(`"":1234567,`) // usually enough
 	}
 	b := append(make([]byte, 0, size), '{')
 	for i, t := range tags {
@@ -134,31 +109,4 @@ func encode(tags []view.Tag) []byte {
 		b = strconv.AppendInt(b, t.Total, 10)
 	}
 	return append(b, '}')
-}
-
-// matches says whether the lines of a header If-None-Match name etag or everything (RFC 9110, section 13.1.2). The
-// comparison is weak, as it must be there: a proxy that compresses makes a strong tag weak. What follows a fault in a
-// line does not count.
-func matches(lines []string, etag string) bool {
-	for _, line := range lines {
-		for {
-			line = strings.TrimLeft(line, " \t,")
-			if strings.HasPrefix(line, "*") {
-				return true
-			}
-			opaque, ok := strings.CutPrefix(strings.TrimPrefix(line, "W/"), `"`)
-			if !ok {
-				break
-			}
-			end := strings.IndexFunc(opaque, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f })
-			if end < 0 || opaque[end] != '"' {
-				break
-			}
-			if `"`+opaque[:end]+`"` == etag {
-				return true
-			}
-			line = opaque[end+1:]
-		}
-	}
-	return false
 }

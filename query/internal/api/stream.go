@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,83 +20,92 @@ import (
 )
 
 const (
-	// maxReaders bounds the readers of streams: each holds a connection, some 20 KiB.
+	// maxReaders bounds the open streams: each holds a connection, some 20 KiB.
 	maxReaders = 2000
-	// readersRetry is when a reader that found no room may come again.
+	// readersRetry is the Retry-After of a refused stream.
 	readersRetry = 10 * time.Second
-	// changesEvery is the least time between two events of one reader.
+	// changesEvery is the shortest time between two events of one stream.
 	changesEvery = time.Second
-	// heartbeatEvery is the longest silence on a stream: proxies cut silent connections after some 30 s and more.
+	// heartbeatEvery is the longest silence on a stream: proxies close silent connections after some 30 s or more.
 	heartbeatEvery = 15 * time.Second
-	// reconnectAfter is when a reader whose stream ended should come again.
+	// streamFor is how long a stream lasts: less than the hour after which Cloud Run cuts any request.
+	streamFor = 55 * time.Minute
+	// reconnectAfter is the time after which a reader should reconnect.
 	reconnectAfter = 2 * time.Second
-	// chunk bounds one write, and chunkTimeout how long it may take: a reader slower than 4 KiB/s, once the buffers of the
-	// network are full, is dropped. It is shorter than a stop's drain, so that no reader can hold up a stop.
+	// chunk bounds one write, and chunkTimeout its duration: a reader slower than 4 KiB/s, once the buffers of the
+	// network are full, is dropped. It is shorter than a stop's drain, so that no reader delays a stop.
 	chunk, chunkTimeout = 16 << 10, 4 * time.Second
-	// maxRenderedChanges bounds the renderings that are kept. Readers that keep pace need a few.
+	// maxRenderedChanges bounds the renderings that are kept. Readers that keep up need a few.
 	maxRenderedChanges = 16
 )
 
-// stream answers /stats/stream: the totals as server-sent events (WHATWG HTML, section 9.2), first all of them, then what
-// has changed. A reader has no queue: when its next event is due, it is sent what has changed since its last one, so a
-// slow reader gets fewer events with the same outcome. Readers look at the view that everybody looks at; the store does
-// not know how many there are.
+// stream answers /stats/stream: the totals as server-sent events (WHATWG HTML, section 9.2), first all of them, then the
+// changes. A reader has no queue: an event holds what has changed since the reader's last one, so a slow reader gets fewer
+// events with the same outcome. All readers share the view, and cause no reads of the store.
 type stream struct {
 	views Views
 	stats *stats
-	// process tells this process's versions from those of others: an event's id is process-version.
+	// process distinguishes this process's versions from those of others: an event's id is process-version.
 	process string
 	readers atomic.Int64
 
 	mu sync.Mutex
-	// rendered are the changes that made the version to of earlier versions; nil where only all totals will do.
+	// rendered are the changes from earlier versions to the version to; nil where all totals are needed.
 	rendered map[uint64][]byte
 	to       uint64
 }
 
-func (s *stream) answer(c *gin.Context) {
-	if d := refuseParameters(c.Request); d != nil {
+func (s *stream) get(c *gin.Context) {
+	// The parameter is for readers that cannot set the header.
+	lastID := ""
+	if d := readParameters(c.Request, map[string]parameter{"lastEventId": readText(&lastID)}); d != nil {
 		d.Write(c.Writer)
 		return
 	}
+	if header := c.GetHeader("Last-Event-ID"); header != "" {
+		lastID = header
+	}
 	defer s.readers.Add(-1)
 	if s.readers.Add(1) > maxReaders {
-		problem.Unavailable("as many streams are open as can be served", readersRetry).Write(c.Writer)
+		problem.Unavailable("too many open streams", readersRetry).Write(c.Writer)
 		return
 	}
 	h := c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
+	h.Set("Cache-Control", "no-store, no-transform") // a proxy that compresses would hold events back
+	h.Set("X-Accel-Buffering", "no")                 // nor may nginx buffer them
 	c.Status(http.StatusOK)
 	if c.Request.Method == http.MethodHead {
 		return
 	}
-	_ = s.serve(c.Writer, c.Request) // the reader has gone, or the server stops: nobody to tell
+	_ = s.serve(c.Request.Context(), c.Writer, lastID) // the reader has gone, or the stream has ended
 }
 
-// serve sends events until the reader has gone or stopped reading, or the server stops, and returns why it ended.
-func (s *stream) serve(w http.ResponseWriter, request *http.Request) error {
-	ctx := request.Context()
+// serve sends events until the reader disconnects or stops reading, streamFor has passed, or the server stops, and returns
+// the reason.
+func (s *stream) serve(ctx context.Context, w http.ResponseWriter, lastID string) error {
+	ctx, cancel := context.WithTimeout(ctx, streamFor)
+	defer cancel()
 	r := &reader{writer: w, controller: http.NewResponseController(w), gone: ctx.Done(), stopping: service.Stopping(ctx)}
 	if err := r.send(fmt.Appendf(nil, "retry: %d\n\n", reconnectAfter.Milliseconds())); err != nil {
 		return err
 	}
 	lastAt := time.Now()
-	s.views.View(ctx) // in quiet times the view may be old: this request wakes whoever reads, like any other
-	sent, known := s.version(request.Header.Get("Last-Event-ID"))
+	s.views.View(ctx) // in quiet times the view may be old: this request refreshes it, like any other
+	sent, known := s.version(lastID)
 	for {
 		v, replaced := s.views.Watch()
 		wait := heartbeatEvery - time.Since(lastAt)
 		switch {
 		case v.Version() > 0 && (!known || v.Version() != sent):
 			e := s.event(v, sent, known)
-			head := fmt.Appendf(nil, "event: %s\nid: %s-%d\ndata: {", e.kind, s.process, e.version)
-			head = append(appendFreshness(head, e.asOf), `,"totals":`...)
+			f := freshnessOf(e.asOf)
+			head := fmt.Appendf(nil, "event: %s\nid: %s-%d\ndata: {\"as_of\":%q,\"lag_ms\":%d,\"totals\":", e.kind, s.process, e.version, f.AsOf, f.LagMS)
 			if err := r.send(head, e.totals, []byte("}\n\n")); err != nil {
 				return err
 			}
 			sent, known, lastAt = e.version, true, time.Now()
-			replaced, wait = nil, changesEvery // what comes meanwhile is in the next event
+			replaced, wait = nil, changesEvery // the next event has what changes meanwhile
 		case wait <= 0:
 			if err := r.send(fmt.Appendf(nil, ": as of %s\n\n", formatTime(v.AsOf()))); err != nil {
 				return err
@@ -108,7 +118,7 @@ func (s *stream) serve(w http.ResponseWriter, request *http.Request) error {
 	}
 }
 
-// version returns the version that the id of an event is of, if it is one of this process.
+// version returns the version of an event's id, if the event is of this process.
 func (s *stream) version(id string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(id, s.process+"-")
 	if !ok {
@@ -118,15 +128,15 @@ func (s *stream) version(id string) (uint64, bool) {
 	return version, err == nil
 }
 
-// event is what makes a reader have the totals of a version.
+// event brings a reader to the totals of a version.
 type event struct {
 	kind    string
 	version uint64
 	asOf    time.Time
-	totals  []byte // shared by all who are sent it
+	totals  []byte // shared by all readers
 }
 
-// event returns what makes a reader who has the version since, or knows none, have that of v or a later one.
+// event returns the event that brings a reader from the version since, or from none, to that of v or a later one.
 func (s *stream) event(v *view.View, since uint64, known bool) event {
 	if known {
 		if changes, ok := s.changes(v, since); ok {
@@ -137,8 +147,8 @@ func (s *stream) event(v *view.View, since uint64, known bool) event {
 	return event{"snapshot", all.version, asOf, all.body}
 }
 
-// changes returns the totals that have changed between two versions, rendered once for all readers, or false if only all
-// totals will do.
+// changes returns the totals that have changed since a version, rendered once for all readers, or false if all totals are
+// needed.
 func (s *stream) changes(v *view.View, since uint64) ([]byte, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +156,7 @@ func (s *stream) changes(v *view.View, since uint64) ([]byte, bool) {
 		s.to, s.rendered = v.Version(), make(map[uint64][]byte)
 	}
 	changes, ok := s.rendered[since]
-	if !ok || v.Version() != s.to { // not rendered yet, or of a view that is past
+	if !ok || v.Version() != s.to { // not rendered yet, or of an earlier view
 		if tags, possible := v.ChangesSince(since); possible {
 			changes = encode(tags)
 		} else {
@@ -159,8 +169,7 @@ func (s *stream) changes(v *view.View, since uint64) ([]byte, bool) {
 	return changes, changes != nil
 }
 
-// errEnded is the end of a stream that nobody is to blame for.
-var errEnded = errors.New("the reader has gone or the server stops")
+var errEnded = errors.New("the reader has gone, the stream has lasted its time, or the server stops")
 
 // reader is one open stream.
 type reader struct {
@@ -169,12 +178,12 @@ type reader struct {
 	gone, stopping <-chan struct{}
 }
 
-// send writes the parts, chunk by chunk, each with its own deadline, so that it is progress that counts and not length.
+// send writes the parts in chunks, each with its own deadline, so that progress counts and not length.
 func (r *reader) send(parts ...[]byte) error {
 	for _, part := range parts {
 		for piece := range slices.Chunk(part, chunk) {
 			select {
-			case <-r.stopping: // an event that is cut off counts for nothing
+			case <-r.stopping: // readers ignore a truncated event
 				return errEnded
 			default:
 			}
@@ -192,9 +201,9 @@ func (r *reader) send(parts ...[]byte) error {
 	return nil
 }
 
-// wait returns nil when it is time to look again: after the given time, or when replaced is closed.
-func (r *reader) wait(replaced <-chan struct{}, most time.Duration) error {
-	timer := time.NewTimer(most)
+// wait returns nil after the given time, or when replaced is closed.
+func (r *reader) wait(replaced <-chan struct{}, longest time.Duration) error {
+	timer := time.NewTimer(longest)
 	defer timer.Stop()
 	select {
 	case <-replaced:

@@ -67,7 +67,7 @@ type stream struct {
 	body   *bufio.Reader
 }
 
-// open asks for the stream on a connection of its own, with the given header lines.
+// open requests the stream on a new connection, with the given header lines, and with a query if the first begins with ?.
 func (p *pipes) open(t *testing.T, lines ...string) *stream {
 	t.Helper()
 	client, server := net.Pipe()
@@ -78,7 +78,11 @@ func (p *pipes) open(t *testing.T, lines ...string) *stream {
 
 func openOn(t *testing.T, conn net.Conn, lines ...string) *stream {
 	t.Helper()
-	if _, err := io.WriteString(conn, "GET /stats/stream HTTP/1.1\r\nHost: query\r\n"+strings.Join(append(lines, "", ""), "\r\n")); err != nil {
+	query := ""
+	if len(lines) > 0 && strings.HasPrefix(lines[0], "?") {
+		query, lines = lines[0], lines[1:]
+	}
+	if _, err := io.WriteString(conn, "GET /stats/stream"+query+" HTTP/1.1\r\nHost: query\r\n"+strings.Join(append(lines, "", ""), "\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodGet})
@@ -175,14 +179,14 @@ func totals(of map[string]int64) []checkpoint.Total {
 
 type counts = map[string]int64
 
-func TestStreamSendsASnapshotAndThenWhatHasChanged(t *testing.T) {
+func TestStreamSendsASnapshotAndThenChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		views := empty()
 		views.show(time.Now(), totals(counts{"ballz": 76, "foo": 13})...)
 		time.Sleep(200 * time.Millisecond)
 		s := servePipes(t, handler(views)).open(t)
-		if s.status != http.StatusOK || s.header.Get("Content-Type") != "text/event-stream" || s.header.Get("Cache-Control") != "no-store" {
+		if s.status != http.StatusOK || s.header.Get("Content-Type") != "text/event-stream" || s.header.Get("Cache-Control") != "no-store, no-transform" || s.header.Get("X-Accel-Buffering") != "no" {
 			t.Fatalf("%d %v", s.status, s.header)
 		}
 		s.wantLine("retry: 2000")
@@ -211,7 +215,7 @@ func TestStreamSendsASnapshotAndThenWhatHasChanged(t *testing.T) {
 	})
 }
 
-func TestAStreamThatIsSilentSendsAHeartbeat(t *testing.T) {
+func TestSilentStreamSendsHeartbeats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		views := empty()
@@ -235,7 +239,7 @@ func TestAStreamThatIsSilentSendsAHeartbeat(t *testing.T) {
 	})
 }
 
-func TestStreamGoesOnAfterTheLastEvent(t *testing.T) {
+func TestStreamContinuesAfterTheLastEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		views := empty()
@@ -277,7 +281,55 @@ func TestStreamGoesOnAfterTheLastEvent(t *testing.T) {
 	})
 }
 
-func TestAStreamWaitsForTheFirstView(t *testing.T) {
+func TestStreamTakesTheLastEventIDAsAParameter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		views := empty()
+		views.show(time.Now(), totals(counts{"foo": 13})...)
+		p := servePipes(t, handler(views))
+		first := p.open(t)
+		first.wantLine("retry: 2000")
+		one := first.want("snapshot", 1, counts{"foo": 13}).id
+		time.Sleep(time.Second)
+		views.show(time.Now(), totals(counts{"foo": 14})...)
+		two := first.want("changes", 2, counts{"foo": 14}).id
+		time.Sleep(time.Second)
+		views.show(time.Now(), totals(counts{"foo": 14, "zoo": 1})...)
+		for name, tc := range map[string]struct {
+			lines []string
+			want  counts
+		}{
+			"parameter":       {[]string{"?lastEventId=" + one}, counts{"foo": 14, "zoo": 1}},
+			"header":          {[]string{"Last-Event-ID: " + two}, counts{"zoo": 1}},
+			"the header wins": {[]string{"?lastEventId=" + one, "Last-Event-ID: " + two}, counts{"zoo": 1}},
+		} {
+			t.Log(name)
+			s := p.open(t, tc.lines...)
+			s.wantLine("retry: 2000")
+			s.want("changes", 3, tc.want)
+		}
+	})
+}
+
+func TestStreamEndsAfter55Minutes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		views := empty()
+		views.show(time.Now(), totals(counts{"foo": 13})...)
+		s := servePipes(t, handler(views)).open(t)
+		began := time.Now()
+		for time.Since(began) < time.Hour {
+			if _, err := s.block(); err != nil {
+				break
+			}
+		}
+		if took := time.Since(began); took != 55*time.Minute {
+			t.Errorf("the stream ended after %v, want 55m", took)
+		}
+	})
+}
+
+func TestStreamWaitsForTheFirstView(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		views := empty()
@@ -290,7 +342,7 @@ func TestAStreamWaitsForTheFirstView(t *testing.T) {
 }
 
 // A reader that pauses gets one event for all that it has missed; one that has stopped is dropped.
-func TestASlowReaderGetsLessAndADeadOneIsDropped(t *testing.T) {
+func TestSlowReaderGetsFewerEventsAndADeadOneIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		views := large()
@@ -320,7 +372,7 @@ func TestASlowReaderGetsLessAndADeadOneIsDropped(t *testing.T) {
 	})
 }
 
-func TestWrongRequestsForAStream(t *testing.T) {
+func TestStreamProblems(t *testing.T) {
 	t.Parallel()
 	address := serve(t, handler(example())) + "/stats/stream"
 	wantProblem(t, request(t, http.MethodGet, address+"?since=3"), http.StatusBadRequest)
@@ -331,7 +383,7 @@ func TestWrongRequestsForAStream(t *testing.T) {
 }
 
 // A server that stops ends its streams at once, whole, and waits for none until the drain.
-func TestAStopEndsEveryStream(t *testing.T) {
+func TestStopEndsEveryStream(t *testing.T) {
 	t.Parallel()
 	server, err := service.NewServer(0, handler(example()), time.Minute, zerolog.Nop())
 	if err != nil {
@@ -377,7 +429,7 @@ func (w *watchedViews) View(ctx context.Context) *view.View {
 }
 
 // Every reader ends with the exact totals, and the bubble with which the test ends holds no goroutine of any of them.
-func TestAThousandReadersGetTheExactTotalsAndLeaveNothingBehind(t *testing.T) {
+func TestAThousandReadersGetExactTotals(t *testing.T) {
 	t.Parallel()
 	const readers, versions = 1000, 20
 	synctest.Test(t, func(t *testing.T) {
@@ -428,7 +480,7 @@ func TestAThousandReadersGetTheExactTotalsAndLeaveNothingBehind(t *testing.T) {
 	})
 }
 
-func TestReadersBeyondTheLimitAreAskedToComeLater(t *testing.T) {
+func TestStreamsBeyondTheLimitAre503(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		views := example()

@@ -1,19 +1,14 @@
 package api
 
 import (
-	"encoding/base64"
-	"encoding/binary"
-	"errors"
-	"fmt"
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
-	"time"
+	"sync"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/gin-gonic/gin"
 
 	"github.com/accrue/accrue/pkg/problem"
@@ -22,268 +17,186 @@ import (
 
 // tags answers /tags and /tags/{name}, from the view.
 type tags struct {
-	views Views
-	// process tells this process's versions from those of others.
-	process    string
-	snapshots  snapshots
-	compressor *compressor
+	views     Views
+	responses *responses
+	sorted    sortedTags
 }
 
-// tagOrders are the values of order_by. The place of each is part of page tokens: new ones go to the end.
-func tagOrders() []string {
-	return []string{"name", "-name", "total", "-total", "updated_at", "-updated_at"}
-}
+// Tag is a tag in a list.
+//
+//	@Description	A tag.
+type Tag struct {
+	// The tag's name.
+	Name string `json:"name" validate:"required" example:"foo" extensions:"x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength"`
+	// The sum of the values of its increments.
+	Total int64 `json:"total" validate:"required" example:"13" minimum:"1"`
+	// How many increments it has had.
+	Increments int64 `json:"increments" validate:"required" example:"2" minimum:"1"`
+	// When it was last counted, by the database's clock.
+	UpdatedAt string `json:"updated_at" validate:"required" format:"date-time" example:"2026-11-23T08:01:41.566Z"`
+} //	@name	Tag
 
-// tagOrder is the place of an order in tagOrders.
-type tagOrder byte
+// TagNow is a tag as an answer by itself.
+//
+//	@Description	A tag, and how old the answer is.
+type TagNow struct {
+	Tag
+	freshness
+} //	@name	TagNow
 
-func (o tagOrder) descending() bool { return o%2 == 1 }
-func (o tagOrder) byName() bool     { return o < 2 }
-func (o tagOrder) sortedBy() sortedBy {
-	if o < 4 {
-		return byTotal
+// TagPage is a page of tags.
+//
+//	@Description	A page of tags.
+type TagPage struct {
+	// The tags, in the order that was asked for.
+	Tags []Tag `json:"tags" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
+	// The page_token of the next page, if there is one.
+	NextPageToken string `json:"next_page_token,omitempty" example:"eyJsIjoidGFncyBuYW1lICIsImkiOiJiYWxseiJ9"`
+	freshness
+} //	@name	TagPage
+
+func tagOf(t view.Tag) Tag { return Tag{t.Name, t.Total, t.Increments, formatTime(t.UpdatedAt)} }
+
+// tagOrders are the values of order_by.
+var tagOrders = []string{"name", "-name", "total", "-total", "updated_at", "-updated_at"}
+
+// valueOf returns what an order sorts a tag by, ascending; equals are in the order of names.
+func valueOf(order string, t view.Tag) int64 {
+	switch order {
+	case "total":
+		return t.Total
+	case "-total":
+		return -t.Total
+	case "updated_at":
+		return t.UpdatedAt.UnixMilli()
+	case "-updated_at":
+		return -t.UpdatedAt.UnixMilli()
+	default:
+		return 0
 	}
-	return byUpdatedAt
 }
 
-// tagPageRequest is what a request for a page of tags asks for.
-type tagPageRequest struct {
-	prefix string
-	order  tagOrder
-	size   int
-	// after is where the page before ended, or nil for the first page.
-	after *tagPosition
-}
-
-// tagPosition is where a page of tags ends: after a name in the orders by name, at a place in a snapshot in the others.
-type tagPosition struct {
-	name string
-
-	process string
-	version uint64
-	place   int
-}
-
-// tagPage is what a page is made of.
-type tagPage struct {
-	tags []view.Tag
-	asOf time.Time
-	next *tagPosition // nil on the last page
-}
-
-// list answers /tags: a page, and the token of the next one if there is one.
+// list answers /tags: a page of the latest view, and the token of the next one if there is one. A tag keeps its place in
+// the orders by name. In the others it moves when it is counted, and may then be on two pages or on none.
 func (t *tags) list(c *gin.Context) {
-	request, d := tagPageOf(c.Request)
+	prefix, order, size, token := "", "name", pageSize, ""
+	d := readParameters(c.Request, map[string]parameter{
+		"prefix": readText(&prefix), parameterOrder: readChoice(&order, tagOrders...),
+		parameterPageSize: readPageSize(&size, maxPageSize), parameterPageToken: readText(&token),
+	})
 	if d != nil {
 		d.Write(c.Writer)
 		return
 	}
-	v := t.latest(c)
+	list := "tags " + order + " " + prefix
+	after, d := readCursor(list, token)
+	if d != nil {
+		d.Write(c.Writer)
+		return
+	}
+	v := latest(c, t.views)
 	if v == nil {
 		return
 	}
-	page, d := t.page(v, request)
-	if d != nil {
-		d.Write(c.Writer)
-		return
-	}
-	body := append(make([]byte, 0, 64+128*len(page.tags)), `{"tags":[`...)
-	for i, tag := range page.tags {
-		if i > 0 {
-			body = append(body, ',')
+	page := TagPage{Tags: make([]Tag, 0, min(size, len(v.Tags()))), freshness: freshnessOf(v.AsOf())}
+	var last view.Tag
+	for tag := range t.after(v, order, prefix, after) {
+		if len(page.Tags) == size {
+			page.NextPageToken = cursor{List: list, Value: valueOf(order, last), ID: last.Name}.token()
+			break
 		}
-		body = append(body, '{')
-		body = appendTag(body, tag)
-		body = append(body, '}')
+		page.Tags = append(page.Tags, tagOf(tag))
+		last = tag
 	}
-	body = append(body, ']')
-	if page.next != nil {
-		body = append(body, `,"next_page_token":"`...)
-		body = append(body, encodeTagToken(request, page.next)...)
-		body = append(body, '"')
-	}
-	t.answer(c, body, page.asOf)
+	t.responses.json(c, v.AsOf(), page)
 }
 
-// one answers /tags/{name}.
-func (t *tags) one(c *gin.Context) {
-	if d := refuseParameters(c.Request); d != nil {
+// after yields the tags of a view that have a prefix, in an order, beginning after a cursor.
+func (t *tags) after(v *view.View, order, prefix string, after *cursor) func(yield func(view.Tag) bool) {
+	tags := withPrefix(v.Tags(), prefix)
+	at := func(i int) view.Tag { return tags[i] }
+	switch order {
+	case "name":
+	case "-name":
+		at = func(i int) view.Tag { return tags[len(tags)-1-i] }
+	default:
+		tags = v.Tags()
+		places := t.sorted.of(v, order)
+		at = func(i int) view.Tag { return tags[places[i]] }
+	}
+	begin := 0
+	if after != nil {
+		begin = sort.Search(len(tags), func(i int) bool {
+			byName := strings.Compare(at(i).Name, after.ID)
+			if order == "-name" {
+				byName = -byName
+			}
+			return cmp.Or(cmp.Compare(valueOf(order, at(i)), after.Value), byName) > 0
+		})
+	}
+	return func(yield func(view.Tag) bool) {
+		for i := begin; i < len(tags); i++ {
+			if tag := at(i); strings.HasPrefix(tag.Name, prefix) && !yield(tag) {
+				return
+			}
+		}
+	}
+}
+
+// sortedTags are the tags of the latest view in the orders that are not by name, sorted at the first request for each. It
+// is safe for concurrent use; the zero value is ready.
+type sortedTags struct {
+	mu      sync.Mutex
+	version uint64
+	places  map[string][]int32 // in the view's tags, by order
+}
+
+// of returns the places of a view's tags in an order.
+func (s *sortedTags) of(v *view.View, order string) []int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.version != v.Version() {
+		s.version, s.places = v.Version(), make(map[string][]int32)
+	}
+	places, ok := s.places[order]
+	if !ok {
+		tags := v.Tags()
+		places = make([]int32, len(tags))
+		for i := range places {
+			places[i] = int32(i) //nolint:gosec // fewer than 2^31 tags
+		}
+		slices.SortFunc(places, func(a, b int32) int { // equals by place, which is by name
+			return cmp.Or(cmp.Compare(valueOf(order, tags[a]), valueOf(order, tags[b])), cmp.Compare(a, b))
+		})
+		s.places[order] = places
+	}
+	return places
+}
+
+// get answers /tags/{name}.
+func (t *tags) get(c *gin.Context) {
+	if d := readParameters(c.Request, nil); d != nil {
 		d.Write(c.Writer)
 		return
 	}
-	v := t.latest(c)
+	if v, tag, ok := find(c, t.views); ok {
+		t.responses.json(c, v.AsOf(), TagNow{tagOf(tag), freshnessOf(v.AsOf())})
+	}
+}
+
+// find returns the tag that a path names and the view that it is of, or answers that there is none.
+func find(c *gin.Context, views Views) (*view.View, view.Tag, bool) {
+	v := latest(c, views)
 	if v == nil {
-		return
+		return nil, view.Tag{}, false
 	}
 	name, err := url.PathUnescape(c.Param("name"))
 	i, found := search(v.Tags(), name)
 	if err != nil || !found {
 		problem.New(http.StatusNotFound, "there is no tag of this name").Write(c.Writer)
-		return
+		return nil, view.Tag{}, false
 	}
-	t.answer(c, appendTag([]byte{'{'}, v.Tags()[i]), v.AsOf())
-}
-
-// latest returns the latest view, or answers that there is none yet and returns nil.
-func (t *tags) latest(c *gin.Context) *view.View {
-	v := t.views.View(c.Request.Context())
-	if v.Version() == 0 {
-		problem.Unavailable("the totals have not been read yet", time.Second).Write(c.Writer)
-		return nil
-	}
-	return v
-}
-
-// answer answers with an object of which the end is missing: of which time it is. The entity tag is of what stands there
-// already, and weak: the same tags have the same one, however old they are.
-func (t *tags) answer(c *gin.Context, body []byte, asOf time.Time) {
-	h := c.Writer.Header()
-	etag := fmt.Sprintf(`"%016x"`, xxhash.Sum64(body))
-	h.Set("ETag", "W/"+etag)
-	h.Set("Cache-Control", "no-cache")
-	h.Add("Vary", "Accept-Encoding")
-	h.Set(asOfHeader, formatTime(asOf))
-	if matches(c.Request.Header.Values("If-None-Match"), etag) {
-		c.Status(http.StatusNotModified)
-		return
-	}
-	body = append(body, ',')
-	body = appendFreshness(body, asOf)
-	body = append(body, '}')
-	if len(body) >= minCompressed && acceptsGzip(c.Request.Header.Values("Accept-Encoding")) {
-		body = t.compressor.compress(body)
-		h.Set("Content-Encoding", "gzip")
-	}
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	c.Status(http.StatusOK)
-	_, _ = c.Writer.Write(body) // the server drops it for HEAD; on an error the client is gone: nobody to tell
-}
-
-// appendTag appends a tag's members. Names need no escaping, as for encode.
-func appendTag(b []byte, t view.Tag) []byte {
-	b = append(b, `"name":"`...)
-	b = append(b, t.Name...)
-	b = append(b, `","total":`...)
-	b = strconv.AppendInt(b, t.Total, 10)
-	b = append(b, `,"increments":`...)
-	b = strconv.AppendInt(b, t.Increments, 10)
-	b = append(b, `,"updated_at":"`...)
-	b = t.UpdatedAt.UTC().AppendFormat(b, asOfFormat)
-	return append(b, '"')
-}
-
-// appendFreshness appends the members that freshness has.
-func appendFreshness(b []byte, asOf time.Time) []byte {
-	f := freshnessOf(asOf)
-	b = append(b, `"as_of":"`...)
-	b = append(b, f.AsOf...)
-	b = append(b, `","lag_ms":`...)
-	return strconv.AppendInt(b, f.LagMS, 10)
-}
-
-// tagPageOf returns what a request asks for, or a problem that names every parameter at fault.
-func tagPageOf(r *http.Request) (tagPageRequest, *problem.Document) {
-	request := tagPageRequest{size: defaultPageSize}
-	token := ""
-	d := readParameters(r, map[string]parameter{
-		"prefix": func(value string) string { request.prefix = value; return "" },
-		parameterOrder: func(value string) string {
-			order := slices.Index(tagOrders(), value)
-			if order < 0 {
-				return "must be one of " + strings.Join(tagOrders(), ", ")
-			}
-			request.order = tagOrder(order) //nolint:gosec // one of six
-			return ""
-		},
-		parameterPageSize:  readPageSize(&request.size),
-		parameterPageToken: func(value string) string { token = value; return "" },
-	})
-	if d == nil && token != "" {
-		var err error
-		if request.after, err = decodeTagToken(request, token); err != nil {
-			d = wrongToken(err)
-		}
-	}
-	return request, d
-}
-
-func wrongToken(err error) *problem.Document {
-	return problem.New(http.StatusBadRequest, "a parameter is wrong", problem.Fault{Parameter: parameterPageToken, Detail: err.Error()})
-}
-
-// page returns what a request asks for. Pages by name are of the latest view: a name keeps its place, whatever is counted,
-// so that every tag that exists all the while is on exactly one page, with its total as it is by then. Pages in the other
-// orders are of the snapshot that the first one was of, with its totals.
-func (t *tags) page(v *view.View, request tagPageRequest) (tagPage, *problem.Document) {
-	if request.order.byName() {
-		return pageByName(v, request), nil
-	}
-	after := request.after
-	if after == nil {
-		sorted, asOf := t.snapshots.of(v, request.order.sortedBy())
-		return t.pageOfSnapshot(sorted, asOf, v.Version(), 0, request), nil
-	}
-	sorted, asOf, ok := t.snapshots.again(after.version, request.order.sortedBy())
-	if !ok || after.process != t.process {
-		return tagPage{}, problem.New(http.StatusGone,
-			"the pages of this order show one moment, which this server does not keep any more or never kept: start over with the first page; pages by name do not expire",
-			problem.Fault{Parameter: parameterPageToken, Detail: "has expired"})
-	}
-	if after.place >= len(sorted) {
-		return tagPage{}, wrongToken(errTagToken)
-	}
-	return t.pageOfSnapshot(sorted, asOf, after.version, after.place, request), nil
-}
-
-// pageByName returns a page of a view.
-func pageByName(v *view.View, request tagPageRequest) tagPage {
-	tags := withPrefix(v.Tags(), request.prefix)
-	page := tagPage{asOf: v.AsOf()}
-	if request.order.descending() {
-		if request.after != nil {
-			end, _ := search(tags, request.after.name)
-			tags = tags[:end]
-		}
-		begin := max(0, len(tags)-request.size)
-		page.tags = slices.Clone(tags[begin:])
-		slices.Reverse(page.tags)
-		tags = tags[:begin]
-	} else {
-		if request.after != nil {
-			begin, found := search(tags, request.after.name)
-			if found {
-				begin++
-			}
-			tags = tags[begin:]
-		}
-		end := min(len(tags), request.size)
-		page.tags, tags = tags[:end], tags[end:]
-	}
-	if len(tags) > 0 {
-		page.next = &tagPosition{name: page.tags[len(page.tags)-1].Name}
-	}
-	return page
-}
-
-// pageOfSnapshot returns the page of a snapshot that begins at a place in its order.
-func (t *tags) pageOfSnapshot(sorted []view.Tag, asOf time.Time, version uint64, place int, request tagPageRequest) tagPage {
-	page := tagPage{asOf: asOf}
-	for ; place < len(sorted); place++ {
-		i := place
-		if request.order.descending() {
-			i = len(sorted) - 1 - place
-		}
-		if !strings.HasPrefix(sorted[i].Name, request.prefix) {
-			continue
-		}
-		if len(page.tags) == request.size {
-			page.next = &tagPosition{process: t.process, version: version, place: place}
-			break
-		}
-		page.tags = append(page.tags, sorted[i])
-	}
-	return page
+	return v, v.Tags()[i], true
 }
 
 // withPrefix returns the tags, sorted by name, that begin with a prefix.
@@ -297,60 +210,3 @@ func withPrefix(tags []view.Tag, prefix string) []view.Tag {
 func search(tags []view.Tag, name string) (place int, found bool) {
 	return slices.BinarySearchFunc(tags, name, func(t view.Tag, name string) int { return strings.Compare(t.Name, name) })
 }
-
-// errTagToken is the case of a page token that this API has not given out, or not for this list.
-var errTagToken = errors.New("must be the next_page_token of a page with the same prefix and order_by")
-
-// tokenOfTags is the first byte of a token of the first of the tagOrders. Those of other lists are below it.
-const tokenOfTags = 16
-
-// encodeTagToken makes the token of the page after one that ended at next: opaque to clients, and no secret. It holds the
-// order and the prefix, to which it is bound, and then the name, or the version, the place and the process.
-func encodeTagToken(request tagPageRequest, next *tagPosition) string {
-	token := []byte{tokenOfTags + byte(request.order)}
-	token = binary.AppendUvarint(token, uint64(len(request.prefix)))
-	token = append(token, request.prefix...)
-	if request.order.byName() {
-		token = append(token, next.name...)
-	} else {
-		token = binary.AppendUvarint(token, next.version)
-		token = binary.AppendUvarint(token, uint64(next.place)) //nolint:gosec // not negative
-		token = append(token, next.process...)
-	}
-	return base64.RawURLEncoding.EncodeToString(token)
-}
-
-// decodeTagToken returns where the page before ended, for a request of the same prefix and order.
-func decodeTagToken(request tagPageRequest, encoded string) (*tagPosition, error) {
-	token, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil || len(token) == 0 || token[0] != tokenOfTags+byte(request.order) {
-		return nil, errTagToken
-	}
-	token = token[1:]
-	var numbers [3]uint64 // the prefix's length, the version, the place
-	read := func(i int) bool {
-		var n int
-		if numbers[i], n = binary.Uvarint(token); n <= 0 {
-			return false
-		}
-		token = token[n:]
-		return true
-	}
-	if !read(0) || numbers[0] != uint64(len(request.prefix)) || !strings.HasPrefix(string(token), request.prefix) {
-		return nil, errTagToken
-	}
-	token = token[len(request.prefix):]
-	if request.order.byName() {
-		if len(token) == 0 {
-			return nil, errTagToken
-		}
-		return &tagPosition{name: string(token)}, nil
-	}
-	if !read(1) || !read(2) || numbers[2] > maxPlace || len(token) == 0 {
-		return nil, errTagToken
-	}
-	return &tagPosition{process: string(token), version: numbers[1], place: int(numbers[2])}, nil //nolint:gosec // maxPlace at most
-}
-
-// maxPlace is more tags than there can ever be.
-const maxPlace = 1<<31 - 1

@@ -2,62 +2,41 @@ package api
 
 import (
 	"encoding/base64"
-	"encoding/binary"
-	"errors"
+	"encoding/json"
 
-	"github.com/accrue/accrue/pkg/increment"
-	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/problem"
 )
 
-// errToken is the case of a page token that this API has not given out, or not for this order.
-var errToken = errors.New("must be the next_page_token of a page in the same order")
-
-// The first byte of a token: the order that it is of. Others are for other tokens to come.
-const (
-	tokenByID                      = 1
-	tokenByContributions           = 2
-	tokenByContributionsDescending = 3
-)
-
-func tokenKind(order store.Order) byte {
-	switch order {
-	case store.ByContributions:
-		return tokenByContributions
-	case store.ByContributionsDescending:
-		return tokenByContributionsDescending
-	default:
-		return tokenByID
-	}
+// cursor is the end of a page, as a page token holds it. It depends on no state of this process: any instance continues
+// after it. Tokens are opaque to clients, and not secret.
+type cursor struct {
+	// List identifies the list: the resource and the parameters that its order and contents depend on.
+	List string `json:"l"`
+	// Value and ID are those of the last item: what the list is ordered by, if not by ID, and its name or id.
+	Value int64  `json:"v,omitempty"`
+	ID    string `json:"i"`
 }
 
-// encodeToken makes the token of the page after one that ends with last: opaque to clients, and no secret. It holds the
-// order, the contributions as a varint where the order is by them, and the id.
-func encodeToken(order store.Order, last store.Contributor) string {
-	token := []byte{tokenKind(order)}
-	if order != store.ByID {
-		token = binary.AppendVarint(token, last.Contributions)
-	}
-	return base64.RawURLEncoding.EncodeToString(append(token, last.ID...))
+func (c cursor) token() string {
+	encoded, _ := json.Marshal(c) // strings and numbers: no error
+	return base64.RawURLEncoding.EncodeToString(encoded)
 }
 
-// decodeToken returns the contributor that the page before ended with, as far as the order needs it.
-func decodeToken(order store.Order, encoded string) (store.Contributor, error) {
-	token, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil || len(token) == 0 || token[0] != tokenKind(order) {
-		return store.Contributor{}, errToken
+// readCursor returns the cursor of a page token for a list, nil for no token, or a problem if the token is of another list
+// or not a token of this API.
+func readCursor(list, token string) (*cursor, *problem.Document) {
+	if token == "" {
+		return nil, nil
 	}
-	var last store.Contributor
-	token = token[1:]
-	if order != store.ByID {
-		var n int
-		if last.Contributions, n = binary.Varint(token); n <= 0 {
-			return store.Contributor{}, errToken
-		}
-		token = token[n:]
+	var c cursor
+	encoded, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err == nil {
+		err = json.Unmarshal(encoded, &c)
 	}
-	last.ID = string(token)
-	if increment.ValidateContributor(last.ID) != nil {
-		return store.Contributor{}, errToken
+	if err != nil || c.List != list || c.ID == "" {
+		return nil, wrongParameter(problem.Fault{
+			Parameter: parameterPageToken, Detail: "must be the next_page_token of a page with the same other parameters",
+		})
 	}
-	return last, nil
+	return &c, nil
 }

@@ -1,30 +1,25 @@
 package api
 
-import (
-	"testing"
-
-	"github.com/accrue/accrue/pkg/increment"
-	"github.com/accrue/accrue/pkg/store"
-)
+import "testing"
 
 func FuzzToken(f *testing.F) {
-	for _, order := range []store.Order{store.ByID, store.ByContributions, store.ByContributionsDescending} {
-		f.Add(string(order), encodeToken(order, store.Contributor{ID: "ada", Contributions: 4}))
-		f.Add(string(order), encodeToken(order, store.Contributor{ID: "\u2028", Contributions: -1 << 63}))
-	}
-	f.Add("id", "")
-	f.Add("contributions", "Ag")
-	f.Fuzz(func(t *testing.T, order, token string) {
-		last, err := decodeToken(store.Order(order), token)
-		if err != nil {
+	f.Add("tags -total fo", cursor{List: "tags -total fo", Value: -76, ID: "foo"}.token())
+	f.Add("contributors id", cursor{List: "contributors id", ID: "\u2028<ada>"}.token())
+	f.Add("", "")
+	f.Add("tags name ", "eyJpIjoiYSJ9")
+	f.Fuzz(func(t *testing.T, list, token string) {
+		c, d := readCursor(list, token)
+		if d != nil || c == nil {
 			return
 		}
-		if increment.ValidateContributor(last.ID) != nil {
-			t.Errorf("decodeToken(%q) = %+v, whom no store can have", token, last)
+		if c.List != list || c.ID == "" {
+			t.Errorf("%q of %q is %+v", token, list, c)
 		}
-		again, err := decodeToken(store.Order(order), encodeToken(store.Order(order), last))
-		if err != nil || again != last {
-			t.Errorf("the token of %+v is of %+v, %v", last, again, err)
+		if again, d := readCursor(list, c.token()); d != nil || *again != *c {
+			t.Errorf("the token of %+v is of %+v, %v", c, again, d)
+		}
+		if other, d := readCursor(list+"x", token); d == nil {
+			t.Errorf("%q is of another list too: %+v", token, other)
 		}
 	})
 }
