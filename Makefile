@@ -15,7 +15,7 @@ help: ## lists the targets
 DATA ?= .accrue
 .PHONY: run
 run: ## runs the whole of Accrue in one process; keeps its data in DATA (.accrue), or with DATA= nowhere; needs Go alone
-	@DATA="$(DATA)" go run ./tools/local
+	@go run ./tools/accrue run --data "$(DATA)"
 
 .PHONY: test
 test: ## tests everything: what needs the emulators too, where they are found (never skipped if CI=true)
@@ -34,7 +34,7 @@ bench: ## runs the benchmarks of the parts
 
 .PHONY: emulators
 emulators: ## starts the Cloud SDK's Pub/Sub and Firestore emulators until Ctrl-C
-	@go run ./tools/emulators
+	@go run ./tools/accrue emulators
 
 .PHONY: build
 build: ## builds the three services and the tools into bin/, as the Dockerfile does
@@ -58,7 +58,7 @@ fuzz: ## fuzzes every decoder and rule, FUZZTIME each: a time, or a count such a
 
 .PHONY: measure
 measure: build ## measures the whole system on this machine: docs/measured.md says what was found
-	@bin/bench
+	@bin/accrue bench
 
 .PHONY: generate
 generate: ## writes generated code anew

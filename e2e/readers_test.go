@@ -97,8 +97,8 @@ func TestAThousandReaders(t *testing.T) {
 	s := newSystem(t)
 	aggregator, ingest, query := s.start(t, "aggregator"), s.start(t, "ingest"), s.start(t, "query")
 	warm := func(count string) {
-		load := exec.Command(filepath.Join(binaries, "load"), "-ingest", ingest.url, "-query", query.url, "-tags", "100", "-probe", "0",
-			"-rate", "5000", "-batch", "50", "-connections", "8", "-duration", count+"s")
+		load := exec.Command(filepath.Join(binaries, "accrue"), "load", "--ingest", ingest.url, "--query", query.url, "--tags", "100", "--probe", "0",
+			"--rate", "5000", "--batch", "50", "--connections", "8", "--duration", count+"s")
 		if output, err := load.CombinedOutput(); err != nil {
 			t.Errorf("load: %v\n%s", err, output)
 		}

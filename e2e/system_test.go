@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 
 // build makes the programs as deployments/Dockerfile does.
 func build() error {
-	for _, program := range []string{"ingest/cmd/ingest", "aggregator/cmd/aggregator", "query/cmd/query", "tools/load"} {
+	for _, program := range []string{"ingest/cmd/ingest", "aggregator/cmd/aggregator", "query/cmd/query", "tools/accrue"} {
 		cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(binaries, filepath.Base(program)), "./"+program)
 		cmd.Dir = ".."
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

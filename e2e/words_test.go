@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Real input: every word of Go's own sources is an increment of 1, posted by tools/load through the three processes, and
+// Real input: every word of Go's own sources is an increment of 1, posted by accrue load through the three processes, and
 // /stats equals what sort and uniq count. Without WORDS it takes the folder net/http, some 200,000 words; `make words`
 // sets it to all of the standard library, some 7 million.
 func TestEveryWordOfGoIsCounted(t *testing.T) {
@@ -23,8 +23,8 @@ func TestEveryWordOfGoIsCounted(t *testing.T) {
 	aggregator, ingest, query := s.start(t, "aggregator"), s.start(t, "ingest"), s.start(t, "query")
 
 	started := time.Now()
-	load := exec.Command(filepath.Join(binaries, "load"), "-ingest", ingest.url, "-query", query.url,
-		"-batch", "1000", "-connections", "16", "-probe", "0", "-words", folder+"/**/*.go")
+	load := exec.Command(filepath.Join(binaries, "accrue"), "load", "--ingest", ingest.url, "--query", query.url,
+		"--batch", "1000", "--connections", "16", "--probe", "0", "--words", folder+"/**/*.go")
 	output, err := load.CombinedOutput()
 	t.Logf("load, after %v:\n%s", time.Since(started).Round(time.Millisecond), output)
 	if err != nil {

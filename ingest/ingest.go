@@ -5,6 +5,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -56,6 +57,10 @@ func New(config Config, parts Parts) (*Service, error) {
 
 // Port returns the port of the API, health requests and metrics.
 func (s *Service) Port() int { return s.server.Port() }
+
+// Handler returns the handler of all requests, for a program that runs the service without a port of its own
+// (service.NoPort).
+func (s *Service) Handler() http.Handler { return s.server.Handler() }
 
 // Run serves until ctx ends. Then it answers the requests in progress, publishes the entries of clients that did not wait,
 // and returns within 8 s.

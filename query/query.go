@@ -5,6 +5,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -82,6 +83,10 @@ func New(config Config, parts Parts) (*Service, error) {
 
 // Port returns the port of the API and of health requests.
 func (s *Service) Port() int { return s.server.Port() }
+
+// Handler returns the handler of all requests, for a program that runs the service without a port of its own
+// (service.NoPort).
+func (s *Service) Handler() http.Handler { return s.server.Handler() }
 
 // Run refreshes the view, serves it, and recognizes contributors until ctx ends. It then finishes the requests and
 // recognitions in progress, and returns within 8 s.

@@ -38,12 +38,23 @@ type Server struct {
 	drain time.Duration
 }
 
-// NewServer binds to port, or to a free one if it is 0, on all interfaces. A stop waits for requests in progress for at
-// most drain.
+// NoPort is the port of a server that is not bound: what runs several services in one process serves their handlers.
+const NoPort = -1
+
+// NewServer binds to port, or to a free one if it is 0, on all interfaces, or to none if it is NoPort. A stop waits for
+// requests in progress for at most drain.
 func NewServer(port int, handler http.Handler, drain time.Duration, log zerolog.Logger) (*Server, error) {
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", ":"+strconv.Itoa(port))
+	if port == NoPort {
+		return &Server{server: http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}}, nil
+	}
+	return Listen(":"+strconv.Itoa(port), handler, drain, log)
+}
+
+// Listen is like NewServer, for an address such as "127.0.0.1:8080".
+func Listen(address string, handler http.Handler, drain time.Duration, log zerolog.Logger) (*Server, error) {
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("bind to port %d: %w", port, err)
+		return nil, fmt.Errorf("bind: %w", err)
 	}
 	return &Server{
 		listener: listener,
@@ -57,7 +68,10 @@ func NewServer(port int, handler http.Handler, drain time.Duration, log zerolog.
 	}, nil
 }
 
-// Port returns the port that the server is bound to.
+// Handler returns the handler of all requests.
+func (s *Server) Handler() http.Handler { return s.server.Handler }
+
+// Port returns the port that the server is bound to. It must be bound.
 func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port } //nolint:forcetypeassert // tcp
 
 type stoppingKey struct{}
@@ -70,8 +84,12 @@ func Stopping(ctx context.Context) <-chan struct{} {
 }
 
 // Run serves until ctx ends, then accepts no new connections and waits for the requests in progress, at most for the drain
-// time. Then it closes the connections that are left.
+// time. Then it closes the connections that are left. A server that is not bound waits until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
+	if s.listener == nil {
+		<-ctx.Done()
+		return nil
+	}
 	s.server.BaseContext = func(net.Listener) context.Context {
 		return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx.Done())
 	}

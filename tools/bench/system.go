@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bufio"
@@ -28,7 +28,7 @@ type system struct {
 	stopped  error
 }
 
-// counted is what the aggregator says when it stops.
+// counted is what the aggregator logs when it stops.
 type counted struct {
 	Message        string `json:"message"`
 	Increments     int64  `json:"increments"`
@@ -62,25 +62,31 @@ func (s *system) start(ctx context.Context, binaries string) error {
 	environment := []string{
 		"GOOGLE_CLOUD_PROJECT=" + project, "PUBSUB_EMULATOR_HOST=" + messages.Host, "FIRESTORE_EMULATOR_HOST=" + documents.Host, "PORT=0",
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
 	for _, program := range []struct {
 		process   **process
-		name      string
+		path      string
 		arguments []string
 	}{
-		{&s.aggregator, "aggregator", nil}, {&s.ingest, "ingest", nil}, {&s.query, "query", nil},
-		{&s.baseline, "baseline", []string{"-port", "0"}},
+		{&s.aggregator, filepath.Join(binaries, "aggregator"), nil},
+		{&s.ingest, filepath.Join(binaries, "ingest"), nil},
+		{&s.query, filepath.Join(binaries, "query"), nil},
+		{&s.baseline, self, []string{"bench", "baseline", "--port", "0"}},
 	} {
-		if *program.process, err = launch(filepath.Join(binaries, program.name), program.arguments, environment); err != nil {
+		if *program.process, err = launch(program.path, program.arguments, environment); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// still is how long /stats must not have changed for all that was posted to be counted: more than two windows.
+// still is how long /stats must be unchanged before everything counts as counted: more than two windows.
 const still = 2500 * time.Millisecond
 
-// settle waits until everything that was posted is counted, and returns when the last of it was.
+// settle waits until everything that was posted is counted, and returns the time at which the last of it was.
 func (s *system) settle(ctx context.Context) (counted time.Time, err error) {
 	etag := ""
 	counted = time.Now()
@@ -138,7 +144,7 @@ type process struct {
 var errNotServing = errors.New("does not serve")
 
 func launch(path string, arguments, environment []string) (*process, error) {
-	p := &process{cmd: exec.Command(path, arguments...), ended: make(chan struct{})} //nolint:gosec,noctx // stop ends it; the caller's own programs
+	p := &process{cmd: exec.Command(path, arguments...), ended: make(chan struct{})} //nolint:gosec,noctx // stop ends it
 	p.cmd.Env = append(os.Environ(), environment...)
 	output, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -160,7 +166,7 @@ func launch(path string, arguments, environment []string) (*process, error) {
 	}
 }
 
-// read takes the port and the final counts from the log; what else is said is of no matter here.
+// read takes the port and the final counts from the log.
 func (p *process) read(output io.Reader, ports chan<- int) {
 	defer close(p.ended)
 	lines := bufio.NewScanner(output)
@@ -176,7 +182,7 @@ func (p *process) read(output io.Reader, ports chan<- int) {
 		case "serving":
 			ports <- line.Port
 		case "drained":
-			_ = json.Unmarshal(lines.Bytes(), &p.counted) // it was JSON a moment ago
+			_ = json.Unmarshal(lines.Bytes(), &p.counted) // it is JSON
 		}
 	}
 	p.err = p.cmd.Wait()

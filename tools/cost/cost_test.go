@@ -1,4 +1,4 @@
-package main
+package cost
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/accrue/accrue/tools/cli"
 	"pgregory.net/rapid"
 )
 
@@ -19,7 +21,7 @@ var update = flag.Bool("update", false, "write the tables of docs/scaling.md ane
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The figures on the right are worked out by hand from the price list.
-func TestABillCanBeWorkedOutByHand(t *testing.T) {
+func TestCostEqualsAnExampleByHand(t *testing.T) {
 	t.Parallel()
 	// 1,000 increments/s, each a request, for a million seconds; every window changes all of 10 tags and 4 partitions.
 	l := load{
@@ -68,7 +70,7 @@ func TestABillCanBeWorkedOutByHand(t *testing.T) {
 	}
 }
 
-func TestAPartitionThatChangesManyDocumentsCommitsMoreThanOnce(t *testing.T) {
+func TestLargeCommitsAreSplit(t *testing.T) {
 	t.Parallel()
 	l := usual()
 	l.rate, l.tags, l.partitions = 1e6, 3000, 1 // every window changes all tags, 1,000 in a Commit
@@ -78,7 +80,7 @@ func TestAPartitionThatChangesManyDocumentsCommitsMoreThanOnce(t *testing.T) {
 	}
 }
 
-func TestTurningAKnobMovesTheBillTheWayThatTheDocumentSays(t *testing.T) {
+func TestEachParameterChangesTheCostAsDocumented(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		l := usual()
@@ -151,36 +153,40 @@ func TestDollars(t *testing.T) {
 	}
 }
 
-func TestRunPrintsALoadOfOnesOwn(t *testing.T) {
+// execute runs accrue cost and returns its exit code and output.
+func execute(t *testing.T, arguments ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, failed bytes.Buffer
+	code = cli.Execute(t.Context(), Command(), arguments, &out, &failed)
+	return code, out.String(), failed.String()
+}
+
+func TestCommandPrintsTheCostOfALoad(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	if err := run([]string{"-rate", "500", "-batch", "10"}, &out, &out); err != nil {
-		t.Fatal(err)
-	}
-	if got := out.String(); strings.Count(got, "\n") != 3 || !strings.Contains(got, "| your load |") {
-		t.Errorf("printed:\n%s", got)
+	code, got, _ := execute(t, "--rate", "500", "--batch", "10")
+	if code != 0 || strings.Count(got, "\n") != 3 || !strings.Contains(got, "| your load |") {
+		t.Errorf("exit code %d, printed:\n%s", code, got)
 	}
 }
 
-func TestRunRefusesALoadThatCannotBe(t *testing.T) {
+func TestCommandRefusesImpossibleLoads(t *testing.T) {
 	t.Parallel()
-	err := run([]string{"-rate", "0", "-batch", "2000", "-window", "1ms"}, new(bytes.Buffer), new(bytes.Buffer))
-	for _, name := range []string{"-rate", "-batch", "-window"} {
-		if err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("run() = %v, does not name %s", err, name)
+	code, _, got := execute(t, "--rate", "Inf", "--batch", "2000", "--window", "1ms")
+	for _, name := range []string{"--rate", "--batch", "--window"} {
+		if code != 2 || !strings.Contains(got, name) {
+			t.Errorf("exit code %d with %q, want 2 and %s", code, got, name)
 		}
 	}
+	if code, _, _ := execute(t, "500"); code != 2 {
+		t.Errorf("exit code %d for an argument, want 2", code)
+	}
 }
 
-// What the pages show is what the program prints.
-func TestTheDocumentsShowWhatTheProgramPrints(t *testing.T) {
+func TestDocumentsShowWhatTheCommandPrints(t *testing.T) {
 	t.Parallel()
-	var all bytes.Buffer
-	if err := run(nil, &all, &all); err != nil {
-		t.Fatal(err)
-	}
-	for name, printed := range map[string]string{"scaling.md": all.String(), "firebase.md": watching(listPrices())} {
-		const begin, end = "<!-- tables: go run ./tools/cost -->\n\n", "\n<!-- end of tables -->"
+	_, all, _ := execute(t)
+	for name, printed := range map[string]string{"scaling.md": all, "firebase.md": watching(listPrices())} {
+		const begin, end = "<!-- tables: accrue cost -->\n\n", "\n<!-- end of tables -->"
 		path := filepath.Join("..", "..", "docs", name)
 		page, err := os.ReadFile(path)
 		if err != nil {
@@ -198,13 +204,13 @@ func TestTheDocumentsShowWhatTheProgramPrints(t *testing.T) {
 			continue
 		}
 		if shown != printed {
-			t.Errorf("%s shows other tables than `go run ./tools/cost` prints. Write them anew with\n\tcd tools && go test ./cost -update", path)
+			t.Errorf("%s shows other tables than `accrue cost` prints. Update them with\n\tcd tools && go test ./cost -update", path)
 		}
 	}
 }
 
 // Worked out by hand, as above.
-func TestReadersCanBeWorkedOutByHand(t *testing.T) {
+func TestCostOfReadersEqualsAnExampleByHand(t *testing.T) {
 	t.Parallel()
 	l := usual()
 	l.window, l.refresh, l.partitions = 2*time.Second, time.Second, 4

@@ -1,4 +1,4 @@
-package main
+package cost
 
 // pricesOf is when the prices were looked up. They are list prices in US dollars for us-central1, without free tiers,
 // commitments and taxes.

@@ -1,7 +1,8 @@
-package main
+package load
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -91,6 +92,11 @@ func (f *fakeSystem) count(w http.ResponseWriter, key string, items []*item, err
 			}
 		}
 	}
+	if status != http.StatusAccepted {
+		problem.New(status, detail).Write(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	fmt.Fprint(w, detail)
 }
@@ -136,6 +142,7 @@ func (f *fakeSystem) services() services {
 	return services{
 		ingest: func(path string) (server, func()) { return directServer{f, "/" + path}, func() {} },
 		query:  directTransport{f}, producer: directTransport{f},
+		reach: func(context.Context) error { return nil },
 	}
 }
 

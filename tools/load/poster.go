@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bytes"
@@ -19,20 +19,20 @@ const (
 	patience = time.Minute
 )
 
-// errRefused is the case of an answer that no try changes: the request is wrong, or the address.
+// errRefused is an answer that retrying does not change: the request or the address is wrong.
 var errRefused = errors.New("refused")
 
 // outcome is what an answer, or none, means for the increments that were posted.
 type outcome int
 
 const (
-	accepted  outcome = iota // they must be counted
-	uncounted                // they were certainly not counted, and can be posted again
-	unknown                  // they may be counted, and must not be posted again
-	refused                  // they were certainly not counted and never will be
+	accepted  outcome = iota // must be counted
+	uncounted                // certainly not counted, and can be posted again
+	unknown                  // possibly counted, and must not be posted again
+	refused                  // certainly not counted, and posting again would not help
 )
 
-// counts are what the posting comes to, for the progress and the report.
+// counts are the results of posting, for the progress and the report.
 type counts struct {
 	// Accepted, Unknown and Lost are increments: answered 202; perhaps counted; not counted, though tried again.
 	Accepted, Unknown, Lost atomic.Int64
@@ -46,11 +46,13 @@ type server interface {
 	post(body []byte) (answer, error)
 }
 
-// poster posts batches and keeps the account of what becomes of them. It is for one goroutine.
+// poster posts batches and records their outcomes. It is not safe for concurrent use.
 type poster struct {
 	server  server
 	counts  *counts
 	latency histogram
+	// cause is set to the error of each request that never arrived.
+	cause *atomic.Pointer[error]
 }
 
 // post sends a batch until it is accepted or nothing more can be done, and enters it in the tallies. A request under way
@@ -92,8 +94,9 @@ func (p *poster) try(body []byte) (outcome, time.Duration, error) {
 	a, err := p.server.post(body)
 	switch {
 	case errors.Is(err, errNotSent):
+		p.cause.Store(&err)
 		return uncounted, pause, nil
-	case a.status == http.StatusAccepted: // also if the rest of the answer is missing
+	case a.status == http.StatusAccepted: // even if the body is missing
 		return accepted, 0, nil
 	case err != nil:
 		return unknown, 0, nil //nolint:nilerr // the outcome says it

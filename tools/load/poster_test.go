@@ -1,10 +1,11 @@
-package main
+package load
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,7 +61,7 @@ func TestPost(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				server := &scriptedServer{script: tc.script, start: time.Now()}
-				p := &poster{server: server, counts: &counts{}}
+				p := &poster{server: server, counts: &counts{}, cause: new(atomic.Pointer[error])}
 				foo := &tally{name: "foo"}
 				err := p.post(t.Context(), &batch{entries: []entry{{foo, 7}}}, time.Now())
 				if !errors.Is(err, tc.err) {
@@ -95,7 +96,7 @@ func TestPostGivesUp(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				defer cancel()
 				start := time.Now()
-				p := &poster{server: &scriptedServer{script: []reply{full}}, counts: &counts{}}
+				p := &poster{server: &scriptedServer{script: []reply{full}}, counts: &counts{}, cause: new(atomic.Pointer[error])}
 				if err := p.post(ctx, &batch{entries: make([]entry, 5)}, start); err != nil {
 					t.Fatal(err)
 				}

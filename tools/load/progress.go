@@ -1,31 +1,32 @@
-package main
+package load
 
 import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/accrue/accrue/tools/cli"
 )
 
-// progress shows how far the posting is.
+// progress shows how far the posting has got.
 type progress interface {
 	// follow shows l until ctx ends.
 	follow(ctx context.Context, l *load)
 }
 
-// newProgress returns a bar if a person looks at f, and lines at intervals otherwise.
-func newProgress(f *os.File, interval time.Duration) progress {
-	if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-		return barProgress{f}
+// newProgress returns a bar on a terminal, and lines at intervals elsewhere.
+func newProgress(w io.Writer, interval time.Duration) progress {
+	if cli.IsTerminal(w) {
+		return barProgress{w}
 	}
-	return lineProgress{f, interval}
+	return lineProgress{w, interval}
 }
 
-// share is how much of the posting is done, from 0 to 1, by whatever ends it first.
+// share returns how much of the posting is done, from 0 to 1, by duration or by source.
 func (l *load) share(elapsed time.Duration) float64 {
 	done, _ := l.source.progress()
 	if l.config.duration > 0 {
@@ -34,7 +35,7 @@ func (l *load) share(elapsed time.Duration) float64 {
 	return min(1, done)
 }
 
-// lineProgress prints a line now and then.
+// lineProgress prints a line at intervals.
 type lineProgress struct {
 	w        io.Writer
 	interval time.Duration
@@ -68,7 +69,13 @@ func (p barProgress) follow(ctx context.Context, l *load) {
 		mpb.PrependDecorators(decor.Percentage(decor.WC{W: 5})),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
 			accepted := l.counts.Accepted.Load()
-			return fmt.Sprintf("%s accepted, %s/s", grouped(accepted), grouped(int64(float64(accepted)/time.Since(start).Seconds())))
+			elapsed := time.Since(start)
+			left := ""
+			if share := l.share(elapsed); share > 0 && share < 1 {
+				left = ", " + time.Duration(float64(elapsed)*(1/share-1)).Round(time.Second).String() + " left"
+			}
+			return fmt.Sprintf("%s accepted, %s/s, %v%s", grouped(accepted), grouped(int64(float64(accepted)/elapsed.Seconds())),
+				elapsed.Round(time.Second), left)
 		})))
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
@@ -78,7 +85,7 @@ func (p barProgress) follow(ctx context.Context, l *load) {
 			if l.share(time.Since(start)) == 1 {
 				bar.SetCurrent(parts)
 			}
-			bar.Abort(false) // leaves the line; it does nothing to a bar that is full
+			bar.Abort(false) // keeps the line; it has no effect on a full bar
 			drawn.Wait()
 			return
 		case <-ticker.C:

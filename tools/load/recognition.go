@@ -1,6 +1,7 @@
-package main
+package load
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -151,13 +152,7 @@ func (r *recognizing) settle(contributor string, now time.Time, own, other map[s
 // subscribe opens the subscription of recognitions that the environment names, made if that is an emulator's. The function
 // that it returns closes it.
 func subscribe(ctx context.Context, variables map[string]string) (events consumer.Source, closing func(), err error) {
-	project, topic := variables["GOOGLE_CLOUD_PROJECT"], variables["RECOGNITIONS_TOPIC"]
-	if project == "" {
-		return nil, nil, errors.New("-recognitions needs GOOGLE_CLOUD_PROJECT, and PUBSUB_EMULATOR_HOST for an emulator")
-	}
-	if topic == "" {
-		topic = "recognitions"
-	}
+	project, topic := variables["GOOGLE_CLOUD_PROJECT"], cmp.Or(variables["RECOGNITIONS_TOPIC"], "recognitions")
 	client, err := pubsub.Connect(ctx, project, variables["PUBSUB_EMULATOR_HOST"])
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect: %w", err)

@@ -1,7 +1,6 @@
-package main
+package load
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,15 +8,14 @@ import (
 	"time"
 )
 
-// shownDifferences is how many tags that differ are printed.
+// shownDifferences is the maximum number of differences that are printed.
 const shownDifferences = 20
 
-// report is what a run comes to.
+// report is the result of a run.
 type report struct {
-	// Exact is set if every total has grown by what was accepted, and, if the outcome of some posts is unknown, by no more
-	// than these.
+	// Exact is true if every total has grown by what was accepted, or by up to the number of unknown increments more.
 	Exact bool `json:"exact"`
-	// Fault says why a run failed whose totals are exact.
+	// Fault is why a run failed although its totals are exact.
 	Fault       string       `json:"fault,omitempty"`
 	Differences []difference `json:"differences,omitempty"`
 
@@ -38,13 +36,13 @@ type report struct {
 	Rate float64 `json:"rate"`
 	// Latency is the time from a request, or from when it was due, to its 202.
 	Latency quantiles `json:"latency"`
-	// Freshness is the time from a 202 to the sight of it in /stats.
+	// Freshness is the time from a 202 until the increment is in /stats.
 	Freshness quantiles `json:"freshness"`
 	// Recognition is the time from a contributor's third 202 to the event of their recognition.
 	Recognition quantiles `json:"recognition"`
 }
 
-// quantiles are of durations, in milliseconds, too long by 1.6 % at most.
+// quantiles are of durations, in milliseconds, with an error of at most 1.6 %.
 type quantiles struct {
 	Samples uint64  `json:"samples"`
 	P50     float64 `json:"p50_ms"`
@@ -71,7 +69,7 @@ func (q quantiles) String() string {
 	return fmt.Sprintf("p50 %s, p90 %s, p99 %s, max %s", ms(q.P50), ms(q.P90), ms(q.P99), ms(q.Max))
 }
 
-// newReport puts together what was posted since start, and what was seen of it.
+// newReport returns the report of what was posted since start, and what was seen of it.
 func newReport(l *load, s *seen, start time.Time) *report {
 	took := l.ended.Sub(start)
 	r := &report{
@@ -94,6 +92,9 @@ func newReport(l *load, s *seen, start time.Time) *report {
 		fault = s.failed
 	case r.Accepted == 0:
 		fault = errors.New("nothing was accepted")
+		if cause := l.cause.Load(); cause != nil {
+			fault = fmt.Errorf("nothing was accepted: %w", *cause)
+		}
 	case r.Lost > 0 && !l.cut:
 		fault = fmt.Errorf("%d increments were tried for %v and not accepted", r.Lost, patience)
 	}
@@ -103,7 +104,7 @@ func newReport(l *load, s *seen, start time.Time) *report {
 	return r
 }
 
-// ok says whether the run was a success.
+// ok reports whether the run succeeded.
 func (r *report) ok() bool { return r.Exact && r.Fault == "" }
 
 // print writes the report for people.
@@ -111,7 +112,7 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "accepted   %s increments (sum %s) of %s tags in %s requests\n",
 		grouped(r.Accepted), grouped(r.Sum), grouped(int64(r.Tags)), grouped(r.Requests))
 	if r.Unknown+r.Lost+r.Retries > 0 {
-		fmt.Fprintf(w, "trouble    %s increments perhaps counted, %s not accepted, %s requests made again\n",
+		fmt.Fprintf(w, "trouble    %s increments possibly counted, %s not accepted, %s requests retried\n",
 			grouped(r.Unknown), grouped(r.Lost), grouped(r.Retries))
 	}
 	fmt.Fprintf(w, "rate       %s increments/s for %.1f s\n", grouped(int64(r.Rate)), r.PostingSeconds)
@@ -131,10 +132,11 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(w, "  %s\n", d)
 	}
 	switch {
+	case r.Accepted == 0 && r.Fault != "":
 	case !r.Exact:
 		fmt.Fprintf(w, "DIFFERENT: %s of %s tags\n", grouped(int64(len(r.Differences))), grouped(int64(r.Tags)))
 	case r.Unknown > 0:
-		fmt.Fprintf(w, "EXACT, but for what is unknown: every total has grown by what was accepted, or by up to the %s increments more whose outcome is unknown\n", grouped(r.Unknown))
+		fmt.Fprintf(w, "EXACT, except for unknown outcomes: every total has grown by what was accepted, or by up to the %s possibly counted increments more\n", grouped(r.Unknown))
 	default:
 		fmt.Fprintln(w, "EXACT")
 	}
@@ -143,17 +145,7 @@ func (r *report) print(w io.Writer) {
 	}
 }
 
-// printJSON writes the report for programs.
-func (r *report) printJSON(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	return nil
-}
-
-// grouped writes a number that is not negative with a comma between thousands.
+// grouped formats a number with a comma between thousands. It must not be negative.
 func grouped(n int64) string {
 	digits := fmt.Sprint(n)
 	var b strings.Builder

@@ -1,11 +1,14 @@
-package main
+package load
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,11 +16,11 @@ import (
 	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
 
-// settleLimit bounds the wait for totals that do not come to rest.
+// settleLimit bounds the wait for totals that keep changing.
 const settleLimit = 30 * time.Second
 
-// run takes the totals, posts until ctx or the source ends, watches what becomes visible, and compares. The report is
-// complete even if the totals are not exact; an error means that there is no telling.
+// run reads the totals, posts until ctx or the source ends, watches what becomes visible, and compares. The report is
+// complete even if the totals are not exact; an error means that it is unknown whether they are.
 func run(ctx context.Context, c *config, s services, show progress) (*report, error) {
 	posted := newLedger()
 	from, closing, err := newSource(c, posted)
@@ -25,6 +28,9 @@ func run(ctx context.Context, c *config, s services, show progress) (*report, er
 		return nil, err
 	}
 	defer closing.Close() //nolint:errcheck // a file that was only read
+	if err := s.reach(ctx); err != nil {
+		return nil, err
+	}
 	stats, err := newStatsReader(s.query, c.query)
 	if err != nil {
 		return nil, err
@@ -57,7 +63,7 @@ func run(ctx context.Context, c *config, s services, show progress) (*report, er
 		}
 		recognized <- people.run(ctx)
 	}()
-	// What was posted is compared also after the end of ctx.
+	// What was posted is verified also after ctx has ended.
 	seen, err := w.until(context.WithoutCancel(ctx), ended)
 	faults := errors.Join(err, <-recognized)
 	if faults != nil {
@@ -68,7 +74,7 @@ func run(ctx context.Context, c *config, s services, show progress) (*report, er
 	return r, nil
 }
 
-// newSource returns what the command line says to post, and what to close in the end.
+// newSource returns the source of increments, and what to close at the end.
 func newSource(c *config, l *ledger) (source, io.Closer, error) {
 	var from source
 	var closing io.Closer = io.NopCloser(nil)
@@ -88,7 +94,7 @@ func newSource(c *config, l *ledger) (source, io.Closer, error) {
 	return from, closing, nil
 }
 
-// services are the ways to the system that is tested.
+// services are the connections to the system under test.
 type services struct {
 	// ingest opens a connection for posts to a path. The function that it returns closes it.
 	ingest func(path string) (server, func())
@@ -98,14 +104,23 @@ type services struct {
 	producer http.RoundTripper
 	// recognitions is the subscription of events, if recognitions are timed.
 	recognitions consumer.Source
+	// reach returns an error if ingest cannot be connected to.
+	reach func(ctx context.Context) error
 }
 
-// connect returns the ways over the network.
+// connect returns connections over the network.
 func connect(c *config) services {
 	return services{
 		ingest: func(path string) (server, func()) {
 			opened := newConnection(c.ingest, path)
 			return opened, opened.close
+		},
+		reach: func(ctx context.Context) error {
+			conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(c.ingest.Hostname(), portOf(c.ingest)))
+			if err != nil {
+				return fmt.Errorf("ingest at %s: %w", c.ingest, err)
+			}
+			return conn.Close()
 		},
 		query: &http.Transport{
 			ResponseHeaderTimeout: responseTimeout,
@@ -115,7 +130,7 @@ func connect(c *config) services {
 	}
 }
 
-// load posts, and keeps what the posting comes to.
+// load posts, and keeps the results.
 type load struct {
 	config    *config
 	ingest    func(path string) (server, func())
@@ -126,10 +141,11 @@ type load struct {
 
 	counts  counts
 	probes  counts
+	cause   atomic.Pointer[error] // why the latest request failed that never arrived
 	latency histogram
 	// ended is when the last answer came.
 	ended time.Time
-	// cut is set when posting ended before the source did.
+	// cut is true if posting ended before the source did.
 	cut bool
 }
 
@@ -148,11 +164,11 @@ func (l *load) post(ctx context.Context, show progress) error {
 	for i := range posters {
 		opened, closing := l.ingest(path)
 		defer closing()
-		posters[i] = &poster{server: opened, counts: &l.counts}
+		posters[i] = &poster{server: opened, counts: &l.counts, cause: &l.cause}
 	}
 	opened, closing := l.ingest(single)
 	defer closing()
-	prober := &poster{server: opened, counts: &l.probes}
+	prober := &poster{server: opened, counts: &l.probes, cause: &l.cause}
 
 	beside, stop := context.WithCancel(ctx)
 	defer stop()
@@ -200,7 +216,7 @@ func (l *load) postAll(ctx context.Context, p *poster, pace *pacer) error {
 			return err
 		}
 	}
-	return nil //nolint:nilerr // the end of the run is no fault
+	return nil //nolint:nilerr // the end of the run is not an error
 }
 
 // watch looks at the totals during the posting, for freshness, and after it, to compare.
@@ -215,14 +231,14 @@ type watch struct {
 // seen is what became visible.
 type seen struct {
 	differences []difference
-	// exactAt is when the totals were exact and stayed so; zero if they are not.
+	// exactAt is when the totals became exact and stayed so; zero if they are not.
 	exactAt time.Time
 	// failed is the error of the posting.
 	failed error
 }
 
-// until returns when posting has ended and the totals have been exact for a while, or can no longer become so, or have
-// not changed for long. The error is that of totals that nobody can read.
+// until returns when posting has ended and the totals have been exact for a while, or cannot become exact, or have not
+// changed for a long time. The error means that the totals cannot be read.
 func (w *watch) until(ctx context.Context, ended <-chan error) (*seen, error) {
 	ticker := time.NewTicker(w.config.poll)
 	defer ticker.Stop()

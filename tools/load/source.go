@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"errors"
@@ -129,7 +129,7 @@ type wordSource struct {
 	mu      sync.Mutex
 	files   []file // still to be read, the one that is open not among them
 	open    *os.File
-	words   words
+	words   Words
 	read    int64 // bytes of the files that were read to their end
 	whole   int64
 	tallies map[string]*tally // of the ledger, found without its lock
@@ -158,7 +158,7 @@ func (s *wordSource) next() (entry, error) {
 			s.open = opened
 			s.words.reset(opened)
 		}
-		word, err := s.words.next()
+		word, err := s.words.Next()
 		if err == nil {
 			t, ok := s.tallies[string(word)]
 			if !ok {

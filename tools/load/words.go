@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"fmt"
@@ -13,27 +13,34 @@ import (
 	"github.com/accrue/accrue/pkg/increment"
 )
 
-// words splits text into the words that are names of tags: every longest run of a to z and _ that is 3 to 15 long. Longer
-// and shorter runs are dropped, not cut. It finds what this finds, in one pass and bounded memory:
+// Words splits text into the words that are names of tags: every maximal run of a to z and _ that is 3 to 15 long. Longer
+// and shorter runs are dropped, not cut. In one pass and bounded memory it finds the same as:
 //
 //	tr -c 'a-z_' '\n' | grep -Ex '[a-z_]{3,15}'
-type words struct {
+type Words struct {
 	text   io.Reader
 	buffer [64 << 10]byte
-	// unread is the part of buffer that was not looked at yet.
+	// unread is the rest of buffer.
 	unread []byte
-	// run is the present run of letters, of which the first run[:length] are kept, one more than fit a word.
+	// run holds the current run of letters in run[:length], at most one more than fit a word.
 	run    [increment.MaxNameLength + 1]byte
 	length int
-	// err is why no more can be read: io.EOF, or a fault.
+	// err is why reading ended: io.EOF or an error.
 	err error
 }
 
-// reset makes w split text, from its start.
-func (w *words) reset(text io.Reader) { w.text, w.unread, w.length, w.err = text, nil, 0, nil }
+// NewWords returns the words of a text.
+func NewWords(text io.Reader) *Words {
+	w := &Words{}
+	w.reset(text)
+	return w
+}
 
-// next returns the next word, valid until the call after. The error is io.EOF at the end.
-func (w *words) next() ([]byte, error) {
+// reset makes w split a text from its start.
+func (w *Words) reset(text io.Reader) { w.text, w.unread, w.length, w.err = text, nil, 0, nil }
+
+// Next returns the next word, valid until the next call. The error is io.EOF at the end.
+func (w *Words) Next() ([]byte, error) {
 	for {
 		for i, c := range w.unread {
 			if (c >= 'a' && c <= 'z') || c == '_' {
@@ -65,14 +72,14 @@ func (w *words) next() ([]byte, error) {
 	}
 }
 
-// file is one whose words are counted.
+// file is a file whose words are counted.
 type file struct {
 	path string
 	size int64
 }
 
 // find lists the files that arguments name, sorted and each once: files, folders (every file in them, at any depth), and
-// patterns. Beside what filepath.Match knows, a pattern may hold one ** that stands for any folders: "src/**/*.go".
+// patterns. Besides the syntax of filepath.Match, a pattern may hold one ** that stands for any folders: "src/**/*.go".
 func find(arguments []string) ([]file, error) {
 	all := make(map[string]int64)
 	for _, argument := range arguments {

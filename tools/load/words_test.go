@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"errors"
@@ -16,10 +16,10 @@ import (
 func split(t testing.TB, text io.Reader) []string {
 	t.Helper()
 	var found []string
-	var w words
+	var w Words
 	w.reset(text)
 	for {
-		word, err := w.next()
+		word, err := w.Next()
 		if errors.Is(err, io.EOF) {
 			return found
 		}
@@ -59,12 +59,12 @@ func TestWords(t *testing.T) {
 func TestWordsReportsAFault(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
-	var w words
+	var w Words
 	w.reset(io.MultiReader(strings.NewReader("foo b"), iotest.ErrReader(broken)))
-	if word, err := w.next(); err != nil || string(word) != "foo" {
+	if word, err := w.Next(); err != nil || string(word) != "foo" {
 		t.Errorf("next() = %q, %v", word, err)
 	}
-	if _, err := w.next(); !errors.Is(err, broken) {
+	if _, err := w.Next(); !errors.Is(err, broken) {
 		t.Errorf("next() = %v, want %v", err, broken)
 	}
 }
@@ -165,11 +165,11 @@ func TestFind(t *testing.T) {
 func BenchmarkWords(b *testing.B) {
 	text := strings.Repeat("func (s *wordSource) Close() error { return errors.New(\"closed\") }\n", 1000)
 	b.SetBytes(int64(len(text)))
-	var w words
+	var w Words
 	for b.Loop() {
 		w.reset(strings.NewReader(text))
 		for {
-			if _, err := w.next(); err != nil {
+			if _, err := w.Next(); err != nil {
 				break
 			}
 		}

@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"context"
@@ -56,12 +56,12 @@ const (
 	deadLetterDeadline     = 600 * time.Second
 )
 
-// connect connects to the emulators that the settings name, and opens the database in the folder data for what they do
-// not. If data is empty, what the database holds is gone when it is closed.
+// connect connects to Pub/Sub and Firestore if a project is given, to the emulators that are set, and to the embedded
+// database in the folder data for the rest. If data is empty, the database keeps nothing.
 func connect(ctx context.Context, c configs, data string, log zerolog.Logger) (*connections, error) {
 	var all connections
 	var embedded *database.Database
-	if c.aggregator.PubSubEmulatorHost == "" || c.aggregator.FirestoreEmulatorHost == "" {
+	if !c.cloud && (c.aggregator.PubSubEmulatorHost == "" || c.aggregator.FirestoreEmulatorHost == "") {
 		var err error
 		if embedded, err = database.Open(database.Options{Folder: data, Log: log}); err != nil {
 			return nil, err
@@ -120,7 +120,7 @@ func logFound(ctx context.Context, d *database.Database, data string, log zerolo
 
 func (all *connections) connectBroker(ctx context.Context, c configs, d *database.Database, place string) (description string, err error) {
 	host := c.aggregator.PubSubEmulatorHost
-	if host == "" {
+	if d != nil && host == "" {
 		b := brokerembedded.New(d)
 		if all.source, err = b.Subscribe(ctx, c.aggregator.Topic, c.aggregator.Subscription, aggregator.AckDeadline); err != nil {
 			return "", err
@@ -158,12 +158,12 @@ func (all *connections) connectBroker(ctx context.Context, c configs, d *databas
 	all.source = source
 	all.recognitions, all.recognized = client.Topic(c.query.RecognitionsTopic), client.Subscription(printSubscription)
 	all.brokerChecks = []service.Check{{Name: "pubsub", Check: source.Check}}
-	return "the Pub/Sub emulator at " + host, nil
+	return "Pub/Sub " + where(c, host), nil
 }
 
 func (all *connections) connectStore(ctx context.Context, c configs, d *database.Database, place string) (description string, err error) {
 	host := c.aggregator.FirestoreEmulatorHost
-	if host == "" {
+	if d != nil && host == "" {
 		documents := storeembedded.New(d)
 		all.store = documents
 		all.storeChecks = []service.Check{{Name: "store", Check: documents.Check}}
@@ -176,10 +176,18 @@ func (all *connections) connectStore(ctx context.Context, c configs, d *database
 	all.closers = append(all.closers, client.Close)
 	all.store = client
 	all.storeChecks = []service.Check{{Name: "firestore", Check: client.Check}}
-	return "the Firestore emulator at " + host, nil
+	return "Firestore " + where(c, host), nil
 }
 
-// close ends the connections.
+// where describes where a service of Google Cloud is.
+func where(c configs, host string) string {
+	if host != "" {
+		return "emulator at " + host
+	}
+	return "of project " + c.aggregator.Project
+}
+
+// close closes the connections.
 func (all *connections) close() error {
 	faults := make([]error, 0, len(all.closers))
 	for _, closer := range all.closers {

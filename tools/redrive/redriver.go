@@ -1,4 +1,4 @@
-package main
+package redrive
 
 import (
 	"cmp"
@@ -21,18 +21,18 @@ const (
 	// idlePulls is how many pulls in a row bring nothing new before the subscription counts as empty: a pull may return
 	// nothing although there is something.
 	idlePulls = 3
-	// maxReasons bounds the reasons that are told apart.
+	// maxReasons bounds the number of reasons that are counted separately.
 	maxReasons = 50
 )
 
-// source is where dead letters are.
+// source is the subscription of dead letters.
 type source interface {
 	Pull(ctx context.Context, limit int) ([]broker.Delivery, error)
 	Acknowledge(ctx context.Context, receipts []string) error
 	Extend(ctx context.Context, receipts []string, d time.Duration) error
 }
 
-// topic is where they go.
+// topic is the increments topic.
 type topic interface {
 	Publish(ctx context.Context, messages []broker.Message) error
 }
@@ -45,6 +45,7 @@ type options struct {
 	// maxAge is the age beyond which a dead letter is left.
 	maxAge time.Duration
 	dryRun bool
+	json   bool
 }
 
 // redriver moves messages from the dead letters to the increments.
@@ -55,29 +56,29 @@ type redriver struct {
 	progress io.Writer
 }
 
-// identity is what a batch message is known by.
+// identity identifies a message.
 type identity struct {
 	publisher message.Publisher
 	partition uint32
 	sequence  uint64
 }
 
-// found is what a run comes to.
+// found is the result of a run.
 type found struct {
-	// Redriven were published and acknowledged; in a dry run, they would have been.
+	// redriven were published and acknowledged; in a dry run, they would have been.
 	redriven int
-	// The rest was left: it cannot be decoded, it is too old, its reason was not asked for, or it came back after it was
-	// redriven.
+	// The rest was left: it cannot be decoded, is too old, has another reason than the one asked for, or returned after it
+	// was redriven.
 	invalid, old, others, returned int
-	// reasons counts all of them by the reason that they carry.
+	// reasons counts all of them by reason.
 	reasons map[string]int
 }
 
-// run redrives until there is nothing new, the limit is reached, or ctx ends. What it leaves it releases in the end, so
-// that it can be pulled at once. It returns what it found also with an error.
+// run redrives until there is nothing new, the limit is reached, or ctx ends. At the end it releases the messages that it
+// leaves, so that they can be pulled at once. It returns what it found also with an error.
 func (r *redriver) run(ctx context.Context) (f *found, err error) {
 	f = &found{reasons: make(map[string]int)}
-	// What is left is held until the end, by its broker id: released at once, it would come again at once.
+	// Messages that are left, by their broker id, are held until the end: released at once, they would return at once.
 	left := make(map[string]string)
 	redriven := make(map[identity]bool)
 	defer func() {
@@ -87,7 +88,7 @@ func (r *redriver) run(ctx context.Context) (f *found, err error) {
 		deliveries, err := r.from.Pull(ctx, min(broker.MaxPull, r.options.limit-f.all()))
 		if err != nil {
 			if ctx.Err() != nil {
-				return f, nil // Ctrl-C is no fault
+				return f, nil // Ctrl-C is not a failure
 			}
 			return f, fmt.Errorf("pull dead letters: %w", err)
 		}
@@ -96,7 +97,7 @@ func (r *redriver) run(ctx context.Context) (f *found, err error) {
 		fresh := false
 		for _, d := range deliveries {
 			_, again := left[d.ID]
-			if again { // its lease has ended meanwhile
+			if again { // its lease has ended
 				left[d.ID] = d.Receipt
 				continue
 			}
@@ -124,7 +125,7 @@ func (r *redriver) run(ctx context.Context) (f *found, err error) {
 	return f, nil
 }
 
-// sort enters a dead letter in f, and says whether it is to be redriven.
+// sort counts a dead letter in f, and reports whether to redrive it.
 func (r *redriver) sort(f *found, d broker.Delivery, redriven map[identity]bool) (identity, bool) {
 	reason := cmp.Or(d.Attributes[message.ReasonAttribute], "(no reason)")
 	if _, known := f.reasons[reason]; !known && len(f.reasons) >= maxReasons {
@@ -152,7 +153,7 @@ func (r *redriver) sort(f *found, d broker.Delivery, redriven map[identity]bool)
 	return id, true
 }
 
-// withoutReason is a dead letter as it was before it became one.
+// withoutReason returns a dead letter as it was before it became one.
 func withoutReason(m broker.Message) broker.Message {
 	attributes := maps.Clone(m.Attributes)
 	delete(attributes, message.ReasonAttribute)
@@ -160,7 +161,7 @@ func withoutReason(m broker.Message) broker.Message {
 }
 
 // move publishes messages and then acknowledges them, in this order: a crash in between leaves them in both places, and
-// they are counted once. It finishes what it has begun also if ctx ends.
+// they are counted once. It completes also if ctx ends.
 func (r *redriver) move(ctx context.Context, messages []broker.Message, receipts []string) error {
 	if len(messages) == 0 {
 		return nil
@@ -168,11 +169,11 @@ func (r *redriver) move(ctx context.Context, messages []broker.Message, receipts
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	if err := r.to.Publish(ctx, messages); err != nil {
-		return errors.Join(fmt.Errorf("publish %d dead letters (they stay, and some may be published): %w", len(messages), err),
+		return errors.Join(fmt.Errorf("publish %d dead letters (they remain, and some may be published): %w", len(messages), err),
 			r.release(ctx, receipts))
 	}
 	if err := r.from.Acknowledge(ctx, receipts); err != nil {
-		return fmt.Errorf("acknowledge %d dead letters (they are published, and some stay too): %w", len(receipts), err)
+		return fmt.Errorf("acknowledge %d dead letters (they are published, and some remain): %w", len(receipts), err)
 	}
 	return nil
 }
@@ -185,15 +186,27 @@ func (r *redriver) release(ctx context.Context, receipts []string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	if err := r.from.Extend(ctx, receipts, 0); err != nil {
-		return fmt.Errorf("release %d dead letters (they come again when their lease ends): %w", len(receipts), err)
+		return fmt.Errorf("release %d dead letters (they return when their leases end): %w", len(receipts), err)
 	}
 	return nil
+}
+
+// json returns the report for programs.
+func (f *found) json() any {
+	return struct {
+		Redriven    int            `json:"redriven"`
+		Invalid     int            `json:"invalid"`
+		TooOld      int            `json:"too_old"`
+		OtherReason int            `json:"other_reason"`
+		Returned    int            `json:"returned"`
+		Reasons     map[string]int `json:"reasons"`
+	}{f.redriven, f.invalid, f.old, f.others, f.returned, f.reasons}
 }
 
 // all is how many dead letters were looked at.
 func (f *found) all() int { return f.redriven + f.invalid + f.old + f.others + f.returned }
 
-// print says what was found, the most frequent reasons first.
+// print writes the report, the most frequent reasons first.
 func (f *found) print(w io.Writer, dryRun bool) {
 	verb := "redriven"
 	if dryRun {
@@ -204,7 +217,7 @@ func (f *found) print(w io.Writer, dryRun bool) {
 		n    int
 		what string
 	}{
-		{f.invalid, "cannot be decoded and stay"}, {f.old, "are too old and stay"}, {f.others, "have another reason and stay"}, {f.returned, "came back and stay"},
+		{f.invalid, "cannot be decoded and remain"}, {f.old, "are too old and remain"}, {f.others, "have another reason and remain"}, {f.returned, "returned and remain"},
 	} {
 		if left.n > 0 {
 			fmt.Fprintf(w, ", %d %s", left.n, left.what)

@@ -1,4 +1,4 @@
-package main
+package redrive
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
 	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/tools/cli"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -157,7 +158,7 @@ func (r returningTopic) Publish(_ context.Context, messages []broker.Message) er
 	return nil
 }
 
-func TestWhatComesBackIsLeft(t *testing.T) {
+func TestLeavesMessagesThatReturn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLetters(t)
@@ -212,7 +213,7 @@ func (f *failing) Publish(ctx context.Context, messages []broker.Message) error 
 	return f.to.Publish(ctx, messages)
 }
 
-func TestAFailureLosesNothing(t *testing.T) {
+func TestFailureLosesNothing(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	for name, tc := range map[string]struct {
@@ -268,7 +269,7 @@ func (i interruptingTopic) Publish(ctx context.Context, messages []broker.Messag
 	return i.topic.Publish(ctx, messages)
 }
 
-func TestAnInterruptFinishesWhatIsAtHand(t *testing.T) {
+func TestInterruptFinishesMessagesInProgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLetters(t)
@@ -289,7 +290,7 @@ func TestAnInterruptFinishesWhatIsAtHand(t *testing.T) {
 	})
 }
 
-func TestAnInterruptedPullIsNoFault(t *testing.T) {
+func TestInterruptedPullIsNotAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
@@ -301,7 +302,7 @@ func TestAnInterruptedPullIsNoFault(t *testing.T) {
 }
 
 // A dry run over many messages can take longer than a lease: then they come again, and are no news.
-func TestADryRunCountsADeadLetterOnce(t *testing.T) {
+func TestDryRunCountsADeadLetterOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLetters(t)
@@ -328,7 +329,7 @@ func (s slowSource) Pull(ctx context.Context, _ int) ([]broker.Delivery, error) 
 	return s.Subscription.Pull(ctx, 2)
 }
 
-func TestPrintShowsTheMostFrequentReasonsFirstAndIsBounded(t *testing.T) {
+func TestPrintShowsFrequentReasonsFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLetters(t)
@@ -350,13 +351,12 @@ func TestPrintShowsTheMostFrequentReasonsFirstAndIsBounded(t *testing.T) {
 	})
 }
 
-func TestCommandRefusesAWrongCommandLine(t *testing.T) {
+func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	for arguments, want := range map[string]int{"": 2, "-nothing": 2, "-project p extra": 2, "-project p -limit 0": 2, "-help": 0} {
-		var said bytes.Buffer
-		none := func(string) string { return "" }
-		if got := command(t.Context(), strings.Fields(arguments), none, io.Discard, &said); got != want || said.Len() == 0 {
-			t.Errorf("command(%s) = %d and says %q, want %d", arguments, got, said.String(), want)
+	for arguments, want := range map[string]int{"": 2, "--nothing": 2, "--project p extra": 2, "--project p --limit 0": 2, "--help": 0} {
+		var stdout, stderr bytes.Buffer
+		if got := cli.Execute(t.Context(), Command(nil), strings.Fields(arguments), &stdout, &stderr); got != want || stdout.Len()+stderr.Len() == 0 {
+			t.Errorf("redrive %s: exit code %d, printed %q, want %d", arguments, got, stderr.String(), want)
 		}
 	}
 }

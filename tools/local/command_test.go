@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"go.uber.org/goleak"
 )
 
@@ -55,14 +56,14 @@ func (l *lines) await(t *testing.T, pattern string) []string {
 	}
 }
 
-// The README's three curls, and a fourth.
-func TestThreeContributionsAreRecognizedOnceWithoutEmulators(t *testing.T) {
+// The three curls of the README, and a fourth.
+func TestRecognizesThreeContributionsOnce(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
 	stdout := &lines{written: make(chan struct{}, 1)}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"-ingest", "0", "-query", "0", "-aggregator", "0"}, []string{"WINDOW=100ms", "REFRESH=20ms"}, stdout, io.Discard)
+		ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms"}, "127.0.0.1:0", "", stdout, io.Discard)
 	}()
 	ingest := stdout.await(t, `post +(http://\S+)/increments\n`)[1]
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -91,7 +92,7 @@ func TestThreeContributionsAreRecognizedOnceWithoutEmulators(t *testing.T) {
 	}
 }
 
-func TestARestartGoesOnWithWhatWasCounted(t *testing.T) {
+func TestTotalsSurviveARestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	for _, want := range []string{`{"foo":4}`, `{"foo":8}`} {
@@ -99,8 +100,7 @@ func TestARestartGoesOnWithWhatWasCounted(t *testing.T) {
 		stdout, stderr := &lines{written: make(chan struct{}, 1)}, &lines{written: make(chan struct{}, 1)}
 		ended := make(chan error, 1)
 		go func() {
-			ended <- run(ctx, []string{"-ingest", "0", "-query", "0", "-aggregator", "0"},
-				[]string{"WINDOW=100ms", "REFRESH=20ms", "LOG_FORMAT=json", "DATA=" + folder}, stdout, stderr)
+			ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms", "LOG_FORMAT": "json"}, "127.0.0.1:0", folder, stdout, stderr)
 		}()
 		ingest, query := stdout.await(t, `post +(http://\S+)/increments\n`)[1], stdout.await(t, `read +(http://\S+)/stats\n`)[1]
 		if want != `{"foo":4}` {
@@ -134,5 +134,72 @@ func TestARestartGoesOnWithWhatWasCounted(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("run() = %v", err)
 		}
+	}
+}
+
+func TestOneAddressServesEverything(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	stdout := &lines{written: make(chan struct{}, 1)}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms"}, "127.0.0.1:0", "", stdout, io.Discard)
+	}()
+	address := stdout.await(t, `look +(http://\S+)/\n`)[1]
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func(path string) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close() //nolint:errcheck // read
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(body)
+	}
+	for patience := time.Now().Add(30 * time.Second); time.Now().Before(patience); time.Sleep(10 * time.Millisecond) {
+		if status, _ := get("/health/ready"); status == http.StatusOK {
+			break
+		}
+	}
+	for path, want := range map[string]string{
+		"/": "<title>Accrue</title>", "/stats": "{", "/tags": `"tags"`, "/health/live": "", "/health/ready": "",
+		"/docs/index.html": "swagger", "/metrics": "accrue_build_info",
+	} {
+		if status, body := get(path); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("GET %s = %d %.100s, want %q", path, status, body, want)
+		}
+	}
+	if status, _ := get("/increments"); status != http.StatusMethodNotAllowed {
+		t.Errorf("GET /increments = %d, want 405", status)
+	}
+	for _, metric := range []string{"accrue_pending_bytes", "accrue_messages_pulled_total", "accrue_view_age_seconds"} {
+		if _, body := get("/metrics"); !strings.Contains(body, metric) {
+			t.Errorf("/metrics lacks %s of one of the services", metric)
+		}
+	}
+	_, text := get("/openapi.json")
+	document, err := openapi3.NewLoader().LoadFromData([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := document.Validate(t.Context()); err != nil {
+		t.Errorf("the merged OpenAPI document is not valid: %v", err)
+	}
+	for _, path := range []string{"/increments", "/contributions/batch", "/stats", "/tags/{name}/history", "/health/ready"} {
+		if document.Paths.Value(path) == nil {
+			t.Errorf("the merged OpenAPI document lacks %s", path)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("run() = %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package emulators
 
 import (
 	"bufio"
@@ -15,23 +15,24 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/accrue/accrue/tools/cli"
 	"github.com/accrue/accrue/tools/emulator"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestCommandRunsBothUntilItIsStopped(t *testing.T) {
+func TestCommandRunsBothUntilStopped(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("left out by -short: it starts the emulators")
+		t.Skip("starts the emulators")
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	reader, writer := io.Pipe()
-	var said bytes.Buffer
+	var printed bytes.Buffer
 	code := make(chan int, 1)
 	go func() {
-		code <- command(ctx, []string{"-pubsub-port", "0", "-firestore-port", "0", "-pubsub-heap", "128", "-firestore-heap", "128"}, writer, &said)
+		code <- cli.Execute(ctx, Command(), []string{"--pubsub-port", "0", "--firestore-port", "0", "--pubsub-heap", "128", "--firestore-heap", "128"}, writer, &printed)
 		_ = writer.Close() // of a pipe: always nil
 	}()
 	var hosts []string
@@ -47,11 +48,11 @@ func TestCommandRunsBothUntilItIsStopped(t *testing.T) {
 		}
 	}
 	got := <-code
-	if got == 1 && strings.Contains(said.String(), emulator.ErrNotFound.Error()) && os.Getenv("CI") != "true" {
-		t.Skipf("left out: %s", said.String())
+	if got == 1 && strings.Contains(printed.String(), emulator.ErrNotFound.Error()) && os.Getenv("CI") != "true" {
+		t.Skipf("%s", printed.String())
 	}
 	if got != 0 || len(hosts) != 2 {
-		t.Fatalf("exit code %d after %v:\n%s", got, hosts, said.String())
+		t.Fatalf("exit code %d after %v:\n%s", got, hosts, printed.String())
 	}
 	for _, host := range hosts {
 		if _, err := net.Dial("tcp", host); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -60,12 +61,12 @@ func TestCommandRunsBothUntilItIsStopped(t *testing.T) {
 	}
 }
 
-func TestCommandRefusesAWrongCommandLine(t *testing.T) {
+func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	for arguments, want := range map[string]int{"-nothing": 2, "start": 2, "-pubsub-port x": 2, "-help": 0} {
-		var said bytes.Buffer
-		if got := command(t.Context(), strings.Fields(arguments), io.Discard, &said); got != want || said.Len() == 0 {
-			t.Errorf("command(%s) = %d and says %q, want %d", arguments, got, said.String(), want)
+	for arguments, want := range map[string]int{"--nothing": 2, "start": 2, "--pubsub-port x": 2, "--help": 0} {
+		var printed bytes.Buffer
+		if got := cli.Execute(t.Context(), Command(), strings.Fields(arguments), &printed, &printed); got != want || printed.Len() == 0 {
+			t.Errorf("emulators %s: exit code %d, printed %q, want %d", arguments, got, printed.String(), want)
 		}
 	}
 }

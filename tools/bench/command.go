@@ -1,30 +1,20 @@
-// Command bench measures the whole system on this machine: emulators, the three services as processes, and the load all
-// share its cores. What is compared is measured in turns within one run, and reported as medians and ratios: docs/measured.md
-// says what was found, and this command is how.
-package main
+// Package bench measures the whole system on this machine: emulators, the three services as processes, and the load share
+// its cores. What is compared is measured in turns within one run, and reported as medians and ratios. docs/measured.md has
+// the results.
+package bench
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
-)
 
-func main() {
-	err := run(os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
+	"github.com/spf13/cobra"
+
+	"github.com/accrue/accrue/tools/cli"
+)
 
 // settings are the shape of the run.
 type settings struct {
@@ -36,26 +26,41 @@ type settings struct {
 	probes      int
 }
 
-func run(arguments []string, stdout, stderr io.Writer) error {
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer cancel()
+// Command returns the command accrue bench.
+func Command() *cobra.Command {
 	var s settings
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.StringVar(&s.binaries, "bin", "bin", "folder of the programs that `make build` makes")
-	flags.IntVar(&s.rounds, "rounds", 5, "how often each of the compared is measured")
-	flags.DurationVar(&s.each, "each", 4*time.Second, "how long each measurement takes")
-	flags.IntVar(&s.connections, "connections", 128, "how many connections post")
+	command := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure the three services and the emulators on this machine",
+		Long: `Measures ingest against a baseline that keeps nothing, batches, idempotency keys and freshness, in turns, with the
+emulators and the three services as processes on this machine. Prints a table of medians.`,
+		Example: "  make build && bin/accrue bench --rounds 3 --each 3s",
+		Args:    cli.NoArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			switch {
+			case s.rounds < 1:
+				return cli.Usagef("--rounds must be 1 or more")
+			case s.each < 100*time.Millisecond:
+				return cli.Usagef("--each must be 100ms or more")
+			case s.connections < 1, s.batch < 1, s.batch > 1000, s.probes < probers:
+				return cli.Usagef("--connections must be 1 or more, --batch 1 to 1000, --probes %d or more", probers)
+			}
+			system, err := start(c.Context(), s.binaries)
+			if err != nil {
+				return err
+			}
+			return errors.Join(measure(c.Context(), s, system, c.OutOrStdout()), system.stop())
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&s.binaries, "bin", "bin", "folder of the programs that make build creates")
+	flags.IntVar(&s.rounds, "rounds", 5, "number of measurements of each")
+	flags.DurationVar(&s.each, "each", 4*time.Second, "duration of a measurement")
+	flags.IntVar(&s.connections, "connections", 128, "number of connections")
 	flags.IntVar(&s.batch, "batch", 500, "increments in a batch")
-	flags.IntVar(&s.probes, "probes", 200, "how many times freshness is measured")
-	if err := flags.Parse(arguments); err != nil {
-		return fmt.Errorf("flags: %w", err)
-	}
-	system, err := start(ctx, s.binaries)
-	if err != nil {
-		return err
-	}
-	return errors.Join(measure(ctx, s, system, stdout), system.stop())
+	flags.IntVar(&s.probes, "probes", 200, "number of measurements of freshness")
+	command.AddCommand(baselineCommand())
+	return command
 }
 
 func measure(ctx context.Context, s settings, system *system, stdout io.Writer) error {

@@ -1,4 +1,4 @@
-package main
+package recognitions
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
+	"github.com/accrue/accrue/tools/cli"
 	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
@@ -16,23 +17,22 @@ func TestMain(m *testing.M) { emulatortest.Main(m) }
 
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
-	nothing := func(string) string { return "" }
 	for name, tc := range map[string]struct {
 		arguments []string
 		want      int
 	}{
-		"help":             {[]string{"-h"}, 0},
-		"no project":       {nil, 2},
-		"an unknown flag":  {[]string{"-project", "p", "-x"}, 2},
-		"an argument":      {[]string{"-project", "p", "x"}, 2},
-		"remember nothing": {[]string{"-project", "p", "-remember", "0"}, 2},
-		"remember all":     {[]string{"-project", "p", "-remember", "10000001"}, 2},
+		"help":              {[]string{"--help"}, 0},
+		"no project":        {nil, 2},
+		"unknown flag":      {[]string{"--project", "p", "--x"}, 2},
+		"an argument":       {[]string{"--project", "p", "x"}, 2},
+		"remember 0":        {[]string{"--project", "p", "--remember", "0"}, 2},
+		"remember too many": {[]string{"--project", "p", "--remember", "10000001"}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var stdout, stderr strings.Builder
-			if got := command(t.Context(), tc.arguments, nothing, &stdout, &stderr); got != tc.want || stdout.Len() > 0 || stderr.Len() == 0 {
-				t.Errorf("command(%q) = %d, printed %q and %q, want %d", tc.arguments, got, &stdout, &stderr, tc.want)
+			if got := cli.Execute(t.Context(), Command(nil), tc.arguments, &stdout, &stderr); got != tc.want || stdout.Len()+stderr.Len() == 0 {
+				t.Errorf("recognitions %q: exit code %d, printed %q and %q, want %d", tc.arguments, got, &stdout, &stderr, tc.want)
 			}
 		})
 	}
@@ -77,7 +77,7 @@ func (l *lines) await(t *testing.T, end string) {
 	}
 }
 
-func TestRecognitionsArePrintedOnceUntilTheStop(t *testing.T) {
+func TestPrintsRecognitionsOnceUntilStopped(t *testing.T) {
 	t.Parallel()
 	host, project := emulatortest.PubSub(t), emulatortest.Project(t)
 	environment := map[string]string{"GOOGLE_CLOUD_PROJECT": project, "PUBSUB_EMULATOR_HOST": host}
@@ -85,9 +85,9 @@ func TestRecognitionsArePrintedOnceUntilTheStop(t *testing.T) {
 	stdout, stderr := newLines(), newLines()
 	ended := make(chan int, 1)
 	go func() {
-		ended <- command(ctx, nil, func(name string) string { return environment[name] }, stdout, stderr)
+		ended <- cli.Execute(ctx, Command(environment), nil, stdout, stderr)
 	}()
-	stderr.await(t, "Ctrl-C stops it\n")
+	stderr.await(t, "press Ctrl-C to stop\n")
 
 	client, err := pubsub.Connect(t.Context(), project, host)
 	if err != nil {

@@ -1,0 +1,71 @@
+// Package cost estimates what counting costs on Google Cloud, in dollars for a billion increments, from list prices and the
+// shape of a load.
+package cost
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/accrue/accrue/tools/cli"
+)
+
+// Command returns the command accrue cost.
+func Command() *cobra.Command {
+	l := usual()
+	command := &cobra.Command{
+		Use:   "cost",
+		Short: "Estimate the cost on Google Cloud",
+		Long: `Estimates the cost of a billion increments on Google Cloud, from list prices. Without flags it prints the tables of
+docs/scaling.md; with flags, a table for the load that they describe.`,
+		Example: "  accrue cost --rate 500 --batch 10 --tags 200",
+		Args:    cli.NoArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if c.Flags().NFlag() == 0 {
+				fmt.Fprint(c.OutOrStdout(), document(listPrices()))
+				return nil
+			}
+			if err := l.validate(); err != nil {
+				return cli.Usage(err)
+			}
+			fmt.Fprint(c.OutOrStdout(), table([]row{{"your load", l}}, listPrices()))
+			return nil
+		},
+	}
+	flags := command.Flags()
+	flags.Float64Var(&l.rate, "rate", l.rate, "increments a second")
+	flags.Float64Var(&l.batch, "batch", l.batch, "increments in a request, 1 to 1000")
+	flags.Float64Var(&l.tags, "tags", l.tags, "number of tags")
+	flags.Float64Var(&l.contributors, "contributors", l.contributors, "number of contributors, 0 for none")
+	flags.DurationVar(&l.window, "window", l.window, "the aggregator's WINDOW")
+	flags.DurationVar(&l.refresh, "refresh", l.refresh, "query's REFRESH")
+	flags.Float64Var(&l.partitions, "partitions", l.partitions, "ingest's PARTITIONS")
+	flags.Float64Var(&l.ingests, "ingests", l.ingests, "instances of ingest, 0 for as many as the rate needs")
+	flags.Float64Var(&l.queries, "queries", l.queries, "instances of query")
+	flags.BoolVar(&l.byRequests, "by-requests", l.byRequests, "ingest is billed by requests (cpu_idle), not by instances")
+	flags.BoolVar(&l.requestLogs, "request-logs", l.requestLogs, "Cloud Run's request logs are stored")
+	flags.BoolVar(&l.multiRegion, "multi-region", l.multiRegion, "the database is multi-region")
+	flags.BoolVar(&l.publishLogs, "publish-logs", l.publishLogs, "ingest's log of its publishes is stored")
+	return command
+}
+
+func (l *load) validate() error {
+	var faults []error
+	check := func(ok bool, name, rule string) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("--%s must be %s", name, rule))
+		}
+	}
+	check(l.rate > 0 && l.rate <= 1e9, "rate", "positive, up to 1e9")
+	check(l.batch >= 1 && l.batch <= 1000, "batch", "1 to 1000")
+	check(l.tags >= 1 && l.tags <= 1e9, "tags", "1 to 1e9")
+	check(l.contributors >= 0 && l.contributors <= 1e9, "contributors", "0 to 1e9")
+	check(l.window >= 50*time.Millisecond, "window", "50ms or more")
+	check(l.refresh >= 10*time.Millisecond, "refresh", "10ms or more")
+	check(l.partitions >= 1 && l.partitions <= 4096, "partitions", "1 to 4096")
+	check(l.ingests >= 0 && l.ingests <= 1000, "ingests", "0 to 1000")
+	check(l.queries >= 1 && l.queries <= 1000, "queries", "1 to 1000")
+	return errors.Join(faults...)
+}
