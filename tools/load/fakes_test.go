@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/accrue/accrue/pkg/problem"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
