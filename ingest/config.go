@@ -13,6 +13,8 @@ type Config struct {
 	service.Config
 	// Topic is the topic that messages are published to. Against an emulator it is created if it is missing.
 	Topic string `env:"INCREMENTS_TOPIC" envDefault:"increments"`
+	// Subscription is the aggregator's. Against an emulator it is created with the topic; ingest does not use it otherwise.
+	Subscription string `env:"INCREMENTS_SUBSCRIPTION" envDefault:"increments-aggregator"`
 	// Partitions is the number of partitions that tags and contributors are spread over, 1 to 4096. Each partition adds a
 	// message to every publish and has a document with room for some 20,000 tags. The number can be raised at any time, and
 	// instances may differ.
@@ -26,6 +28,7 @@ type Config struct {
 func (c *Config) Rules() []service.Rule {
 	return append(c.Config.Rules(),
 		service.PubSubID("INCREMENTS_TOPIC", c.Topic, "increments"),
+		service.PubSubID("INCREMENTS_SUBSCRIPTION", c.Subscription, "increments-aggregator"),
 		service.Rule{
 			Variable: "PARTITIONS", Holds: c.Partitions >= 1 && c.Partitions <= increment.MaxPartitions,
 			Want: fmt.Sprintf("a number from 1 to %d, such as 16", increment.MaxPartitions),

@@ -23,7 +23,7 @@ func TestConfigHasDefaults(t *testing.T) {
 	}
 	want := ingest.Config{
 		Config: service.Config{Project: "test", Port: 8080, LogLevel: "info", CORSOrigins: []string{"*"}},
-		Topic:  "increments", Partitions: 16, PendingBytes: 64 << 20,
+		Topic:  "increments", Subscription: "increments-aggregator", Partitions: 16, PendingBytes: 64 << 20,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults = %+v, want %+v", got, want)

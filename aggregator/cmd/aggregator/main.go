@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -30,25 +31,23 @@ func run(ctx context.Context, config aggregator.Config, log zerolog.Logger, meas
 	}
 	defer documents.Close() //nolint:errcheck // the process ends
 
-	for _, topic := range []string{config.Topic, config.DeadLetterTopic} {
-		if err := messages.EnsureTopic(ctx, topic); err != nil {
-			return fmt.Errorf("prepare: %w", err)
-		}
-	}
-	if err := messages.EnsureSubscription(ctx, config.Subscription, config.Topic, aggregator.AckDeadline); err != nil {
-		return fmt.Errorf("prepare: %w", err)
-	}
-	// At an emulator, a topic without a subscription would lose the dead letters.
-	if err := messages.EnsureSubscription(ctx, config.DeadLetterTopic+"-redrive", config.DeadLetterTopic, aggregator.AckDeadline); err != nil {
-		return fmt.Errorf("prepare: %w", err)
-	}
 	source, deadLetters := messages.Subscription(config.Subscription), messages.Topic(config.DeadLetterTopic)
-	service, err := aggregator.New(config, aggregator.Parts{
+	aggregating, err := aggregator.New(config, aggregator.Parts{
 		Source: source, Ledger: documents, DeadLetters: deadLetters, Log: log, Telemetry: measured,
 		Checks: []service.Check{{Name: "pubsub", Check: source.Check}, {Name: "firestore", Check: documents.Check}},
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	return service.Run(ctx)
+	return service.Run(ctx,
+		service.Part{Name: "aggregator", Run: aggregating.Run},
+		service.Emulator(log, "FIRESTORE_EMULATOR_HOST", config.FirestoreEmulatorHost, documents.Check),
+		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, func(ctx context.Context) error {
+			return errors.Join(
+				messages.EnsureTopic(ctx, config.Topic),
+				messages.EnsureSubscription(ctx, config.Subscription, config.Topic, pubsub.EmulatorAckDeadline),
+				messages.EnsureTopic(ctx, config.DeadLetterTopic),
+				// Without a subscription the topic would drop the dead letters.
+				messages.EnsureSubscription(ctx, config.DeadLetterTopic+"-redrive", config.DeadLetterTopic, pubsub.EmulatorAckDeadline))
+		}))
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -24,15 +25,19 @@ func run(ctx context.Context, config ingest.Config, log zerolog.Logger, measured
 	}
 	defer messages.Close() //nolint:errcheck // the process ends
 
-	if err := messages.EnsureTopic(ctx, config.Topic); err != nil {
-		return fmt.Errorf("prepare: %w", err)
-	}
 	topic := messages.Topic(config.Topic)
-	service, err := ingest.New(config, ingest.Parts{
+	ingesting, err := ingest.New(config, ingest.Parts{
 		Publisher: topic, Checks: []service.Check{{Name: "pubsub", Check: topic.Check}}, Log: log, Telemetry: measured,
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	return service.Run(ctx)
+	return service.Run(ctx,
+		service.Part{Name: "ingest", Run: ingesting.Run},
+		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, func(ctx context.Context) error {
+			return errors.Join(
+				messages.EnsureTopic(ctx, config.Topic),
+				// Without the aggregator's subscription the topic would drop what is published before the aggregator runs.
+				messages.EnsureSubscription(ctx, config.Subscription, config.Topic, pubsub.EmulatorAckDeadline))
+		}))
 }

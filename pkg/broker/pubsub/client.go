@@ -11,13 +11,11 @@ import (
 	"time"
 
 	vkit "cloud.google.com/go/pubsub/v2/apiv1"
-	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/accrue/accrue/pkg/connection"
 )
@@ -29,10 +27,11 @@ const connections = 4
 // Client is a connection to the topics and subscriptions of one project. Its methods, and those of the topics and
 // subscriptions that it gives out, may be called at the same time.
 type Client struct {
-	project  string
-	emulated bool
-	topics   *vkit.TopicAdminClient
-	subs     *vkit.SubscriptionAdminClient
+	project string
+	topics  *vkit.TopicAdminClient
+	subs    *vkit.SubscriptionAdminClient
+	// needs is nil at Google.
+	needs *needs
 }
 
 // Connect makes a client for project at Google, with the credentials of the environment, or, when emulatorHost
@@ -50,21 +49,23 @@ func Connect(ctx context.Context, project, emulatorHost string) (*Client, error)
 	for _, o := range connection.Options() {
 		options = append(options, option.WithGRPCDialOption(o))
 	}
+	client := &Client{project: project}
 	if emulatorHost != "" {
+		client.needs = &needs{}
 		options = append(options,
 			option.WithEndpoint(emulatorHost),
 			option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+			option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(client.createMissing)))
 	}
-	topics, err := vkit.NewTopicAdminClient(ctx, options...)
-	if err != nil {
+	var err error
+	if client.topics, err = vkit.NewTopicAdminClient(ctx, options...); err != nil {
 		return nil, fmt.Errorf("connect to pub/sub: %w", err)
 	}
-	subs, err := vkit.NewSubscriptionAdminClient(ctx, options...)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to pub/sub: %w", err), topics.Close())
+	if client.subs, err = vkit.NewSubscriptionAdminClient(ctx, options...); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to pub/sub: %w", err), client.topics.Close())
 	}
-	return &Client{project: project, emulated: emulatorHost != "", topics: topics, subs: subs}, nil
+	return client, nil
 }
 
 // Close ends the connections, and with them the calls that are under way.
@@ -81,38 +82,6 @@ func (c *Client) Topic(id string) *Topic { return &Topic{client: c.topics, name:
 // Subscription is the subscription with the given id. It need not exist yet.
 func (c *Client) Subscription(id string) *Subscription {
 	return &Subscription{client: c.subs, name: c.subscriptionName(id)}
-}
-
-// EnsureTopic makes the topic at an emulator, unless it exists. At Google it does nothing: there, topics are made by
-// whoever deploys, with their settings.
-func (c *Client) EnsureTopic(ctx context.Context, id string) error {
-	if !c.emulated {
-		return nil
-	}
-	_, err := c.topics.CreateTopic(ctx, &pubsubpb.Topic{Name: c.topicName(id)})
-	if err != nil && status.Code(err) != codes.AlreadyExists {
-		return failure(ctx, "make topic "+id, err)
-	}
-	return nil
-}
-
-// EnsureSubscription makes the subscription to a topic of this project at an emulator, unless it exists, with an ack
-// deadline of 10 to 600 s in whole seconds. The topic must exist. At Google it does nothing, as EnsureTopic.
-func (c *Client) EnsureSubscription(ctx context.Context, id, topic string, ackDeadline time.Duration) error {
-	if !c.emulated {
-		return nil
-	}
-	_, err := c.subs.CreateSubscription(ctx, &pubsubpb.Subscription{
-		Name:                     c.subscriptionName(id),
-		Topic:                    c.topicName(topic),
-		AckDeadlineSeconds:       seconds(ackDeadline),
-		MessageRetentionDuration: durationpb.New(defaultRetention),
-		ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl: never
-	})
-	if err != nil && status.Code(err) != codes.AlreadyExists {
-		return failure(ctx, "make subscription "+id, err)
-	}
-	return nil
 }
 
 func (c *Client) topicName(id string) string { return "projects/" + c.project + "/topics/" + id }

@@ -30,15 +30,17 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger, measured 
 	}
 	defer messages.Close() //nolint:errcheck // the process ends
 
-	if err := messages.EnsureTopic(ctx, config.RecognitionsTopic); err != nil {
-		return fmt.Errorf("prepare: %w", err)
-	}
-	service, err := query.New(config, query.Parts{
+	querying, err := query.New(config, query.Parts{
 		Documents: documents, Events: messages.Topic(config.RecognitionsTopic),
 		Checks: []service.Check{{Name: "firestore", Check: documents.Check}}, Log: log, Telemetry: measured,
 	})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	return service.Run(ctx)
+	return service.Run(ctx,
+		service.Part{Name: "query", Run: querying.Run},
+		service.Emulator(log, "FIRESTORE_EMULATOR_HOST", config.FirestoreEmulatorHost, documents.Check),
+		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, func(ctx context.Context) error {
+			return messages.EnsureTopic(ctx, config.RecognitionsTopic)
+		}))
 }

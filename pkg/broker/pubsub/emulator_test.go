@@ -1,0 +1,95 @@
+package pubsub_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/broker/pubsub"
+)
+
+// An emulator that restarts has lost everything. Whatever call finds that first, nothing that is published after it is lost.
+func TestWhatAnEmulatorHasLostIsCreatedAgain(t *testing.T) {
+	t.Parallel()
+	ping := []broker.Message{{Data: []byte("ping")}}
+	for name, tc := range map[string]struct {
+		call func(*testing.T, *pubsub.Topic, *pubsub.Subscription) error
+		want int // messages
+	}{
+		"publish": {func(t *testing.T, topic *pubsub.Topic, _ *pubsub.Subscription) error { return topic.Publish(t.Context(), ping) }, 2},
+		"check of the topic": {
+			func(t *testing.T, topic *pubsub.Topic, _ *pubsub.Subscription) error { return topic.Check(t.Context()) }, 1,
+		},
+		"pull": {func(t *testing.T, _ *pubsub.Topic, sub *pubsub.Subscription) error {
+			_, err := sub.Pull(t.Context(), 1)
+			return err
+		}, 1},
+		"acknowledge": {func(t *testing.T, _ *pubsub.Topic, sub *pubsub.Subscription) error {
+			return sub.Acknowledge(t.Context(), []string{"lost"})
+		}, 1},
+		"describe": {func(t *testing.T, _ *pubsub.Topic, sub *pubsub.Subscription) error {
+			_, err := sub.Describe(t.Context())
+			return err
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake, host := inProcessServer(t)
+			client := connect(t, "test", host)
+			err := errors.Join(
+				client.EnsureTopic(t.Context(), "increments"),
+				client.EnsureSubscription(t.Context(), "increments-aggregator", "increments", time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, failed := fake.GServer.DeleteSubscription(t.Context(), &pubsubpb.DeleteSubscriptionRequest{
+				Subscription: "projects/test/subscriptions/increments-aggregator",
+			})
+			_, err = fake.GServer.DeleteTopic(t.Context(), &pubsubpb.DeleteTopicRequest{Topic: "projects/test/topics/increments"})
+			if err := errors.Join(failed, err); err != nil {
+				t.Fatal(err)
+			}
+			topic, sub := client.Topic("increments"), client.Subscription("increments-aggregator")
+			if err := tc.call(t, topic, sub); err != nil {
+				t.Errorf("the call that found the loss = %v", err)
+			}
+			if err := topic.Publish(t.Context(), ping); err != nil {
+				t.Fatal(err)
+			}
+			var got []broker.Delivery
+			for begun := time.Now(); len(got) < tc.want && time.Since(begun) < 20*time.Second; {
+				deliveries, err := sub.Pull(t.Context(), 10)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, deliveries...)
+			}
+			if len(got) != tc.want {
+				t.Errorf("%d messages, want %d", len(got), tc.want)
+			}
+		})
+	}
+}
+
+// A service starts before its emulator does: the attempt to create fails, and counts all the same.
+func TestWhatCouldNotBeCreatedIsCreatedWhenItIsMissed(t *testing.T) {
+	t.Parallel()
+	down := &recordingReactor{answer: func(n int) error {
+		if n == 0 {
+			return status.Error(codes.Internal, "starting")
+		}
+		return nil
+	}}
+	client := connect(t, "test", inProcess(t, down.of("CreateTopic")))
+	if err := client.EnsureTopic(t.Context(), "increments"); err == nil {
+		t.Error("EnsureTopic() of a server that is starting = nil")
+	}
+	if err := client.Topic("increments").Publish(t.Context(), []broker.Message{{Data: []byte("ping")}}); err != nil {
+		t.Errorf("Publish() = %v", err)
+	}
+}
