@@ -16,10 +16,9 @@ import (
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/e2e/openapitest"
 	"github.com/accrue/accrue/ingest"
-	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/openapi"
 	base "github.com/accrue/accrue/pkg/service"
-	storememory "github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query"
 )
 
@@ -46,9 +45,9 @@ func start(t *testing.T) map[string]*service {
 			t.Fatal(err)
 		}
 	}
-	increments, store, log := brokermemory.NewTopic(), storememory.New(), zerolog.Nop()
+	increments, store, log := databasetest.NewTopic(t), databasetest.Store(t), zerolog.Nop()
 	counting, err := aggregator.New(settings.aggregator, aggregator.Parts{
-		Source: increments.Subscribe(aggregator.AckDeadline), Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: log,
+		Source: increments.Subscribe(aggregator.AckDeadline), Ledger: store, DeadLetters: databasetest.NewTopic(t), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +57,7 @@ func start(t *testing.T) map[string]*service {
 		t.Fatal(err)
 	}
 	reading, err := query.New(settings.query, query.Parts{
-		Documents: store, Events: brokermemory.NewTopic(), Log: log,
+		Documents: store, Events: databasetest.NewTopic(t), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,9 +11,8 @@ import (
 
 	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/ingest"
-	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	base "github.com/accrue/accrue/pkg/service"
-	storememory "github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query"
 )
 
@@ -29,19 +28,19 @@ const page = "https://example.com"
 func start(t *testing.T) map[string]running {
 	t.Helper()
 	shared := base.Config{CORSOrigins: []string{page}}
-	increments, store, log := brokermemory.NewTopic(), storememory.New(), zerolog.Nop()
+	increments, store, log := databasetest.NewTopic(t), databasetest.Store(t), zerolog.Nop()
 	taking, err := ingest.New(ingest.Config{Partitions: 1, PendingBytes: 1 << 20, Config: shared}, ingest.Parts{Publisher: increments, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	counting, err := aggregator.New(aggregator.Config{Window: time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20, Horizon: time.Minute, Keys: 1000, Config: shared}, aggregator.Parts{
-		Source: increments.Subscribe(aggregator.AckDeadline), Ledger: store, DeadLetters: brokermemory.NewTopic(), Log: log,
+		Source: increments.Subscribe(aggregator.AckDeadline), Ledger: store, DeadLetters: databasetest.NewTopic(t), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	reading, err := query.New(query.Config{Refresh: 50 * time.Millisecond, RecognitionTiers: []int64{3}, Config: shared}, query.Parts{
-		Documents: store, Events: brokermemory.NewTopic(), Log: log,
+		Documents: store, Events: databasetest.NewTopic(t), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -13,12 +13,11 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/brokertest"
-	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/faults"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/pkg/store/storetest"
 )
 
@@ -26,14 +25,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStoreKeepsTheContract(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(*testing.T) storetest.Store { return faults.New(nil).Store(memory.New()) })
+	storetest.Run(t, func(t *testing.T) storetest.Store { return faults.New(nil).Store(databasetest.Store(t)) })
 }
 
 func TestBrokerKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	brokertest.Run(t, brokertest.Broker{
-		New: func(_ *testing.T, subscriptions int, ackDeadline time.Duration) (brokertest.Topic, []brokertest.Subscription) {
-			f, topic := faults.New(nil), brokermemory.NewTopic()
+		New: func(t *testing.T, subscriptions int, ackDeadline time.Duration) (brokertest.Topic, []brokertest.Subscription) {
+			f, topic := faults.New(nil), databasetest.NewTopic(t)
 			subs := make([]brokertest.Subscription, subscriptions)
 			for i := range subs {
 				subs[i] = f.Subscription(topic.Subscribe(ackDeadline))
@@ -54,8 +53,8 @@ func TestEveryMethodFollowsTheRule(t *testing.T) {
 		last = c.Method
 		return faults.Fail(broken)
 	})
-	topic := brokermemory.NewTopic()
-	for _, wrapper := range []any{f.Store(memory.New()), f.Topic(topic), f.Subscription(topic.Subscribe(time.Minute))} {
+	topic := databasetest.NewTopic(t)
+	for _, wrapper := range []any{f.Store(databasetest.Store(t)), f.Topic(topic), f.Subscription(topic.Subscribe(time.Minute))} {
 		v := reflect.ValueOf(wrapper)
 		for i := range v.NumMethod() {
 			name, method := v.Type().Method(i).Name, v.Method(i)
@@ -111,7 +110,7 @@ func TestFaultsOfARequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f.Follow(func(faults.Call) faults.Fault { return tc.fault })
-				kept := memory.New()
+				kept := databasetest.Store(t)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				begun := time.Now()
@@ -139,7 +138,7 @@ func TestRuleSeesTheRequest(t *testing.T) {
 		calls = append(calls, c)
 		return nil
 	})
-	s := f.Store(memory.New())
+	s := f.Store(databasetest.Store(t))
 	c := commit()
 	_, _ = s.Load(t.Context(), 7)
 	_, _ = s.Commit(t.Context(), c)
@@ -164,14 +163,16 @@ func TestRandomFaultsComeByTheOddsAndTheSeed(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := faults.New(nil)
 			f.Follow(f.Random(seed, faults.Odds{Fail: 100, LoseReply: 100, Late: 100, Hang: 100, Delay: time.Second}))
-			for range 1000 {
-				s := memory.New()
+			s := databasetest.Store(t)
+			for partition := range uint32(1000) {
+				c := commit()
+				c.Partition = partition
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				_, err := f.Store(s).Commit(ctx, commit())
+				_, err := f.Store(s).Commit(ctx, c)
 				cancel()
-				now, _ := s.Load(t.Context(), 1)
+				now, _ := s.Load(t.Context(), partition)
 				f.Wait()
-				later, _ := s.Load(t.Context(), 1)
+				later, _ := s.Load(t.Context(), partition)
 				switch {
 				case errors.Is(err, context.DeadlineExceeded):
 					counts["hang"]++
@@ -226,7 +227,7 @@ func TestStoreRefusesWhatFirestoreRefuses(t *testing.T) {
 			t.Parallel()
 			c := commit()
 			tc.change(&c)
-			s := memory.New()
+			s := databasetest.Store(t)
 			_, err := faults.New(nil).Store(s).Commit(t.Context(), c)
 			if errors.Is(err, store.ErrRefused) != tc.refused || (err != nil) != tc.refused {
 				t.Errorf("Commit() = %v, want refused %v", err, tc.refused)
@@ -301,7 +302,7 @@ func TestTopicRefusesWhatPubSubRefuses(t *testing.T) {
 			t.Parallel()
 			f := faults.New(nil)
 			good := broker.Message{Data: []byte("x")}
-			err := f.Topic(brokermemory.NewTopic()).Publish(t.Context(), []broker.Message{good, tc.message})
+			err := f.Topic(databasetest.NewTopic(t)).Publish(t.Context(), []broker.Message{good, tc.message})
 			if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
 				t.Errorf("Publish() = %v, want %v", err, tc.want)
 			}
@@ -321,18 +322,18 @@ func TestManyMessagesAreSeveralRequests(t *testing.T) {
 		}
 		return nil
 	}
-	topic := brokermemory.NewTopic()
+	topic := databasetest.NewTopic(t)
 	kept := topic.Subscribe(time.Minute)
 	f := faults.New(second)
 	messages := make([]broker.Message, 2500)
 	for i := range messages {
 		messages[i].Data = []byte("x")
 	}
-	if err := f.Topic(topic).Publish(t.Context(), messages); !errors.Is(err, broken) || kept.Held() != 1000 {
-		t.Errorf("Publish() = %v with %d messages published, want 1000", err, kept.Held())
+	if err := f.Topic(topic).Publish(t.Context(), messages); !errors.Is(err, broken) || databasetest.Held(t, kept) != 1000 {
+		t.Errorf("Publish() = %v with %d messages published, want 1000", err, databasetest.Held(t, kept))
 	}
-	if err := f.Topic(topic).Publish(t.Context(), messages[:1500]); err != nil || kept.Held() != 2500 {
-		t.Errorf("Publish() = %v with %d messages published, want 2500", err, kept.Held())
+	if err := f.Topic(topic).Publish(t.Context(), messages[:1500]); err != nil || databasetest.Held(t, kept) != 2500 {
+		t.Errorf("Publish() = %v with %d messages published, want 2500", err, databasetest.Held(t, kept))
 	}
 
 	subscription := f.Subscription(kept)
@@ -348,8 +349,8 @@ func TestManyMessagesAreSeveralRequests(t *testing.T) {
 		}
 	}
 	f.Follow(second)
-	if err := subscription.Acknowledge(t.Context(), receipts); !errors.Is(err, broken) || kept.Held() != 1000 {
-		t.Errorf("Acknowledge() = %v with %d messages left, want 1000", err, kept.Held())
+	if err := subscription.Acknowledge(t.Context(), receipts); !errors.Is(err, broken) || databasetest.Held(t, kept) != 1000 {
+		t.Errorf("Acknowledge() = %v with %d messages left, want 1000", err, databasetest.Held(t, kept))
 	}
 	if err := subscription.Extend(t.Context(), receipts, 0); !errors.Is(err, broken) || f.Requests("Extend") != 3 {
 		t.Errorf("Extend() = %v in %d requests, want 3", err, f.Requests("Extend"))
