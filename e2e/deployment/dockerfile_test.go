@@ -153,10 +153,14 @@ func TestDockerfileBuildsEachService(t *testing.T) {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
 			m := &machine{t: t, folder: t.TempDir(), env: map[string]string{
-				"SERVICE": service, "TARGETOS": runtime.GOOS, "TARGETARCH": runtime.GOARCH,
+				"SERVICE": service, "VERSION": "v0.1.0", "TARGETOS": runtime.GOOS, "TARGETARCH": runtime.GOARCH,
 			}}
 			for _, i := range stages(t)[0] {
 				m.do(i)
+			}
+			version, err := exec.CommandContext(t.Context(), filepath.Join(m.folder, "out", "service"), "--version").Output()
+			if err != nil || !strings.HasPrefix(string(version), service+" v0.1.0 ") {
+				t.Errorf("--version: %v, %q", err, version)
 			}
 			for _, binary := range []string{"service", "healthcheck"} {
 				path := filepath.Join(m.folder, "out", binary)

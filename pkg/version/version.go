@@ -1,9 +1,11 @@
 // Package version tells which version of Accrue a binary was built from.
 package version
 
-import (
-	"runtime/debug"
-)
+import "runtime/debug"
+
+// image is the version of an image, if its build was given one (deployments/Dockerfile): the repository is not in its build
+// context, so Go does not know the commit.
+var image string // set by the linker
 
 // Info identifies a build.
 type Info struct {
@@ -31,6 +33,9 @@ func of(build *debug.BuildInfo) Info {
 	info := Info{Version: build.Main.Version, Go: build.GoVersion}
 	if info.Version == "" {
 		info.Version = unknown
+	}
+	if image != "" {
+		info.Version = image
 	}
 	for _, setting := range build.Settings {
 		switch {
