@@ -40,7 +40,7 @@ const (
 	// freePorts makes the server listen on free ports, so that the test disturbs no other process.
 	freePorts = "ARGS=--port 0"
 	// commandTimeout bounds one block of commands, compilation included.
-	commandTimeout = 5 * time.Minute
+	commandTimeout = 3 * time.Minute
 )
 
 // command is a command of a console block and the output that the page shows for it.
@@ -200,6 +200,8 @@ func runScript(t *testing.T, commands []command, running *runningServer) {
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", "-c", script.String())
 	shell.Dir = root
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a timeout ends its children too
+	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	var stderr bytes.Buffer
 	shell.Stderr = &stderr
 	output, err := shell.Output()
@@ -302,9 +304,8 @@ func startServer(t *testing.T, c command) *runningServer {
 			last = line
 		}
 	}
-	cmd := exec.Command("make", "run", freePorts)
+	cmd := exec.Command("make", "run", "DATA=", freePorts)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "DATA=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
