@@ -34,7 +34,7 @@ bench: ## run the benchmarks of all packages
 
 .PHONY: emulators
 emulators: ## run the Cloud SDK's Pub/Sub and Firestore emulators until Ctrl-C
-	@go run ./tools/emulators
+	@go run ./tools/accrue emulators
 
 .PHONY: build
 build: ## build the three services and the tools into bin/, as the Dockerfile does
@@ -58,7 +58,7 @@ fuzz: ## run every fuzz target for FUZZTIME, a duration or a count such as 20000
 
 .PHONY: measure
 measure: build ## measure the whole system on this machine; docs/measured.md has results
-	@bin/bench
+	@bin/accrue bench
 
 .PHONY: generate
 generate: ## generate code and OpenAPI documents

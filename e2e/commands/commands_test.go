@@ -139,6 +139,12 @@ func TestCommandsInTheDocumentationWork(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles and runs the commands of the documentation")
 	}
+	programs := t.TempDir() // accrue is on the path of those who built it
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", programs, "./tools/accrue")
+	build.Dir = root
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build accrue: %v\n%s", err, output)
+	}
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(filepath.Join(root, page))
 		if err != nil {
@@ -155,13 +161,13 @@ func TestCommandsInTheDocumentationWork(t *testing.T) {
 			}
 		}
 		if len(blocks) > 0 {
-			t.Run(page, func(t *testing.T) { runBlocks(t, blocks) })
+			t.Run(page, func(t *testing.T) { runBlocks(t, blocks, programs) })
 		}
 	}
 }
 
 // runBlocks runs the blocks of a page in order, against a server of their own.
-func runBlocks(t *testing.T, blocks []block) {
+func runBlocks(t *testing.T, blocks []block, programs string) {
 	var running *runningServer
 	ran := 0
 	for _, b := range blocks {
@@ -182,14 +188,14 @@ func runBlocks(t *testing.T, blocks []block) {
 			}
 		}
 		if len(script) > 0 {
-			runScript(t, script, running)
+			runScript(t, script, programs, running)
 		}
 	}
 	t.Logf("%d commands ran", ran)
 }
 
 // runScript runs commands in one shell, so that they share variables, and compares their output.
-func runScript(t *testing.T, commands []command, running *runningServer) {
+func runScript(t *testing.T, commands []command, programs string, running *runningServer) {
 	t.Helper()
 	const separator = "\x1e"
 	var script strings.Builder
@@ -200,6 +206,7 @@ func runScript(t *testing.T, commands []command, running *runningServer) {
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", "-c", script.String())
 	shell.Dir = root
+	shell.Env = append(os.Environ(), "PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"))
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a timeout ends its children too
 	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	var stderr bytes.Buffer
@@ -304,7 +311,8 @@ func startServer(t *testing.T, c command) *runningServer {
 			last = line
 		}
 	}
-	cmd := exec.Command("make", "run", "DATA=", freePorts)
+	data := t.TempDir() + "/"
+	cmd := exec.Command("make", "run", "DATA="+data+".accrue", freePorts)
 	cmd.Dir = root
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	pipe, err := cmd.StdoutPipe()
@@ -321,7 +329,7 @@ func startServer(t *testing.T, c command) *runningServer {
 	reading.Go(func() {
 		var output strings.Builder
 		for lines := bufio.NewScanner(pipe); lines.Scan(); {
-			output.WriteString(lines.Text() + "\n")
+			output.WriteString(strings.ReplaceAll(lines.Text(), data, "") + "\n")
 			if strings.Contains(lines.Text(), last) {
 				select {
 				case printed <- output.String():
@@ -390,14 +398,14 @@ func exists(ctx context.Context, line string) error {
 	if at+1 < len(fields) && !strings.HasPrefix(fields[at+1], "-") {
 		run = append(run, fields[at+1])
 	}
-	help := exec.CommandContext(ctx, "go", append(run, "-help")...)
+	help := exec.CommandContext(ctx, "go", append(run, "--help")...)
 	help.Dir = root
 	usage, err := help.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("go %s -help: %w\n%s", strings.Join(run, " "), err, usage)
+		return fmt.Errorf("go %s --help: %w\n%s", strings.Join(run, " "), err, usage)
 	}
 	for _, field := range fields[at+1:] {
-		if name, ok := strings.CutPrefix(field, "-"); ok && !regexp.MustCompile(`(?m)^\s+--?`+regexp.QuoteMeta(strings.TrimLeft(name, "-"))+`\b`).Match(usage) {
+		if name, ok := strings.CutPrefix(field, "-"); ok && !regexp.MustCompile(`(?m)^\s.*--`+regexp.QuoteMeta(strings.TrimLeft(name, "-"))+`\b`).Match(usage) {
 			return fmt.Errorf("no flag %s", field)
 		}
 	}
