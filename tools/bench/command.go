@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/accrue/accrue/tools/cli"
+	"github.com/accrue/accrue/tools/load"
 )
 
 // settings are the shape of the run.
@@ -42,8 +43,8 @@ emulators and the three services as processes on this machine. Prints a table of
 				return cli.Usagef("--rounds must be 1 or more")
 			case s.each < 100*time.Millisecond:
 				return cli.Usagef("--each must be 100ms or more")
-			case s.connections < 1, s.batch < 1, s.batch > 1000, s.probes < probers:
-				return cli.Usagef("--connections must be 1 or more, --batch 1 to 1000, --probes %d or more", probers)
+			case s.connections < 1, s.batch < 1, s.batch > 1000, s.probes < 10:
+				return cli.Usagef("--connections must be 1 or more, --batch 1 to 1000, --probes 10 or more")
 			}
 			system, err := start(c.Context(), s.binaries)
 			if err != nil {
@@ -63,46 +64,51 @@ emulators and the three services as processes on this machine. Prints a table of
 	return command
 }
 
-func measure(ctx context.Context, s settings, system *system, stdout io.Writer) error {
-	singles, batches := singleBodies(), batchBodies(s.batch)
-	fmt.Fprintln(stdout, "warming up: the emulators' first writes are ten times slower")
-	for range 2 {
-		for _, target := range []target{
-			{system.ingest.url + "/increments", singles, 1, false},
-			{system.ingest.url + "/increments/batch", batches, s.batch, false},
-			{system.baseline.url + "/increments", singles, 1, false},
-		} {
-			if _, err := post(ctx, target, s.connections, s.each); err != nil {
-				return err
-			}
-		}
-	}
+// result is one measurement.
+type result struct {
+	load.Measured
+	// counted is the rate of increments until the last of them is in /stats.
+	counted float64
+}
 
+func (r result) rate() float64 { return float64(r.Accepted) / r.Elapsed.Seconds() }
+
+// background is the load under which freshness is measured, in posts a second.
+const background = 2000
+
+func measure(ctx context.Context, s settings, system *system, stdout io.Writer) error {
 	var baseline, service, batch, keyed []result
-	for round := range s.rounds {
-		for _, turn := range []struct {
-			results *[]result
-			target  target
-		}{
-			{&baseline, target{system.baseline.url + "/increments", singles, 1, false}},
-			{&service, target{system.ingest.url + "/increments", singles, 1, false}},
-			{&batch, target{system.ingest.url + "/increments/batch", batches, s.batch, false}},
-			{&keyed, target{system.ingest.url + "/increments/batch", batches, s.batch, true}},
-		} {
-			started := time.Now()
-			r, err := post(ctx, turn.target, s.connections, s.each)
+	turns := []struct {
+		results *[]result
+		shape   load.Shape
+	}{
+		{&baseline, load.Shape{Ingest: system.baseline.url, Batch: 1}},
+		{&service, load.Shape{Ingest: system.ingest.url, Batch: 1}},
+		{&batch, load.Shape{Ingest: system.ingest.url, Batch: s.batch}},
+		{&keyed, load.Shape{Ingest: system.ingest.url, Batch: s.batch, Keys: true}},
+	}
+	fmt.Fprintln(stdout, "warming up: the emulators' first writes are ten times slower")
+	for round := -2; round < s.rounds; round++ { // rounds before 0 warm up
+		for _, turn := range turns {
+			turn.shape.Connections, turn.shape.Duration = s.connections, s.each
+			start := time.Now()
+			measured, err := load.Measure(ctx, turn.shape)
 			if err != nil {
 				return err
 			}
-			counted, err := system.settle(ctx) // what a turn left behind is not the next one's burden
-			if err != nil {
+			// The next turn begins when everything is counted.
+			if err := load.Settle(ctx, system.query.url, still, settleLimit); err != nil {
 				return err
 			}
-			r.counted = r.rate * r.elapsed.Seconds() / counted.Sub(started).Seconds()
-			*turn.results = append(*turn.results, r)
+			if round >= 0 {
+				counted := time.Since(start) - still
+				*turn.results = append(*turn.results, result{measured, float64(measured.Accepted) / counted.Seconds()})
+			}
 		}
-		fmt.Fprintf(stdout, "round %d of %d: baseline %.0f/s, ingest %.0f/s, batches %.0f increments/s, with keys %.0f\n", round+1, s.rounds,
-			baseline[round].rate, service[round].rate, batch[round].rate, keyed[round].rate)
+		if round >= 0 {
+			fmt.Fprintf(stdout, "round %d of %d: baseline %.0f/s, ingest %.0f/s, batches %.0f increments/s, with keys %.0f\n", round+1, s.rounds,
+				baseline[round].rate(), service[round].rate(), batch[round].rate(), keyed[round].rate())
+		}
 	}
 	ratios := func(of, to []result, value func(result) float64) []float64 {
 		all := make([]float64, s.rounds)
@@ -111,7 +117,7 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 		}
 		return all
 	}
-	fresh, err := freshness(ctx, system, s.probes)
+	p50, p99, err := load.Freshness(ctx, system.ingest.url, system.query.url, 64, background, s.probes)
 	if err != nil {
 		return err
 	}
@@ -126,21 +132,21 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 		}
 		return values
 	}
-	rate := func(r result) float64 { return r.rate }
+	rate := result.rate
 	count := func(r result) float64 { return r.counted }
-	p99 := func(r result) float64 { return r.p99.Seconds() * 1000 }
+	slowest := func(r result) float64 { return r.P99.Seconds() * 1000 }
 	row("baseline: decode, validate, answer 202; posts/s", "%.0f", pick(baseline, rate))
 	row("ingest: single increments/s", "%.0f", pick(service, rate))
 	row("ingest / baseline", "%.2f", ratios(service, baseline, rate))
-	row("single post, p99 in ms", "%.1f", pick(service, p99))
+	row("single post, p99 in ms", "%.1f", pick(service, slowest))
 	row(fmt.Sprintf("ingest: increments/s in batches of %d", s.batch), "%.0f", pick(batch, rate))
 	row("the same, with an idempotency key a batch", "%.0f", pick(keyed, rate))
 	row("with keys / without", "%.2f", ratios(keyed, batch, rate))
 	row("counted, until the last is in `/stats`: increments/s of batches", "%.0f", pick(batch, count))
 	row("the same with keys", "%.0f", pick(keyed, count))
 	row("counted, with keys / without", "%.2f", ratios(keyed, batch, count))
-	fmt.Fprintf(stdout, "| freshness, 202 to visible in /stats, p50 and p99 in ms (%d probes at 2,000 posts/s) | %.0f | %.0f |\n",
-		len(fresh), percentile(fresh, 50).Seconds()*1000, percentile(fresh, 99).Seconds()*1000)
+	fmt.Fprintf(stdout, "| freshness, 202 to visible in /stats, p50 and p99 in ms (%d probes at 2,000 posts/s) | %d | %d |\n",
+		s.probes, p50.Milliseconds(), p99.Milliseconds())
 
 	if err := system.stop(); err != nil {
 		return err
@@ -155,12 +161,4 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]
-}
-
-func percentile(values []time.Duration, p int) time.Duration {
-	sorted := slices.Sorted(slices.Values(values))
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,31 +85,8 @@ func (s *system) start(ctx context.Context, binaries string) error {
 // still is how long /stats must be unchanged before everything counts as counted: more than two windows.
 const still = 2500 * time.Millisecond
 
-// settle waits until everything that was posted is counted, and returns the time at which the last of it was.
-func (s *system) settle(ctx context.Context) (counted time.Time, err error) {
-	etag := ""
-	counted = time.Now()
-	for time.Since(counted) < still {
-		request, err := http.NewRequestWithContext(ctx, http.MethodHead, s.query.url+"/stats", http.NoBody)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("settle: %w", err)
-		}
-		response, err := client.Do(request)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("settle: %w", err)
-		}
-		_ = response.Body.Close()
-		if now := response.Header.Get("Etag"); now != etag {
-			etag, counted = now, time.Now()
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return time.Time{}, ctx.Err()
-		}
-	}
-	return counted, nil
-}
+// settleLimit bounds the wait for that.
+const settleLimit = 5 * time.Minute
 
 // stop ends all processes, the services first. Further calls return the same.
 func (s *system) stop() error {

@@ -29,6 +29,7 @@ type config struct {
 	rate        float64
 	connections int
 	client      bool
+	keys        bool // an idempotency key for each request; for measurements
 	duration    time.Duration
 	count       int64
 
@@ -95,4 +96,15 @@ func (c *config) register(flags *pflag.FlagSet) (complete func(files []string) e
 		check(c.words == (len(files) > 0), "files need --words, and --words needs files")
 		return errors.Join(faults...)
 	}
+}
+
+// parse returns the configuration of a command line.
+func parse(arguments ...string) (*config, error) {
+	c := &config{}
+	flags := pflag.NewFlagSet("load", pflag.ContinueOnError)
+	complete := c.register(flags)
+	if err := flags.Parse(arguments); err != nil {
+		return nil, fmt.Errorf("flags: %w", err)
+	}
+	return c, complete(flags.Args())
 }

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -113,6 +114,9 @@ func connect(c *config) services {
 	return services{
 		ingest: func(path string) (server, func()) {
 			opened := newConnection(c.ingest, path)
+			if c.keys {
+				opened.key = []byte(rand.Text() + "-")
+			}
 			return opened, opened.close
 		},
 		reach: func(ctx context.Context) error {

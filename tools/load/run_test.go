@@ -17,32 +17,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"github.com/accrue/accrue/tools/cli"
 )
-
-// silent shows nothing.
-type silent struct{}
-
-func (silent) follow(ctx context.Context, _ *load) { <-ctx.Done() }
-
-// parse parses a command line.
-func parse(arguments []string) (*config, error) {
-	c := &config{}
-	flags := pflag.NewFlagSet("load", pflag.ContinueOnError)
-	complete := c.register(flags)
-	if err := flags.Parse(arguments); err != nil {
-		return nil, err
-	}
-	return c, complete(flags.Args())
-}
 
 // runWith runs a command line against a system, in a bubble.
 func runWith(ctx context.Context, t *testing.T, f *fakeSystem, arguments ...string) (*report, error) {
 	t.Helper()
 	// Few tags, since the system writes them all for every look.
-	c, err := parse(append([]string{"--tags", "20", "--connections", "4"}, arguments...))
+	c, err := parse(append([]string{"--tags", "20", "--connections", "4"}, arguments...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +352,7 @@ func TestParseRefuses(t *testing.T) {
 		"--batch 0 --tags 0":    "--tags",
 		"--duration soon":       "duration",
 	} {
-		if _, err := parse(strings.Fields(arguments)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parse(strings.Fields(arguments)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("parse(%s) = %v, want an error with %q", arguments, err, want)
 		}
 	}
