@@ -22,6 +22,9 @@ const (
 var (
 	// ErrMessageSize is the case of a message that no publish can carry, however often it is tried.
 	ErrMessageSize = errors.New("message is larger than the broker takes")
+	// ErrRefused is returned by a publish whose messages the broker refused, all of them: the topic does not exist, or the
+	// publisher has no permission.
+	ErrRefused = errors.New("publish refused")
 	// ErrFull is the case of a broker that holds as much as it may. It takes more once messages are acknowledged.
 	ErrFull = errors.New("the broker is full")
 )

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -96,4 +97,16 @@ func (b *Batch) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode batch message: %w", err)
 	}
 	return data, nil
+}
+
+// Shards is the number of values of ShardAttribute.
+const Shards = 64
+
+// ShardAttribute is the attribute of a message that holds its partition modulo Shards. Several subscriptions of one topic
+// can divide the messages among them by filters on it.
+const ShardAttribute = "shard"
+
+// ShardAttributes returns the attributes of a message of a partition.
+func ShardAttributes(partition uint32) map[string]string {
+	return map[string]string{ShardAttribute: strconv.FormatUint(uint64(partition%Shards), 10)}
 }

@@ -6,6 +6,8 @@ import (
 
 	vkit "cloud.google.com/go/pubsub/v2/apiv1"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/accrue/accrue/pkg/broker"
 )
@@ -30,6 +32,9 @@ type Topic struct {
 // sent in several, one after the other. A message over broker.MaxMessageBytes is broker.ErrMessageSize, and then none was
 // sent.
 //
+// If the topic does not exist or permission is missing, the error of the first request is broker.ErrRefused: Pub/Sub has
+// none of the messages.
+//
 // Any other error leaves open which messages Pub/Sub has. Publish tries again by itself, until ctx ends, where that may
 // help, and so a message may be in the topic twice, with two ids. Give ctx a deadline: without one, a request is tried for
 // a minute.
@@ -40,6 +45,7 @@ func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 			return fmt.Errorf("publish: %w: %d bytes", broker.ErrMessageSize, sizes[i])
 		}
 	}
+	first := true
 	for len(messages) > 0 {
 		n, bytes := 0, 0
 		for n < min(len(messages), maxRequestMessages) && bytes+sizes[n]+messageFraming <= maxRequestBytes {
@@ -47,9 +53,12 @@ func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 			n++
 		}
 		if err := t.publish(ctx, messages[:n]); err != nil {
+			if code := status.Code(err); first && (code == codes.NotFound || code == codes.PermissionDenied) {
+				return fmt.Errorf("%w: %w", broker.ErrRefused, err)
+			}
 			return err
 		}
-		messages, sizes = messages[n:], sizes[n:]
+		messages, sizes, first = messages[n:], sizes[n:], false
 	}
 	return nil
 }
