@@ -10,13 +10,12 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/logging"
-	"github.com/accrue/accrue/pkg/problem"
 )
 
-// recovery answers 500 for a handler that panics. The panic is logged with its stack, in the form that Error Reporting
+// recovery answers with refuse for a handler that panics. The panic is logged with its stack, in the form that Error Reporting
 // groups by; repeated panics are summarized. If the answer has begun, the connection is closed instead: a part of an answer
 // must not look complete.
-func recovery(log zerolog.Logger) gin.HandlerFunc {
+func recovery(log zerolog.Logger, refuse gin.HandlerFunc) gin.HandlerFunc {
 	panics := logging.NewPanics(log)
 	return func(c *gin.Context) {
 		defer func() {
@@ -35,7 +34,7 @@ func recovery(log zerolog.Logger) gin.HandlerFunc {
 			maps.DeleteFunc(c.Writer.Header(), func(name string, _ []string) bool {
 				return name != "Vary" && !strings.HasPrefix(name, "Access-Control-")
 			})
-			answer(http.StatusInternalServerError, problem.Internal)(c)
+			refuse(c)
 			c.Abort()
 		}()
 		c.Next()

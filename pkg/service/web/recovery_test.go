@@ -23,7 +23,7 @@ func panicking(t *testing.T, with any, before func(*gin.Context)) (w *httptest.R
 	t.Helper()
 	var buffer bytes.Buffer
 	router := gin.New()
-	router.Use(recovery(logging.New(&buffer, "query", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"})))
+	router.Use(recovery(logging.New(&buffer, "query", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}), new(API).answer(http.StatusInternalServerError, "internal-error", problem.Internal)))
 	router.GET("/stats", func(c *gin.Context) {
 		before(c)
 		panic(with)
@@ -85,7 +85,7 @@ func TestRepeatedPanicsAreSummarized(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var buffer bytes.Buffer
 		router := gin.New()
-		router.Use(recovery(logging.New(&buffer, "query", nil)))
+		router.Use(recovery(logging.New(&buffer, "query", nil), new(API).answer(http.StatusInternalServerError, "internal-error", problem.Internal)))
 		router.GET("/stats", func(*gin.Context) { panic("out of cheese") })
 		for range 250 { // 25 s
 			get(t, router, "/stats", "")

@@ -30,6 +30,8 @@ type API struct {
 	Document []byte
 	// Streams are the routes whose answers last for as long as their readers like.
 	Streams []string
+	// Counts means that the API counts what is posted: its problem documents say whether a request may have been counted.
+	Counts bool
 	// EscapedPaths makes Gin match paths before it unescapes them, and leaves the parameters escaped: a parameter may then
 	// contain a slash.
 	EscapedPaths bool
@@ -43,9 +45,9 @@ func (b Base) Router(api API) *gin.Engine {
 	router.RedirectTrailingSlash = false // programs do not expect a redirect from a wrong path
 	router.UseEscapedPath = api.EscapedPaths
 	router.UnescapePathValues = !api.EscapedPaths
-	router.Use(newRequests(b.Telemetry, b.Log, api.Streams).observe, recovery(b.Log))
-	router.NoRoute(answer(http.StatusNotFound, problem.NoPath))
-	router.NoMethod(answer(http.StatusMethodNotAllowed, problem.NoMethod)) // Gin sets the header Allow
+	router.Use(newRequests(b.Telemetry, b.Log, api.Streams).observe, recovery(b.Log, api.answer(http.StatusInternalServerError, "internal-error", problem.Internal)))
+	router.NoRoute(api.answer(http.StatusNotFound, "not-found", problem.NoPath))
+	router.NoMethod(api.answer(http.StatusMethodNotAllowed, "method-not-allowed", problem.NoMethod)) // Gin sets the header Allow
 	read := []string{http.MethodGet, http.MethodHead}
 	router.Match(read, service.LivePath, gin.WrapF(service.Live))
 	router.Match(read, service.ReadyPath, gin.WrapF(service.Ready(b.Checks...)))
@@ -56,6 +58,16 @@ func (b Base) Router(api API) *gin.Engine {
 	return router
 }
 
-func answer(status int, detail string) gin.HandlerFunc {
-	return func(c *gin.Context) { problem.New(status, detail).Write(c.Writer) }
+// answer returns a handler that answers with a problem document of a type in docs/problems.md.
+func (a *API) answer(status int, kind, detail string) gin.HandlerFunc {
+	d := problem.New(status, detail)
+	d.Type = problem.TypeOf(kind)
+	switch {
+	case !a.Counts:
+	case status == http.StatusInternalServerError:
+		d.Counted = problem.CountedUnknown
+	default:
+		d.Counted = problem.CountedNo
+	}
+	return func(c *gin.Context) { d.Write(c.Writer) }
 }
