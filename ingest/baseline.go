@@ -21,4 +21,6 @@ func Baseline(log zerolog.Logger) http.Handler {
 // forgettingCounter takes everything and keeps nothing.
 type forgettingCounter struct{}
 
+func (forgettingCounter) Reserve(int) bool                            { return true }
+func (forgettingCounter) Release(int)                                 {}
 func (forgettingCounter) Add(context.Context, []batching.Entry) error { return nil }

@@ -3,9 +3,11 @@ package ingest_test
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,13 +25,13 @@ import (
 	"github.com/accrue/accrue/pkg/telemetry/telemetrytest"
 )
 
-// instantPublisher takes everything and keeps nothing.
+// instantPublisher publishes at once and keeps nothing.
 type instantPublisher struct{}
 
 func (instantPublisher) Publish(context.Context, []broker.Message) error { return nil }
 
 // benchmarkPost posts single increments over the loopback, from many connections at once. Client and server share the
-// processors: compare one result with the other, not with a deployment.
+// processors: compare results with each other, not with a deployment.
 func benchmarkPost(b *testing.B, url string) {
 	b.Helper()
 	b.SetParallelism(32)
@@ -170,4 +172,53 @@ func BenchmarkPostToBaseline(b *testing.B) {
 	server := httptest.NewServer(ingest.Baseline(zerolog.Nop()))
 	b.Cleanup(server.Close)
 	benchmarkPost(b, server.URL)
+}
+
+// BenchmarkPostToSlowPublisher posts from 64 connections to a service whose publisher takes 20 ms at the median and 120 ms at
+// p99, and reports the latency of posts.
+//
+//	go test -run '^$' -bench PostToSlowPublisher -benchtime 20000x ./ingest
+func BenchmarkPostToSlowPublisher(b *testing.B) {
+	publisher := new(slowPublisher)
+	url := run(b, ingest.Config{Partitions: 16, PendingBytes: 64 << 20}, ingest.Parts{Publisher: publisher}).url
+	var mu sync.Mutex
+	var latencies []time.Duration
+	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+	b.RunParallel(func(pb *testing.PB) {
+		transport := &http.Transport{}
+		defer transport.CloseIdleConnections()
+		client := &http.Client{Transport: transport}
+		for pb.Next() {
+			began := time.Now()
+			postFoo(b, client, url)
+			mu.Lock()
+			latencies = append(latencies, time.Since(began))
+			mu.Unlock()
+		}
+	})
+	publisher.mu.Lock()
+	defer publisher.mu.Unlock()
+	for name, all := range map[string][]time.Duration{"post": latencies, "publish": publisher.latencies} {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, name+"-p50-ms")
+		b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, name+"-p99-ms")
+	}
+}
+
+// slowPublisher takes 10 to 30 ms for 98 of 100 publishes, and 120 ms for the others.
+type slowPublisher struct {
+	mu        sync.Mutex
+	latencies []time.Duration
+}
+
+func (p *slowPublisher) Publish(context.Context, []broker.Message) error {
+	took := 10*time.Millisecond + time.Duration(rand.Int64N(int64(20*time.Millisecond)))
+	if rand.IntN(100) < 2 {
+		took = 120 * time.Millisecond
+	}
+	time.Sleep(took)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latencies = append(p.latencies, took)
+	return nil
 }

@@ -19,8 +19,9 @@ type Config struct {
 	// message to every publish and has a document with room for some 20,000 tags. The number can be raised at any time, and
 	// instances may differ.
 	Partitions int `env:"PARTITIONS" envDefault:"16"`
-	// PendingBytes bounds the bytes of entries that are pending or being published: 1 MiB or more. An increment takes some
-	// 20 bytes; beyond the bound requests are answered 503. The process needs about three times as much memory.
+	// PendingBytes bounds the memory for bodies that are being read, and for entries that wait or are being published: 8 MiB
+	// or more. An increment takes some 20 bytes; beyond the bound requests are answered 503. Bodies of more than 16 KB take
+	// at most half of it. The process needs about three times as much memory.
 	PendingBytes int `env:"PENDING_BYTES" envDefault:"67108864"`
 }
 
@@ -34,8 +35,8 @@ func (c *Config) Rules() []service.Rule {
 			Want: fmt.Sprintf("a number from 1 to %d, such as 16", increment.MaxPartitions),
 		},
 		service.Rule{
-			Variable: "PENDING_BYTES", Holds: c.PendingBytes >= batching.MaxAdd,
-			Want: fmt.Sprintf("%d bytes (the largest request) or more, such as 67108864", batching.MaxAdd),
+			Variable: "PENDING_BYTES", Holds: c.PendingBytes >= batching.MinLimit,
+			Want: fmt.Sprintf("%d bytes or more, such as 67108864", batching.MinLimit),
 		},
 	)
 }

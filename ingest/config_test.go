@@ -42,10 +42,10 @@ func TestConfigChecksBounds(t *testing.T) {
 		"PARTITIONS=-1":                        false,
 		"PARTITIONS=4097":                      false,
 		"PARTITIONS=many":                      false,
-		"PENDING_BYTES=1048576":                true,
+		"PENDING_BYTES=8388608":                true,
 		"PENDING_BYTES=0":                      false,
 		"PENDING_BYTES=-1":                     false,
-		"PENDING_BYTES=1048575":                false,
+		"PENDING_BYTES=8388607":                false,
 	} {
 		variable, value, _ := strings.Cut(setting, "=")
 		err := service.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p", variable: value}, new(ingest.Config))

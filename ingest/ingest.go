@@ -12,7 +12,6 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/api"
 	"github.com/accrue/accrue/ingest/internal/batching"
-	"github.com/accrue/accrue/ingest/internal/instruments"
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/service/web"
 	"github.com/accrue/accrue/pkg/telemetry"
@@ -29,9 +28,9 @@ type Parts struct {
 	Telemetry *telemetry.Telemetry
 }
 
-// drain bounds how long a stop waits for requests in progress: for the publish that they wait for, and a moment to begin the
-// next. With batching.StopTimeout after it, a stop takes less than 8 s of the 10 s that Cloud Run gives.
-const drain = batching.PublishTimeout + 500*time.Millisecond
+// drain bounds how long a stop waits for requests in progress: for the batcher's answers, and a moment to send them. A stop
+// takes less than 8 s of the 10 s that Cloud Run gives.
+const drain = batching.DrainTimeout + time.Second
 
 // Service is one ingest. It is bound to its port and does not run yet.
 type Service struct {
@@ -41,12 +40,10 @@ type Service struct {
 
 // New returns an ingest with valid settings, bound to its port. Requests that arrive before Run wait for it.
 func New(config Config, parts Parts) (*Service, error) {
-	batcher := batching.New(parts.Publisher, config.Partitions, config.PendingBytes, parts.Log)
-	publishes, err := instruments.New(parts.Telemetry, batcher)
+	batcher, err := batching.New(parts.Publisher, config.Partitions, config.PendingBytes, parts.Log, parts.Telemetry)
 	if err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
-	batcher.Observe(publishes)
 	handler := api.New(batcher, web.Base{Checks: parts.Checks, Log: parts.Log, Telemetry: parts.Telemetry})
 	server, err := service.NewServer(config.Port, service.CORS(config.CORSOrigins, handler), drain, parts.Log)
 	if err != nil {
@@ -62,9 +59,9 @@ func (s *Service) Port() int { return s.server.Port() }
 // (service.NoPort).
 func (s *Service) Handler() http.Handler { return s.server.Handler() }
 
-// Run serves until ctx ends. Then it answers the requests in progress, publishes the entries of clients that did not wait,
-// and returns within 8 s.
+// Run serves until ctx ends. Then it answers the requests in progress and returns within 8 s.
 func (s *Service) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, s.batcher.Drain)()
 	return service.Run(ctx,
 		service.Part{Name: "batcher", Run: s.batcher.Run},
 		service.Part{Name: "server", Run: s.server.Run},

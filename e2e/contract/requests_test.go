@@ -104,13 +104,14 @@ func drawRequest(t *rapid.T, method, path string, o *openapi3.Operation) (r requ
 	if o.RequestBody == nil {
 		return r, nil
 	}
-	for media, content := range o.RequestBody.Value.Content {
-		r.header.Set("Content-Type", media)
-		body = drawValue(t, "body", content.Schema.Value)
-		r.body = encode(t, body)
-	}
+	r.header.Set("Content-Type", jsonType)
+	body = drawValue(t, "body", o.RequestBody.Value.Content[jsonType].Schema.Value)
+	r.body = encode(t, body)
 	return r, body
 }
+
+// jsonType is the media type of the requests that are drawn.
+const jsonType = "application/json"
 
 // set gives a parameter a value.
 func (r *request) set(p *openapi3.Parameter, value string) {
@@ -362,10 +363,8 @@ func breakRequest(t *rapid.T, path string, o *openapi3.Operation, valid request,
 	if o.RequestBody == nil {
 		return all
 	}
-	for _, content := range o.RequestBody.Value.Content {
-		for _, b := range breakValue(content.Schema.Value, body) {
-			put("body: "+b.rule, func(r *request) { r.body = encode(t, b.with) })
-		}
+	for _, b := range breakValue(o.RequestBody.Value.Content[jsonType].Schema.Value, body) {
+		put("body: "+b.rule, func(r *request) { r.body = encode(t, b.with) })
 	}
 	put("no body", func(r *request) { r.body = nil })
 	put("a body that is cut off", func(r *request) { r.body = r.body[:len(r.body)-1] })

@@ -24,6 +24,9 @@ import (
 // generalFile is the file of an API's general annotations.
 const generalFile = "openapi.go"
 
+// linesType is the media type of a request that has an item on each line: OpenAPI 3.0 can only say that it is text.
+const linesType = "application/x-ndjson"
+
 // problemSchema is the name of the schema of problem documents.
 const problemSchema = "Problem"
 
@@ -88,7 +91,7 @@ const (
 	extensionExample   = "x-example"           // at a parameter
 	extensionExampleOf = "x-example-"          // at an operation: of its request, or of the answer of a status
 	extensionHeader    = "x-header-"           // at the whole: schema and example of a header, wherever it is
-	extensionProblem   = "x-problem-"          // at the whole: example of the problem of a status, where an operation has none
+	extensionProblem   = "x-problem-"          // at the whole: example of the problem of a status, which an operation adds to
 	extensionConverted = "x-originalParamName" // left by the conversion
 )
 
@@ -191,7 +194,12 @@ func (f *finisher) operation(at string, o *openapi3.Operation) {
 	}
 	if o.RequestBody != nil {
 		delete(o.RequestBody.Value.Extensions, extensionConverted)
-		for _, content := range o.RequestBody.Value.Content {
+		for media, content := range o.RequestBody.Value.Content {
+			if media == linesType {
+				content.Schema = openapi3.NewStringSchema().WithFormat("ndjson").NewRef()
+				content.Example = o.Extensions[extensionExampleOf+"lines"]
+				continue
+			}
 			content.Example = o.Extensions[extensionExampleOf+"request"]
 			f.close(content.Schema)
 		}
@@ -261,10 +269,7 @@ func (f *finisher) response(at, status string, r *openapi3.Response, o *openapi3
 			continue
 		}
 		delete(r.Content, media)
-		if example == nil {
-			example = f.document.Extensions[extensionProblem+status]
-		}
-		document, err := problemExample(status, *r.Description, example)
+		document, err := problemExample(status, *r.Description, f.document.Extensions[extensionProblem+status], example)
 		if err != nil {
 			f.fault("%s: %v", at, err)
 		}
@@ -272,9 +277,9 @@ func (f *finisher) response(at, status string, r *openapi3.Response, o *openapi3
 	}
 }
 
-// problemExample returns the problem document that the services answer with, with the description of the answer for
-// its detail if the annotation gives none.
-func problemExample(status, description string, annotation any) (map[string]any, error) {
+// problemExample returns the problem document that the services answer with. Its members are those of the annotations, the
+// later ones first; the description of the answer is its detail if no annotation has one.
+func problemExample(status, description string, annotations ...any) (map[string]any, error) {
 	code, err := strconv.Atoi(status)
 	if err != nil || http.StatusText(code) == "" {
 		return nil, fmt.Errorf("there is no status %s", status)
@@ -287,7 +292,8 @@ func problemExample(status, description string, annotation any) (map[string]any,
 	if err := json.Unmarshal(encoded, &example); err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
 	}
-	if members, ok := annotation.(map[string]any); ok {
+	for _, annotation := range annotations {
+		members, _ := annotation.(map[string]any)
 		maps.Copy(example, members)
 	}
 	maps.DeleteFunc(example, func(_ string, value any) bool { return value == "" })

@@ -1,12 +1,14 @@
-// Package api is ingest's HTTP face: it decodes strictly, refuses with problem documents that point to each fault, and
-// answers 202 once what it was sent is durable (design section 7).
+// Package api is the HTTP API of ingest. It decodes strictly, refuses with problem documents that point to each fault, and
+// answers 202 when the entries of a request are durable.
 package api
 
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/rs/zerolog"
@@ -16,48 +18,56 @@ import (
 	"github.com/accrue/accrue/pkg/service/web"
 )
 
-// The paths of what can be posted.
 const (
 	incrementsPath    = "/increments"
 	contributionsPath = "/contributions"
 	batchPath         = "/batch" // below either
+
+	// maxDiscard and discardTimeout bound how much of a refused body is read and dropped, so that a client that reads no
+	// answer before it has sent everything gets one.
+	maxDiscard     = 16 << 20
+	discardTimeout = 2 * time.Second
 )
 
-// Counter takes what a request counts.
+// Counter counts entries. package batching implements it.
 type Counter interface {
-	// Add returns nil when all entries are durable. It copies them. Its errors are those of package batching and the
-	// context's.
+	// Reserve reserves n bytes for a body and reports whether there is room. Release gives them back.
+	Reserve(n int) bool
+	Release(n int)
+	// Add returns nil when all entries are durable. It copies them. It returns soon, even if nothing answers, and its errors
+	// are those of package batching.
 	Add(ctx context.Context, entries []batching.Entry) error
 }
 
 // New returns the handler of all routes.
 func New(counter Counter, base web.Base) http.Handler {
-	engine := base.Router(web.API{Title: title, Document: document})
+	router := base.Router(web.API{Title: title, Document: document, Counts: true})
 	a := &api{counter: counter, unexpected: logging.NewOutage(base.Log, zerolog.ErrorLevel, "answer a request, for an unexpected reason")}
-	increments, contributions := incrementItems(), contributionItems()
-	engine.POST(incrementsPath, a.count(increments.one))
-	engine.POST(incrementsPath+batchPath, a.count(increments.batch))
-	engine.POST(contributionsPath, a.count(contributions.one))
-	engine.POST(contributionsPath+batchPath, a.count(contributions.batch))
-	return engine
+	for path, kind := range map[string]*itemKind{incrementsPath: incrementKind(), contributionsPath: contributionKind()} {
+		router.POST(path, a.post(kind, false))
+		router.POST(path+batchPath, a.post(kind, true))
+	}
+	return router
 }
 
 type api struct {
 	counter Counter
-	// unexpected are the errors for which there is no problem document.
+	// unexpected reports the errors that have no problem document.
 	unexpected *logging.Outage
 }
 
-// count returns the handler of one form of body: decode it, add what it holds, and answer.
-func (a *api) count(form form) gin.HandlerFunc {
+// post returns the handler of requests with one item of a kind, or with a batch.
+func (a *api) post(kind *itemKind, batch bool) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		entries, err := decode(c.Request, form)
-		n := len(entries)
-		if err == nil {
-			// Nothing here refers to entries any more: while the publish is under way they can be collected.
-			err = a.counter.Add(c.Request.Context(), entries)
-		}
+		entries, err := decode(c.Request, a.counter, kind, batch)
 		if err != nil {
+			a.refuseBody(c, err)
+			return
+		}
+		n := len(entries)
+		// The context of the request ends when the client closes its sending side, as some do after the request, but the
+		// answer still reaches it: https://go.dev/issue/18527.
+		if err := a.counter.Add(context.WithoutCancel(c.Request.Context()), entries); err != nil {
 			a.refuse(c, err)
 			return
 		}
@@ -65,23 +75,40 @@ func (a *api) count(form form) gin.HandlerFunc {
 		body = append(strconv.AppendInt(body, int64(n), 10), '}')
 		c.Writer.Header().Set("Content-Type", "application/json")
 		c.Writer.WriteHeader(http.StatusAccepted)
-		_, _ = c.Writer.Write(body) // the client is gone: nobody to tell
+		_, _ = c.Writer.Write(body) // a client that is gone needs no answer
 	}
 }
 
-// refuse answers with the problem that err is. Only what nobody expected is logged.
+// refuse answers with the problem document of err. Only unexpected errors are logged.
 func (a *api) refuse(c *gin.Context, err error) {
 	document := problemOf(err)
 	if document.Status == http.StatusInternalServerError {
 		a.unexpected.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()).Str("path", c.FullPath()) })
 	}
+	if document.Status == http.StatusUnsupportedMediaType {
+		h := c.Writer.Header()
+		h.Set("Accept-Post", accepted(c.FullPath()))
+		h.Set("Accept-Encoding", "gzip, identity")
+	}
 	document.Write(c.Writer)
 }
 
-// The faults of requests whose body was not looked at.
-var (
-	errKey       = errors.New("invalid idempotency key")
-	errMediaType = errors.New("not JSON by its header")
-	errTooLarge  = errors.New("body too large")
-	errBody      = errors.New("body broke off")
-)
+// refuseBody answers a request whose body cannot be counted. If much of the body has not been read, it answers first, and
+// then reads and drops the rest, within bounds: most clients look for an answer only after they have sent everything.
+func (a *api) refuseBody(c *gin.Context, err error) {
+	r := c.Request
+	var invalid *invalidError
+	read := errors.As(err, &invalid) || errors.Is(err, errIncomplete) || errors.Is(err, errSlow)
+	waits := r.Header.Get("Expect") != "" && r.ContentLength >= 0 // the client sends its body only if it is asked to
+	if read || waits || r.ContentLength >= 0 && r.ContentLength <= maxPooled {
+		a.refuse(c, err)
+		return
+	}
+	connection := http.NewResponseController(c.Writer)
+	_ = connection.EnableFullDuplex() // without it, the answer waits for a part of the body
+	c.Writer.Header().Set("Connection", "close")
+	a.refuse(c, err)
+	_ = connection.Flush()
+	_ = connection.SetReadDeadline(time.Now().Add(discardTimeout))
+	_, _ = io.CopyN(io.Discard, r.Body, maxDiscard)
+}

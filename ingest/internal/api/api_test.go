@@ -1,15 +1,21 @@
 package api_test
 
 import (
+	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -30,9 +36,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// recordingCounter keeps what it is given, and answers as it is told.
+// recordingCounter keeps its entries and returns what answer returns. It has room for any body unless it is full.
 type recordingCounter struct {
 	answer func() error
+	full   bool
 
 	mu      sync.Mutex
 	entries []batching.Entry
@@ -47,6 +54,9 @@ func (c *recordingCounter) Add(_ context.Context, entries []batching.Entry) erro
 	}
 	return nil
 }
+
+func (c *recordingCounter) Reserve(int) bool { return !c.full }
+func (c *recordingCounter) Release(int)      {}
 
 func (c *recordingCounter) counted() []batching.Entry {
 	c.mu.Lock()
@@ -92,6 +102,10 @@ func request(t *testing.T, server *httptest.Server, method, path string, body io
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	if path, ok := strings.CutSuffix(r.URL.Path, lines); ok {
+		r.URL.Path = path
+		r.Header.Set("Content-Type", "application/x-ndjson; charset=utf-8")
+	}
 	return r
 }
 
@@ -100,7 +114,7 @@ func post(t *testing.T, server *httptest.Server, path, body string) response {
 	return do(t, server, request(t, server, http.MethodPost, path, strings.NewReader(body)))
 }
 
-// problemIn reads a problem document and checks what all of them have in common.
+// problemIn decodes a problem document and checks what all of them have in common.
 func problemIn(t *testing.T, r response) problem.Document {
 	t.Helper()
 	if got := r.header.Get("Content-Type"); got != problem.ContentType {
@@ -110,12 +124,15 @@ func problemIn(t *testing.T, r response) problem.Document {
 	if err := json.Unmarshal(r.body, &d); err != nil {
 		t.Fatalf("%s: %v", r.body, err)
 	}
-	if d.Status != r.status || d.Title != http.StatusText(r.status) || d.Type != "about:blank" {
+	if d.Status != r.status || d.Title != http.StatusText(r.status) || !strings.HasPrefix(d.Type, problem.TypeOf("")) {
 		t.Errorf("document %s of a %d", r.body, r.status)
+	}
+	if d.Counted != problem.CountedNo && d.Counted != problem.CountedUnknown {
+		t.Errorf("counted = %q", d.Counted)
 	}
 	for _, fault := range d.Errors {
 		if fault.Detail == "" {
-			t.Errorf("fault at %s says nothing", fault.Pointer)
+			t.Errorf("fault at %s has no detail", fault.Pointer)
 		}
 	}
 	return d
@@ -132,6 +149,8 @@ func pointers(d problem.Document) []string {
 const (
 	increments, incrementsBatch       = "/increments", "/increments/batch"
 	contributions, contributionsBatch = "/contributions", "/contributions/batch"
+	// lines, at the end of a path, makes the body NDJSON.
+	lines = "+lines"
 )
 
 // list is a batch of items.
@@ -170,6 +189,15 @@ func TestAcceptedIsCounted(t *testing.T) {
 		},
 		"the largest batch": {
 			incrementsBatch, list("increments", slices.Repeat([]string{foo}, increment.MaxBatch)...),
+			slices.Repeat([]batching.Entry{{Tag: "foo", Value: 4}}, increment.MaxBatch),
+		},
+		"lines": {
+			incrementsBatch + lines, foo + "\n\n \r\n" + `{"name":"bar","value":1}` + "\n" + foo,
+			[]batching.Entry{{Tag: "foo", Value: 4}, {Tag: "bar", Value: 1}, {Tag: "foo", Value: 4}},
+		},
+		"lines of contributions": {contributionsBatch + lines, `{"contributor":"ada"}` + "\r\n", []batching.Entry{{Contributor: "ada"}}},
+		"the most lines": {
+			incrementsBatch + lines, strings.Repeat(foo+"\n", increment.MaxBatch),
 			slices.Repeat([]batching.Entry{{Tag: "foo", Value: 4}}, increment.MaxBatch),
 		},
 		"exactly 1 MiB": {increments, foo + strings.Repeat(" ", 1<<20-len(foo)), []batching.Entry{{Tag: "foo", Value: 4}}},
@@ -339,6 +367,16 @@ func TestRefusedIsNotCounted(t *testing.T) {
 		"a contributor too long": {contributions, `{"contributor":"` + strings.Repeat("é", 129) + `"}`, broken, []string{"#/contributor"}},
 		"every rule":             {increments, `{"name":"F","value":0,"contributor":""}`, broken, []string{"#/name", "#/value", "#/contributor"}},
 
+		"no line":                {incrementsBatch + lines, "\n \n", broken, []string{"#"}},
+		"an array as lines":      {incrementsBatch + lines, "[" + foo + "]\n", malformed, []string{"#/0"}},
+		"a batch as a line":      {incrementsBatch + lines, list("increments", foo), malformed, []string{"#/0/increments", "#/0/name", "#/0/value"}},
+		"a bad line":             {incrementsBatch + lines, foo + "\n" + `{"name":"foo","value":10}` + "\n", broken, []string{"#/1/value"}},
+		"a line that is cut off": {incrementsBatch + lines, foo + "\n" + `{"name":"foo","value":` + "\n", malformed, []string{"#/1/value"}},
+		"two on a line":          {incrementsBatch + lines, foo + foo + "\n" + foo, malformed, []string{"#/1"}},
+		"one on two lines":       {incrementsBatch + lines, foo + "\n" + `{"name":"foo",` + "\n" + `"value":4}`, malformed, []string{"#/1"}},
+		"commas between lines":   {incrementsBatch + lines, foo + ",\n" + foo, malformed, []string{"#/1"}},
+		"more lines than may be": {incrementsBatch + lines, strings.Repeat(foo+"\n", increment.MaxBatch+1), broken, []string{"#"}},
+
 		"an empty id":          {increments, `{"name":"foo","value":4,"id":""}`, broken, []string{"#/id"}},
 		"an id with a space":   {increments, `{"name":"foo","value":4,"id":"a b"}`, broken, []string{"#/id"}},
 		"an id with an umlaut": {incrementsBatch, list("increments", foo, `{"name":"foo","value":4,"id":"ä"}`), broken, []string{"#/increments/1/id"}},
@@ -436,8 +474,10 @@ func TestHeadersThatAreRefused(t *testing.T) {
 		"JSON in Latin 1":       {http.Header{"Content-Type": {"application/json; charset=iso-8859-1"}}, http.StatusUnsupportedMediaType},
 		"JSON with a parameter": {http.Header{"Content-Type": {"application/json; version=2"}}, http.StatusUnsupportedMediaType},
 		"not a media type":      {http.Header{"Content-Type": {"application/json; charset"}}, http.StatusUnsupportedMediaType},
-		"gzip":                  {http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}, http.StatusUnsupportedMediaType},
-		"gzip after identity":   {http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"identity", "gzip"}}, http.StatusUnsupportedMediaType},
+		"lines":                 {http.Header{"Content-Type": {"application/x-ndjson"}}, http.StatusUnsupportedMediaType},
+		"gzip, but the body":    {http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"identity, GZIP"}}, http.StatusBadRequest},
+		"gzip twice":            {http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip", "gzip"}}, http.StatusUnsupportedMediaType},
+		"brotli":                {http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"br"}}, http.StatusUnsupportedMediaType},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -457,6 +497,12 @@ func TestHeadersThatAreRefused(t *testing.T) {
 				return
 			}
 			problemIn(t, answer)
+			if got := answer.header.Get("Accept-Post"); tc.status == http.StatusUnsupportedMediaType && got != "application/json" {
+				t.Errorf("Accept-Post = %q", got)
+			}
+			if got := answer.header.Get("Accept-Encoding"); tc.status == http.StatusUnsupportedMediaType && got != "gzip, identity" {
+				t.Errorf("Accept-Encoding = %q", got)
+			}
 			if counted != 0 {
 				t.Errorf("counted %d", counted)
 			}
@@ -496,72 +542,146 @@ func TestTooLargeIsRefused(t *testing.T) {
 	}
 }
 
-// endlessReader is a body that never ends.
-type endlessReader struct{ read int }
-
-func (r *endlessReader) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = ' '
+func TestBatchesMayBeCompressed(t *testing.T) {
+	t.Parallel()
+	for path, body := range map[string]string{
+		increments: foo, contributions: `{"contributor":"ada"}`, incrementsBatch: list("increments", foo), incrementsBatch + lines: foo + "\n",
+	} {
+		var compressed bytes.Buffer
+		w := gzip.NewWriter(&compressed)
+		if _, err := w.Write([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		counter := &recordingCounter{}
+		server := serve(t, counter)
+		for range 2 { // the second one reuses the memory of the first
+			r := request(t, server, http.MethodPost, path, bytes.NewReader(compressed.Bytes()))
+			r.Header.Set("Content-Encoding", "gzip")
+			if answer := do(t, server, r); answer.status != http.StatusAccepted {
+				t.Errorf("%s: %d %s, want 202", path, answer.status, answer.body)
+			}
+		}
+		if got := counter.counted(); len(got) != 2 {
+			t.Errorf("%s: counted %v", path, got)
+		}
 	}
-	r.read += len(p)
-	return len(p), nil
 }
 
-func TestABodyIsReadNoFurtherThanItMayBeLong(t *testing.T) {
+// A client that sends its whole body before it looks for an answer gets one, also if the body is refused unread.
+func TestARefusedUploadIsAnswered(t *testing.T) {
 	t.Parallel()
 	for title, tc := range map[string]struct {
-		length int64
-		most   int
+		size   int
+		header string
+		full   bool
+		status int
 	}{
-		"of no stated length": {-1, 1<<20 + 1},
-		"of too great a one":  {1<<20 + 1, 0},
+		"too large":            {8 << 20, "Content-Type: application/json", false, http.StatusRequestEntityTooLarge},
+		"no room":              {1 << 20, "Content-Type: application/json", true, http.StatusServiceUnavailable},
+		"of another type":      {8 << 20, "Content-Type: text/csv", false, http.StatusUnsupportedMediaType},
+		"with a malformed key": {8 << 20, "Content-Type: application/json\r\nIdempotency-Key: a b", false, http.StatusBadRequest},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			body := &endlessReader{}
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, increments, body)
-			r.Header.Set("Content-Type", "application/json")
-			r.ContentLength = tc.length
-			w := httptest.NewRecorder()
-			api.New(&recordingCounter{}, web.Base{}).ServeHTTP(w, r)
-			if w.Code != http.StatusRequestEntityTooLarge || body.read > tc.most {
-				t.Errorf("%d after %d bytes, want 413 after at most %d", w.Code, body.read, tc.most)
+			server := serve(t, &recordingCounter{full: tc.full})
+			connection, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer connection.Close() //nolint:errcheck // the test is over
+			head := fmt.Sprintf("POST /increments HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n\r\n", tc.size, tc.header)
+			if _, err := connection.Write(append([]byte(head), bytes.Repeat([]byte(" "), tc.size)...)); err != nil {
+				t.Fatalf("the upload was cut off: %v", err)
+			}
+			answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+			if err != nil {
+				t.Fatalf("no answer: %v", err)
+			}
+			body, err := io.ReadAll(answer.Body)
+			if err != nil || answer.Body.Close() != nil {
+				t.Fatal(err)
+			}
+			if d := problemIn(t, response{answer.StatusCode, answer.Header, body}); d.Status != tc.status || d.Counted != problem.CountedNo {
+				t.Errorf("%s, want a %d that counted nothing", body, tc.status)
 			}
 		})
 	}
 }
 
-// brokenReader is a body that breaks off.
-type brokenReader struct{}
-
-func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
-
-func TestABodyThatBreaksOffIsMalformed(t *testing.T) {
+// A body that does not arrive in time is answered 408.
+func TestASlowBodyIsAnswered(t *testing.T) {
 	t.Parallel()
-	counter := &recordingCounter{}
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, increments, io.MultiReader(strings.NewReader(foo), brokenReader{}))
-	r.Header.Set("Content-Type", "application/json")
-	w := httptest.NewRecorder()
-	api.New(counter, web.Base{}).ServeHTTP(w, r)
-	if got := counter.counted(); w.Code != http.StatusBadRequest || len(got) > 0 {
-		t.Errorf("%d, counted %v", w.Code, got)
+	server := httptest.NewUnstartedServer(api.New(&recordingCounter{}, web.Base{Log: zerolog.Nop()}))
+	server.Config.ReadTimeout = 100 * time.Millisecond
+	server.Start()
+	t.Cleanup(server.Close)
+	connection, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close() //nolint:errcheck // the test is over
+	fmt.Fprintf(connection, "POST /increments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || answer.Body.Close() != nil {
+		t.Fatal(err)
+	}
+	if d := problemIn(t, response{answer.StatusCode, answer.Header, body}); d.Status != http.StatusRequestTimeout || !answer.Close {
+		t.Errorf("%s, close = %v, want a 408 that closes the connection", body, answer.Close)
 	}
 }
 
-func TestWhatCouldNotBeCountedIsAnswered(t *testing.T) {
+// Each type of problem has a section in docs/problems.md.
+func TestEachProblemHasASection(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../docs/problems.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources = append(sources, "../../../pkg/service/web/web.go")
+	types := regexp.MustCompile(`(?:refused\(|answer\(|TypeOf\()(?:http\.\w+, )?"([a-z-]+)"|unavailable\("([a-z-]+)"`)
+	found := 0
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range types.FindAllSubmatch(text, -1) {
+			found++
+			if name := string(match[1]) + string(match[2]); !bytes.Contains(page, []byte("\n## "+name+"\n")) {
+				t.Errorf("docs/problems.md has no section %s", name)
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("found %d types of problems", found)
+	}
+}
+
+func TestFailuresSayWhetherTheRequestWasCounted(t *testing.T) {
 	t.Parallel()
 	for title, tc := range map[string]struct {
-		answer     func() error
-		status     int
-		retryAfter string
+		answer              func() error
+		status              int
+		retryAfter, counted string
 	}{
-		"full":       {func() error { return batching.ErrFull }, http.StatusServiceUnavailable, "1"},
-		"stopped":    {func() error { return batching.ErrStopped }, http.StatusServiceUnavailable, "1"},
-		"failed":     {func() error { return fmt.Errorf("%w: secret", batching.ErrPublish) }, http.StatusServiceUnavailable, "1"},
-		"late":       {func() error { return fmt.Errorf("%w: %w", batching.ErrPublish, context.DeadlineExceeded) }, http.StatusServiceUnavailable, "1"},
-		"gone":       {func() error { return fmt.Errorf("wait: %w", context.Canceled) }, http.StatusServiceUnavailable, "1"},
-		"unexpected": {func() error { return errors.New("secret") }, http.StatusInternalServerError, ""},
-		"a panic":    {func() error { panic("secret") }, http.StatusInternalServerError, ""},
+		"full":       {func() error { return batching.ErrFull }, http.StatusServiceUnavailable, "1", "no"},
+		"stopped":    {func() error { return batching.ErrStopped }, http.StatusServiceUnavailable, "1", "no"},
+		"refused":    {func() error { return fmt.Errorf("%w: secret", batching.ErrRefused) }, http.StatusServiceUnavailable, "1", "no"},
+		"failed":     {func() error { return fmt.Errorf("%w: secret", batching.ErrPublish) }, http.StatusServiceUnavailable, "1", "unknown"},
+		"late":       {func() error { return fmt.Errorf("%w: %w", batching.ErrPublish, context.DeadlineExceeded) }, http.StatusServiceUnavailable, "1", "unknown"},
+		"unexpected": {func() error { return errors.New("secret") }, http.StatusInternalServerError, "", "unknown"},
+		"a panic":    {func() error { panic("secret") }, http.StatusInternalServerError, "", "unknown"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -569,9 +689,12 @@ func TestWhatCouldNotBeCountedIsAnswered(t *testing.T) {
 			if got := r.header.Get("Retry-After"); r.status != tc.status || got != tc.retryAfter {
 				t.Errorf("%d with Retry-After %q, want %d with %q", r.status, got, tc.status, tc.retryAfter)
 			}
-			problemIn(t, r)
+			d := problemIn(t, r)
+			if d.Counted != tc.counted || strings.Contains(d.Detail, problem.NothingCounted) != (tc.counted == "no") {
+				t.Errorf("%s, want counted = %q", r.body, tc.counted)
+			}
 			if bytes.Contains(r.body, []byte("secret")) {
-				t.Errorf("the answer tells what went wrong inside: %s", r.body)
+				t.Errorf("the answer shows internals: %s", r.body)
 			}
 		})
 	}

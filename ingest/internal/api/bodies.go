@@ -1,17 +1,17 @@
 package api
 
-// Increment is an increment as the document describes it. Requests are not decoded into it: items reads the same fields,
-// and a test compares the two.
+// Increment is an increment as the OpenAPI document describes it. Requests are not decoded into it: items.go reads the same
+// fields, and a test compares the two.
 //
 //	@Description	An increment.
 type Increment struct {
-	// The tag that is counted: a to z and _ alone.
+	// The name of the tag: a to z and _.
 	Name string `json:"name" validate:"required" example:"foo" extensions:"x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength"`
-	// How much it is counted up, as an integer without a fraction or an exponent.
+	// The value that is added to the total, an integer without a fraction or an exponent.
 	Value int `json:"value" validate:"required" example:"4" extensions:"x-go-minimum=increment.MinValue,x-go-maximum=increment.MaxValue"`
-	// Whose contribution it is, if anybody's: any text without control characters. Two ids that differ in case are two contributors.
+	// The contributor whose contribution it is, if any: text without control characters. Two ids that differ in case are two contributors.
 	Contributor string `json:"contributor,omitempty" example:"ada" extensions:"x-go-pattern=increment.ContributorPattern,x-go-minlength=increment.MinContributorLength,x-go-maxlength=increment.MaxContributorLength"`
-	// Its idempotency key, in place of one made from the header Idempotency-Key: of items with the same key within the horizon the first counts.
+	// Its idempotency key, instead of one made from the header Idempotency-Key. Of items with the same key within the horizon, the first counts.
 	ID string `json:"id,omitempty" example:"order-17" extensions:"x-go-pattern=increment.KeyPattern,x-go-minlength=increment.MinKeyLength,x-go-maxlength=increment.MaxKeyLength"`
 } //	@name	Increment
 
@@ -19,17 +19,17 @@ type Increment struct {
 //
 //	@Description	A batch of increments.
 type Increments struct {
-	// The increments. All are counted or, if one of them is wrong, none.
+	// The increments. If one of them is wrong, none is counted.
 	Increments []Increment `json:"increments" validate:"required" extensions:"x-go-minitems=increment.MinBatch,x-go-maxitems=increment.MaxBatch"`
 } //	@name	Increments
 
-// Contribution is a contribution as the document describes it.
+// Contribution is a contribution as the OpenAPI document describes it.
 //
 //	@Description	A contribution.
 type Contribution struct {
-	// Who contributes: any text without control characters. Two ids that differ in case are two contributors.
+	// The contributor: text without control characters. Two ids that differ in case are two contributors.
 	Contributor string `json:"contributor" validate:"required" example:"ada" extensions:"x-go-pattern=increment.ContributorPattern,x-go-minlength=increment.MinContributorLength,x-go-maxlength=increment.MaxContributorLength"`
-	// Its idempotency key, in place of one made from the header Idempotency-Key: of items with the same key within the horizon the first counts.
+	// Its idempotency key, instead of one made from the header Idempotency-Key. Of items with the same key within the horizon, the first counts.
 	ID string `json:"id,omitempty" example:"order-17" extensions:"x-go-pattern=increment.KeyPattern,x-go-minlength=increment.MinKeyLength,x-go-maxlength=increment.MaxKeyLength"`
 } //	@name	Contribution
 
@@ -37,13 +37,13 @@ type Contribution struct {
 //
 //	@Description	A batch of contributions.
 type Contributions struct {
-	// The contributions. All are counted or, if one of them is wrong, none.
+	// The contributions. If one of them is wrong, none is counted.
 	Contributions []Contribution `json:"contributions" validate:"required" extensions:"x-go-minitems=increment.MinBatch,x-go-maxitems=increment.MaxBatch"`
 } //	@name	Contributions
 
-// Accepted is the answer to what is durable.
+// Accepted is the answer to a request whose items are durable.
 //
-//	@Description	What is durable.
+//	@Description	The answer to a request whose items are durable.
 type Accepted struct {
 	// How many items were accepted: all of them.
 	Accepted int `json:"accepted" validate:"required" example:"1" extensions:"x-go-minimum=increment.MinBatch,x-go-maximum=increment.MaxBatch"`

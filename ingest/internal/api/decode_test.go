@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -23,23 +25,29 @@ import (
 	"github.com/accrue/accrue/pkg/increment"
 )
 
-// forms are all forms of bodies, with what the slow reference needs to know of them.
-func forms() map[string]struct {
-	form      form
+// shape is a shape of body, with a slow reference decoder for it.
+type shape struct {
+	kind      *itemKind
+	batch     bool
 	reference func([]byte) ([]batching.Entry, error)
-} {
-	return map[string]struct {
-		form      form
-		reference func([]byte) ([]batching.Entry, error)
-	}{
-		"increment":     {incrementItems().one, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowIncrement{}) }},
-		"contribution":  {contributionItems().one, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowContribution{}) }},
-		"increments":    {incrementItems().batch, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowIncrements{}) }},
-		"contributions": {contributionItems().batch, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowContributions{}) }},
+}
+
+func shapes() map[string]shape {
+	return map[string]shape{
+		"increment":     {incrementKind(), false, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowIncrement{}) }},
+		"contribution":  {contributionKind(), false, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowContribution{}) }},
+		"increments":    {incrementKind(), true, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowIncrements{}) }},
+		"contributions": {contributionKind(), true, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowContributions{}) }},
 	}
 }
 
-// slow is a body as the standard library's first decoder reads it.
+// unlimited is memory without a limit.
+type unlimited struct{}
+
+func (unlimited) Reserve(int) bool { return true }
+func (unlimited) Release(int)      {}
+
+// slow is a body as encoding/json decodes it.
 type slow interface {
 	entries() ([]batching.Entry, error)
 }
@@ -62,11 +70,11 @@ type slowContributions struct {
 	Contributions []slowContribution `json:"contributions"`
 }
 
-var errSlow = errors.New("refused by the reference")
+var errReference = errors.New("refused by the reference")
 
 func (s *slowIncrement) entries() ([]batching.Entry, error) {
 	if s.Name == nil || s.Value == nil {
-		return nil, errSlow
+		return nil, errReference
 	}
 	n, err := strconv.ParseInt(s.Value.String(), 10, 64)
 	err = errors.Join(err, increment.ValidateName(*s.Name), increment.ValidateValue(n))
@@ -80,7 +88,7 @@ func (s *slowIncrement) entries() ([]batching.Entry, error) {
 
 func (s *slowContribution) entries() ([]batching.Entry, error) {
 	if s.Contributor == nil {
-		return nil, errSlow
+		return nil, errReference
 	}
 	return []batching.Entry{{Contributor: *s.Contributor}}, increment.ValidateContributor(*s.Contributor)
 }
@@ -93,7 +101,7 @@ func slowList[T any, P interface {
 	slow
 }](items []T) ([]batching.Entry, error) {
 	if len(items) == 0 || len(items) > increment.MaxBatch {
-		return nil, errSlow
+		return nil, errReference
 	}
 	var all []batching.Entry
 	for i := range items {
@@ -106,10 +114,10 @@ func slowList[T any, P interface {
 	return all, nil
 }
 
-// slowly decodes a body into s with encoding/json, and refuses by hand what that lets through.
+// slowly decodes a body into s with encoding/json, and refuses what that accepts and must not.
 func slowly(body []byte, s slow) ([]batching.Entry, error) {
 	if !utf8.Valid(body) || !json.Valid(body) || !surrogatesArePaired(body) {
-		return nil, errSlow
+		return nil, errReference
 	}
 	tree := json.NewDecoder(bytes.NewReader(body))
 	tree.UseNumber()
@@ -119,17 +127,17 @@ func slowly(body []byte, s slow) ([]batching.Entry, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(s); err != nil {
-		return nil, fmt.Errorf("%w: %w", errSlow, err)
+		return nil, fmt.Errorf("%w: %w", errReference, err)
 	}
 	return s.entries()
 }
 
-// fieldsAreExact walks one value and refuses fields that repeat or whose case is not ours, null anywhere, and numbers as
-// text, which a json.Number takes.
+// fieldsAreExact reads one value and refuses repeated fields, fields in another case, null, and numbers as text, which a
+// json.Number accepts.
 func fieldsAreExact(d *json.Decoder) error {
 	token, err := d.Token()
 	if err != nil || token == nil {
-		return errSlow
+		return errReference
 	}
 	delim, nested := token.(json.Delim)
 	if !nested {
@@ -142,12 +150,12 @@ func fieldsAreExact(d *json.Decoder) error {
 			name, _ := token.(string)
 			known := []string{"name", "value", "contributor", "increments", "contributions"}
 			if err != nil || names[name] || !slices.Contains(known, name) {
-				return errSlow
+				return errReference
 			}
 			names[name] = true
 			if name == "value" {
 				if token, err := d.Token(); err != nil || reflect.TypeOf(token) != reflect.TypeFor[json.Number]() {
-					return errSlow
+					return errReference
 				}
 				continue
 			}
@@ -157,12 +165,12 @@ func fieldsAreExact(d *json.Decoder) error {
 		}
 	}
 	if _, err := d.Token(); err != nil {
-		return errSlow
+		return errReference
 	}
 	return nil
 }
 
-// surrogatesArePaired refuses escapes of half a character, for which encoding/json puts another.
+// surrogatesArePaired refuses escapes of half a character, which encoding/json replaces.
 func surrogatesArePaired(body []byte) bool {
 	unit := func(i int) (rune, bool) {
 		if i+6 > len(body) || body[i] != '\\' || body[i+1] != 'u' {
@@ -187,7 +195,7 @@ func surrogatesArePaired(body []byte) bool {
 	return true
 }
 
-// FuzzDecode holds the decoder against the reference.
+// FuzzDecode compares the decoder with the reference.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		`{"name":"foo","value":4}`, `{"value":9,"name":"__init__","contributor":"a/\"b\\\ud83d\ude00é"}`,
@@ -208,7 +216,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestDecodeAgreesWithTheReference looks where random bytes seldom lead: bodies that are nearly right.
+// TestDecodeAgreesWithTheReference tries bodies that are nearly right, which random bytes seldom are.
 func TestDecodeAgreesWithTheReference(t *testing.T) {
 	t.Parallel()
 	member := rapid.Custom(func(rt *rapid.T) string {
@@ -239,16 +247,16 @@ func TestDecodeAgreesWithTheReference(t *testing.T) {
 	})
 }
 
-// compare decodes body in all forms, and returns how that differs from the reference: what is accepted must be the same,
-// with equal content. What is refused must say why.
+// compare decodes body in all shapes and returns the differences from the reference: both accept the same bodies, with equal
+// entries. Refusals have faults.
 func compare(ctx context.Context, body []byte) (faults error) {
 	fault := func(name, format string, args ...any) {
 		faults = errors.Join(faults, fmt.Errorf("%q as %s: %s", body, name, fmt.Sprintf(format, args...)))
 	}
-	for name, tc := range forms() {
+	for name, tc := range shapes() {
 		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		got, err := decode(r, tc.form)
+		got, err := decode(r, unlimited{}, tc.kind, tc.batch)
 		want, slowErr := tc.reference(body)
 		if (err == nil) != (slowErr == nil) {
 			fault(name, "decode() = %v, the reference says %v", err, slowErr)
@@ -261,7 +269,7 @@ func compare(ctx context.Context, body []byte) (faults error) {
 		}
 		var invalid *invalidError
 		if got != nil || !errors.As(err, &invalid) || len(invalid.faults) == 0 {
-			fault(name, "decode() = %+v, %v, want faults alone", got, err)
+			fault(name, "decode() = %+v, %v, want faults only", got, err)
 			continue
 		}
 		for _, f := range invalid.faults {
@@ -273,7 +281,7 @@ func compare(ctx context.Context, body []byte) (faults error) {
 	return faults
 }
 
-// The memory of a request is used again, and must not be part of what an earlier one was decoded to.
+// The memory of a request is reused. The entries of an earlier one must not refer to it.
 func TestEntriesOutliveTheBody(t *testing.T) {
 	t.Parallel()
 	all := make([][]batching.Entry, 100)
@@ -281,7 +289,7 @@ func TestEntriesOutliveTheBody(t *testing.T) {
 		body := fmt.Sprintf(`{"contributor":"contributor %d"}`, i)
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		entries, err := decode(r, contributionItems().one)
+		entries, err := decode(r, unlimited{}, contributionKind(), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,34 +302,129 @@ func TestEntriesOutliveTheBody(t *testing.T) {
 	}
 }
 
-func TestOneLargeBodyDoesNotHoldMemory(t *testing.T) {
-	t.Parallel()
-	for size, want := range map[int]bool{100: true, maxPooled / 2: true, maxPooled + 1: false, maxBody: false} {
-		var s scratch
-		if err := s.read(strings.NewReader(strings.Repeat(" ", size))); err != nil {
-			t.Fatal(err)
-		}
-		if got := s.reusable(); got != want || s.limited.R != nil {
-			t.Errorf("after a body of %d bytes reusable() = %v, want %v, and holds %v", size, got, want, s.limited.R)
-		}
+// accounting is memory with a limit, which checks that what was reserved is released.
+type accounting struct{ limit, held, most int }
+
+func (a *accounting) Reserve(n int) bool {
+	if a.held+n > a.limit {
+		return false
 	}
+	a.held += n
+	a.most = max(a.most, a.held)
+	return true
 }
 
-// leastItem reserves memory: a list of the shortest items must fit what is reserved for it.
-func TestTheShortestItemsFitWhatIsReserved(t *testing.T) {
+func (a *accounting) Release(n int) { a.held -= n }
+
+// endless is a body of spaces without an end, of which some bytes can be read before it fails.
+type endless struct {
+	read, limit int
+	err         error
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read >= e.limit {
+		return 0, e.err
+	}
+	n := min(len(p), e.limit-e.read)
+	for i := range n {
+		p[i] = ' '
+	}
+	e.read += n
+	return n, nil
+}
+
+func post(t *testing.T, body io.Reader, length int64, encoding string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+	r.ContentLength = length
+	r.Header.Set("Content-Type", "application/json")
+	if encoding != "" {
+		r.Header.Set("Content-Encoding", encoding)
+	}
+	return r
+}
+
+func TestABodyIsReadWithinItsReservation(t *testing.T) {
 	t.Parallel()
+	var bomb bytes.Buffer
+	w := gzip.NewWriter(&bomb)
+	for range 64 {
+		_, _ = w.Write(bytes.Repeat([]byte(" "), 1<<20))
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	timeout := fmt.Errorf("read: %w", os.ErrDeadlineExceeded)
 	for title, tc := range map[string]struct {
-		form form
-		body string
+		body     io.Reader
+		length   int64
+		encoding string
+		limit    int
+		want     error
+		most     int // of the reservation
 	}{
-		"increments":    {incrementItems().batch, `{"increments":[` + strings.Repeat(`{"name":"foo","value":1},`, 99) + `{"name":"foo","value":1}]}`},
-		"contributions": {contributionItems().batch, `{"contributions":[` + strings.Repeat(`{"contributor":"x"},`, 99) + `{"contributor":"x"}]}`},
+		"a declared size beyond the limit":           {&endless{}, maxBody + 1, "", 1 << 30, errTooLarge, 0},
+		"no declared size, beyond the limit":         {&endless{limit: 1 << 30}, -1, "", 1 << 30, errTooLarge, cost(maxBody + 1)},
+		"no room for a declared size":                {&endless{limit: 1 << 30}, 100_000, "", 200_000, batching.ErrFull, 0},
+		"no room for more of an undeclared size":     {&endless{limit: 1 << 30}, -1, "", 200_000, batching.ErrFull, 200_000},
+		"a body that takes too long":                 {&endless{limit: 1000, err: timeout}, 2000, "", 1 << 30, errSlow, cost(2000)},
+		"a body that breaks off":                     {&endless{limit: 1000, err: io.ErrUnexpectedEOF}, 2000, "", 1 << 30, errIncomplete, cost(2000)},
+		"a compressed body that inflates too much":   {&bomb, int64(bomb.Len()), "gzip", 1 << 30, errTooLarge, gzipCost + cost(maxBody+1)},
+		"a compressed body and no room":              {&endless{limit: 100}, 100, "gzip", 10_000, batching.ErrFull, 0},
+		"a compressed body that is not compressed":   {strings.NewReader("{}"), 2, "gzip", 1 << 30, errIncomplete, gzipCost},
+		"a compressed body of another format":        {strings.NewReader(strings.Repeat("{}", 100)), 200, "gzip", 1 << 30, errGzip, gzipCost},
+		"a compressed body without a byte":           {strings.NewReader(""), 0, "gzip", 1 << 30, errGzip, gzipCost},
+		"a compressed body that takes too long":      {&endless{err: timeout}, 100, "gzip", 1 << 30, errSlow, gzipCost},
+		"a compressed body of endless empty members": {&endlessMembers{}, -1, "gzip", 1 << 30, errIncomplete, gzipCost + cost(firstRead)},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tc.body))
-			r.Header.Set("Content-Type", "application/json")
-			entries, err := decode(r, tc.form)
+			memory := &accounting{limit: tc.limit}
+			entries, err := decode(post(t, tc.body, tc.length, tc.encoding), memory, incrementKind(), true)
+			if !errors.Is(err, tc.want) || entries != nil {
+				t.Errorf("decode() = %v, %v, want %v", entries, err, tc.want)
+			}
+			if memory.most > tc.most || memory.held != 0 {
+				t.Errorf("reserved %d bytes, want at most %d; %d were not released", memory.most, tc.most, memory.held)
+			}
+			if body, ok := tc.body.(*endless); ok && body.read > maxBody+1 {
+				t.Errorf("read %d bytes", body.read)
+			}
+		})
+	}
+}
+
+// endlessMembers is a gzip body of members that inflate to nothing.
+type endlessMembers struct{ member, rest []byte }
+
+func (e *endlessMembers) Read(p []byte) (int, error) {
+	if e.member == nil {
+		var b bytes.Buffer
+		_ = gzip.NewWriter(&b).Close()
+		e.member = b.Bytes()
+	}
+	if len(e.rest) == 0 {
+		e.rest = e.member
+	}
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+// cost is what a body takes: its entries fit in what is reserved for them.
+func TestTheShortestItemsFitTheReservation(t *testing.T) {
+	t.Parallel()
+	for title, tc := range map[string]struct {
+		kind *itemKind
+		body string
+	}{
+		"increments":    {incrementKind(), `{"increments":[` + strings.Repeat(`{"name":"foo","value":1},`, 99) + `{"name":"foo","value":1}]}`},
+		"contributions": {contributionKind(), `{"contributions":[` + strings.Repeat(`{"contributor":"x"},`, 99) + `{"contributor":"x"}]}`},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			entries, err := decode(post(t, strings.NewReader(tc.body), int64(len(tc.body)), ""), unlimited{}, tc.kind, true)
 			if err != nil || len(entries) != 100 || cap(entries) > 150 {
 				t.Errorf("%d entries in the room of %d, %v", len(entries), cap(entries), err)
 			}
@@ -329,27 +432,28 @@ func TestTheShortestItemsFitWhatIsReserved(t *testing.T) {
 	}
 }
 
-func benchmarkDecode(b *testing.B, form form, body string) {
+func benchmarkDecode(b *testing.B, batch bool, body string) {
 	b.Helper()
 	reader := strings.NewReader(body)
 	r := &http.Request{
 		Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: int64(len(body)), Body: io.NopCloser(reader),
 	}
+	incrementKind := incrementKind()
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
 		reader.Reset(body)
-		if _, err := decode(r, form); err != nil {
+		if _, err := decode(r, unlimited{}, incrementKind, batch); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkDecodeOne(b *testing.B) {
-	benchmarkDecode(b, incrementItems().one, `{"name":"some_word","value":4}`)
+	benchmarkDecode(b, false, `{"name":"some_word","value":4}`)
 }
 
 func BenchmarkDecodeAThousand(b *testing.B) {
 	item := `{"name":"some_word","value":4}`
-	benchmarkDecode(b, incrementItems().batch, `{"increments":[`+strings.Repeat(item+",", increment.MaxBatch-1)+item+`]}`)
+	benchmarkDecode(b, true, `{"increments":[`+strings.Repeat(item+",", increment.MaxBatch-1)+item+`]}`)
 }

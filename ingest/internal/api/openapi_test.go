@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"maps"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -15,42 +14,27 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
-	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/service/web"
 )
 
-// described is what the tests look at in the document.
+// described is the part of the document that the tests read.
 type described struct {
 	Paths map[string]map[string]struct {
 		Parameters []struct {
-			Name   string `json:"name"`
-			Schema schema `json:"schema"`
+			Name   string                   `json:"name"`
+			Schema struct{ Pattern string } `json:"schema"`
 		} `json:"parameters"`
+		RequestBody struct {
+			Content map[string]struct{ Example json.RawMessage }
+		}
 		Responses map[string]struct {
 			Content map[string]struct {
 				Example json.RawMessage `json:"example"`
 			} `json:"content"`
 		} `json:"responses"`
 	} `json:"paths"`
-	Components struct {
-		Schemas map[string]schema `json:"schemas"`
-	} `json:"components"`
-}
-
-type schema struct {
-	Properties           map[string]schema `json:"properties"`
-	Required             []string          `json:"required"`
-	AdditionalProperties *bool             `json:"additionalProperties"`
-	Type                 string            `json:"type"`
-	Pattern              string            `json:"pattern"`
-	MinLength            int               `json:"minLength"`
-	MaxLength            int               `json:"maxLength"`
-	Minimum              int               `json:"minimum"`
-	Maximum              int               `json:"maximum"`
-	MinItems             int               `json:"minItems"`
-	MaxItems             int               `json:"maxItems"`
 }
 
 func readDocument(t *testing.T) described {
@@ -65,14 +49,16 @@ func readDocument(t *testing.T) described {
 // refusingCounter takes nothing.
 type refusingCounter struct{}
 
+func (refusingCounter) Reserve(int) bool                            { return true }
+func (refusingCounter) Release(int)                                 {}
 func (refusingCounter) Add(context.Context, []batching.Entry) error { return batching.ErrFull }
 
-// What is routed is described, and nothing else is. The page shows the document and is not part of it.
+// The document describes all routes and no others. The page that shows it is not part of it.
 func TestTheDocumentHasEveryRoute(t *testing.T) {
 	t.Parallel()
 	engine, ok := New(refusingCounter{}, web.Base{}).(*gin.Engine)
 	if !ok {
-		t.Fatal("the handler is no Gin engine")
+		t.Fatal("the handler is not a Gin engine")
 	}
 	var routed, documented []string
 	for _, route := range engine.Routes() {
@@ -92,51 +78,7 @@ func TestTheDocumentHasEveryRoute(t *testing.T) {
 	}
 }
 
-// The document's items have the fields that decode reads, and the bounds that it holds them to.
-func TestTheDocumentHasTheRulesOfTheDecoder(t *testing.T) {
-	t.Parallel()
-	schemas := readDocument(t).Components.Schemas
-	contributor := schema{
-		Type: "string", Pattern: increment.ContributorPattern,
-		MinLength: increment.MinContributorLength, MaxLength: increment.MaxContributorLength,
-	}
-	bounds := map[string]schema{
-		"name":        {Type: "string", Pattern: increment.NamePattern, MinLength: increment.MinNameLength, MaxLength: increment.MaxNameLength},
-		"value":       {Type: "integer", Minimum: increment.MinValue, Maximum: increment.MaxValue},
-		"contributor": contributor,
-		"id":          {Type: "string", Pattern: increment.KeyPattern, MinLength: increment.MinKeyLength, MaxLength: increment.MaxKeyLength},
-	}
-	for one, items := range map[string]*items{"Increment": incrementItems(), "Contribution": contributionItems()} {
-		var names, required []string
-		for _, f := range items.fields {
-			names = append(names, f.name)
-			if f.required {
-				required = append(required, f.name)
-			}
-			if got := schemas[one].Properties[f.name]; !reflect.DeepEqual(got, bounds[f.name]) {
-				t.Errorf("%s.%s is described as %+v, want %+v", one, f.name, got, bounds[f.name])
-			}
-		}
-		slices.Sort(names)
-		if got := slices.Sorted(maps.Keys(schemas[one].Properties)); !slices.Equal(got, names) {
-			t.Errorf("%s has %q, the decoder reads %q", one, got, names)
-		}
-		if got := slices.Sorted(slices.Values(schemas[one].Required)); !slices.Equal(got, required) {
-			t.Errorf("%s requires %q, the decoder %q", one, got, required)
-		}
-		list := schemas[one+"s"].Properties[items.list]
-		if list.MinItems != increment.MinBatch || list.MaxItems != increment.MaxBatch {
-			t.Errorf("a batch of %s has %d to %d, want %d to %d", items.list, list.MinItems, list.MaxItems, increment.MinBatch, increment.MaxBatch)
-		}
-		for _, name := range []string{one, one + "s"} {
-			if closed := schemas[name].AdditionalProperties; closed == nil || *closed {
-				t.Errorf("%s takes fields that the decoder refuses", name)
-			}
-		}
-	}
-}
-
-// The pattern of the header is what readKey takes.
+// The pattern of the header accepts what readKey accepts.
 func TestTheDocumentHasTheRuleOfTheKeyHeader(t *testing.T) {
 	t.Parallel()
 	pattern := regexp.MustCompile(keyHeaderPattern)
@@ -146,7 +88,7 @@ func TestTheDocumentHasTheRuleOfTheKeyHeader(t *testing.T) {
 		).Draw(t, "value")
 		_, err := readKey(http.Header{keyHeader: {value}})
 		if pattern.MatchString(value) != (err == nil) {
-			t.Errorf("readKey(%q) = %v, which is not what the pattern says", value, err)
+			t.Errorf("readKey(%q) = %v, which differs from the pattern", value, err)
 		}
 	})
 	for path, operations := range readDocument(t).Paths {
@@ -161,8 +103,8 @@ func TestTheDocumentHasTheRuleOfTheKeyHeader(t *testing.T) {
 	}
 }
 
-// The examples of refusals are what is answered.
-func TestTheDocumentSaysWhatRefusalsSay(t *testing.T) {
+// The examples of refusals are the answers.
+func TestTheDocumentShowsRefusalsAsTheyAreAnswered(t *testing.T) {
 	t.Parallel()
 	for path, operations := range readDocument(t).Paths {
 		for status, response := range operations["post"].Responses {
@@ -176,7 +118,7 @@ func TestTheDocumentSaysWhatRefusalsSay(t *testing.T) {
 				}
 				errs := map[string]error{
 					"400": &invalidError{malformed: true, faults: got.Errors}, "422": &invalidError{faults: got.Errors},
-					"413": errTooLarge, "415": errMediaType, "503": batching.ErrFull,
+					"408": errSlow, "413": errTooLarge, "415": errMediaType, "503": batching.ErrFull,
 				}
 				want := *problemOf(errs[status])
 				want.RetryAfter = 0 // a header
@@ -185,5 +127,33 @@ func TestTheDocumentSaysWhatRefusalsSay(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestTheExamplesOfLinesAreTaken(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for path, operations := range readDocument(t).Paths {
+		content, ok := operations["post"].RequestBody.Content[linesType]
+		if !ok {
+			continue
+		}
+		found++
+		var body string
+		if err := json.Unmarshal(content.Example, &body); err != nil {
+			t.Fatal(err)
+		}
+		kind := incrementKind()
+		if strings.HasPrefix(path, contributionsPath) {
+			kind = contributionKind()
+		}
+		r := post(t, strings.NewReader(body), int64(len(body)), "")
+		r.Header.Set("Content-Type", linesType)
+		if entries, err := decode(r, unlimited{}, kind, true); err != nil || len(entries) != 2 {
+			t.Errorf("POST %s with %q: %d entries, %v", path, body, len(entries), err)
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d paths take lines, want 2", found)
 	}
 }

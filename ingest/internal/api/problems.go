@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,37 +11,71 @@ import (
 	"github.com/accrue/accrue/pkg/problem"
 )
 
-// retryAfter is how long a producer should wait before it tries a 503 again: by then the next publishes have ended.
+// The errors of requests whose body was not decoded.
+var (
+	errKey        = errors.New("invalid idempotency key")
+	errMediaType  = errors.New("unsupported media type")
+	errEncoding   = errors.New("unsupported content encoding")
+	errTooLarge   = errors.New("body too large")
+	errIncomplete = errors.New("incomplete body")
+	errSlow       = errors.New("body took too long")
+	errGzip       = errors.New("body is not gzip")
+)
+
+// retryAfter is how long a producer should wait after a 503: the publishes in progress have ended by then.
 const retryAfter = time.Second
 
-// problemOf is the one place that maps errors to statuses. An error that it does not know is a 500, without its text.
+// problemOf maps every error to its problem document. An unknown error is a 500, without its text.
 func problemOf(err error) *problem.Document {
 	var invalid *invalidError
 	switch {
 	case errors.As(err, &invalid) && invalid.malformed:
-		return problem.New(http.StatusBadRequest, "The body is malformed. Nothing was counted.", invalid.faults...)
+		return refused(http.StatusBadRequest, "malformed-body", "The body is malformed.", invalid.faults...)
 	case errors.As(err, &invalid):
-		return problem.New(http.StatusUnprocessableEntity, "The body breaks a rule. Nothing was counted.", invalid.faults...)
+		return refused(http.StatusUnprocessableEntity, "invalid-items", "The body breaks a rule.", invalid.faults...)
 	case errors.Is(err, errKey):
-		return problem.New(http.StatusBadRequest, "A header is malformed. Nothing was counted.",
+		return refused(http.StatusBadRequest, "malformed-header", "A header is malformed.",
 			problem.Fault{Parameter: keyHeader, Detail: increment.ErrKey.Error() + ", once, bare or in quotes"})
-	case errors.Is(err, errBody):
-		return problem.New(http.StatusBadRequest, "The body ended before it was complete. Nothing was counted.")
+	case errors.Is(err, errGzip):
+		return refused(http.StatusBadRequest, "malformed-body", "The body is not gzip, or it is damaged.")
+	case errors.Is(err, errIncomplete):
+		return refused(http.StatusBadRequest, "incomplete-body", "The body ended before it was complete.")
+	case errors.Is(err, errSlow):
+		return refused(http.StatusRequestTimeout, "slow-body", "The body took too long.")
 	case errors.Is(err, errTooLarge):
-		return problem.New(http.StatusRequestEntityTooLarge,
-			fmt.Sprintf("The body is larger than %d bytes. Nothing was counted.", maxBody))
+		return refused(http.StatusRequestEntityTooLarge, "body-too-large", fmt.Sprintf("The body is larger than %d bytes.", maxBody))
 	case errors.Is(err, errMediaType):
-		return problem.New(http.StatusUnsupportedMediaType,
-			"The Content-Type must be application/json, in UTF-8, without a Content-Encoding. Nothing was counted.")
+		return refused(http.StatusUnsupportedMediaType, "unsupported-media-type",
+			"The Content-Type must be application/json, or for a batch also application/x-ndjson, in UTF-8.")
+	case errors.Is(err, errEncoding):
+		return refused(http.StatusUnsupportedMediaType, "unsupported-encoding", "The Content-Encoding must be gzip or identity.")
 	case errors.Is(err, batching.ErrFull):
-		return problem.Unavailable("Too much is waiting to be published. "+problem.NothingCounted, retryAfter)
+		return unavailable("overloaded", "Too much is waiting to be published.")
 	case errors.Is(err, batching.ErrStopped):
-		return problem.Unavailable("This instance is stopping. "+problem.NothingCounted, retryAfter)
+		return unavailable("stopping", "This instance is stopping.")
+	case errors.Is(err, batching.ErrRefused):
+		return unavailable("publish-refused", "Pub/Sub refused the publish.")
 	case errors.Is(err, batching.ErrPublish):
-		return problem.Unavailable("Publishing failed. Whether this is counted is not known.", retryAfter)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return problem.Unavailable("The request ended before its publish. Whether this is counted is not known.", retryAfter)
+		d := unavailable("publish-failed", "The publish failed.")
+		d.Detail, d.Counted = "The publish failed. Whether this is counted is not known.", problem.CountedUnknown
+		return d
 	default:
-		return problem.New(http.StatusInternalServerError, "")
+		d := problem.New(http.StatusInternalServerError, problem.Internal)
+		d.Type, d.Counted = problem.TypeOf("internal-error"), problem.CountedUnknown
+		return d
 	}
+}
+
+// refused returns the problem of a request of which nothing is counted.
+func refused(status int, kind, detail string, faults ...problem.Fault) *problem.Document {
+	d := problem.New(status, detail+" "+problem.NothingCounted, faults...)
+	d.Type, d.Counted = problem.TypeOf(kind), problem.CountedNo
+	return d
+}
+
+// unavailable returns the problem of a request of which nothing is counted, and which may succeed later.
+func unavailable(kind, detail string) *problem.Document {
+	d := refused(http.StatusServiceUnavailable, kind, detail)
+	d.RetryAfter = retryAfter
+	return d
 }

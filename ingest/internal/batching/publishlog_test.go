@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
@@ -36,30 +35,11 @@ func (p *keepingPublisher) Publish(_ context.Context, messages []broker.Message)
 	return p.err
 }
 
-// recordingObserver keeps what it is told, and publishes in a span of its own.
-type recordingObserver struct {
-	begun    []batching.Publishing
-	outcomes []error
-	span     tracecontext.Trace
-}
-
-func (o *recordingObserver) Publishing(ctx context.Context, p batching.Publishing) (context.Context, func(error)) {
-	o.begun = append(o.begun, p)
-	if len(p.Traces) > 0 {
-		o.span = tracecontext.Trace{ID: p.Traces[0].ID, Span: [8]byte{1}, Sampled: true}
-		ctx = tracecontext.With(ctx, o.span)
-	}
-	return ctx, func(err error) { o.outcomes = append(o.outcomes, err) }
-}
-
 // logged runs a batcher until do has returned, and returns what it logged, a line each.
-func logged(t *testing.T, p batching.Publisher, o batching.Observer, do func(b *batching.Batcher)) []map[string]any {
+func logged(t *testing.T, p batching.Publisher, do func(b *batching.Batcher)) []map[string]any {
 	t.Helper()
 	var written bytes.Buffer
-	b := batching.New(p, partitions, batching.MaxAdd, logging.New(&written, "ingest", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}))
-	if o != nil {
-		b.Observe(o)
-	}
+	b := newBatcher(t, p, partitions, batching.MinLimit, logging.New(&written, "ingest", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
@@ -84,10 +64,10 @@ func decoded(t *testing.T, written *bytes.Buffer) (lines []map[string]any) {
 	return lines
 }
 
-// told is what the lines that account for messages add up to. A line of one message names it.
-type told struct{ Lines, Messages, Count, Sum, Bytes int }
+// totals are the sums over the lines about published messages.
+type totals struct{ Lines, Messages, Count, Sum, Bytes int }
 
-func toldBy(lines []map[string]any) (t told) {
+func totalsOf(lines []map[string]any) (t totals) {
 	number := func(line map[string]any, field string) int {
 		n, _ := line[field].(float64)
 		return int(n)
@@ -104,13 +84,13 @@ func toldBy(lines []map[string]any) (t told) {
 	return t
 }
 
-// The log is an audit of its own: what its lines sum to is what was accepted, and published.
+// The log is an audit: its lines sum to what was accepted and published.
 func TestTheLogSumsToWhatWasAccepted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		publisher := new(keepingPublisher)
-		var want told
-		lines := logged(t, publisher, nil, func(b *batching.Batcher) {
+		var want totals
+		lines := logged(t, publisher, func(b *batching.Batcher) {
 			for range rapid.IntRange(1, 5).Draw(rt, "requests") {
 				var entries []batching.Entry
 				for range rapid.IntRange(1, 50).Draw(rt, "entries") {
@@ -131,20 +111,20 @@ func TestTheLogSumsToWhatWasAccepted(t *testing.T) {
 		for _, m := range publisher.messages {
 			want.Bytes += len(m.Data)
 		}
-		got := toldBy(lines)
+		got := totalsOf(lines)
 		want.Messages, want.Lines = len(publisher.messages), min(got.Lines, 6) // a few at once and one at the end
 		if got != want {
-			rt.Errorf("the log tells of %+v, want %+v", got, want)
+			rt.Errorf("the log has %+v, want %+v", got, want)
 		}
 	})
 }
 
-// While there are few messages each has a line that names it.
+// While messages are few, each has a line with its partition and sequence.
 func TestAMessageHasALineOfItsOwn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		publisher := new(keepingPublisher)
-		lines := logged(t, publisher, nil, func(b *batching.Batcher) {
+		lines := logged(t, publisher, func(b *batching.Batcher) {
 			for n := range 40 {
 				if err := b.Add(t.Context(), one(name(n))); err != nil {
 					t.Errorf("Add() = %v", err)
@@ -172,12 +152,12 @@ func TestAMessageHasALineOfItsOwn(t *testing.T) {
 	})
 }
 
-// However many messages there are in a second, a few lines account for them: the last ones soon after the last message.
-func TestManyMessagesAreAccountedForInFewLines(t *testing.T) {
+// However many messages there are in a second, there are few lines, the last of them soon after the last message.
+func TestManyMessagesAreLoggedInFewLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		publisher, log := new(keepingPublisher), new(bytes.Buffer)
-		b, stop := runningWith(t, publisher, partitions, batching.MaxAdd, logging.New(log, "ingest", nil))
+		b, stop := runningWith(t, publisher, partitions, batching.MinLimit, logging.New(log, "ingest", nil))
 		const posts = 5000 // 10 s
 		for n := range posts {
 			if err := b.Add(t.Context(), one(name(n))); err != nil {
@@ -187,16 +167,16 @@ func TestManyMessagesAreAccountedForInFewLines(t *testing.T) {
 		took := 10 * time.Second
 		time.Sleep(300 * time.Millisecond)
 		synctest.Wait()
-		got := toldBy(decoded(t, log))
+		got := totalsOf(decoded(t, log))
 		if got.Messages != posts || got.Count != posts || got.Sum != posts {
-			t.Errorf("a quarter of a second after the last of %d messages the log tells of %+v", posts, got)
+			t.Errorf("a quarter of a second after the last of %d messages the log has %+v", posts, got)
 		}
 		if most := 5 + 4*int(took.Seconds()) + 1; got.Lines > most || got.Lines < most/2 {
 			t.Errorf("%d lines in %v, want %d or a few less", got.Lines, took, most)
 		}
 		stop()
-		if after := toldBy(decoded(t, log)); after != got {
-			t.Errorf("after the stop the log tells of %+v", after)
+		if after := totalsOf(decoded(t, log)); after != got {
+			t.Errorf("after the stop the log has %+v", after)
 		}
 	})
 }
@@ -205,8 +185,7 @@ func TestWhatIsNotPublishedIsNotInTheSum(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		publisher := &keepingPublisher{err: errors.New("unavailable")}
-		observer := new(recordingObserver)
-		lines := logged(t, publisher, observer, func(b *batching.Batcher) {
+		lines := logged(t, publisher, func(b *batching.Batcher) {
 			for range 300 { // 30 s
 				if err := b.Add(t.Context(), one("foo")); !errors.Is(err, batching.ErrPublish) {
 					t.Errorf("Add() = %v", err)
@@ -218,28 +197,25 @@ func TestWhatIsNotPublishedIsNotInTheSum(t *testing.T) {
 				t.Errorf("Add() = %v", err)
 			}
 		})
-		said := map[any]int{}
+		logged := map[any]int{}
 		for _, line := range lines {
-			said[line["message"]]++
+			logged[line["message"]]++
 		}
-		if said["published"] != 1 || said["works again: publish"] != 1 || said["cannot publish"] < 3 || said["cannot publish"] > 4 || len(said) != 3 {
-			t.Errorf("said %v", said)
-		}
-		if len(observer.outcomes) != 301 || observer.outcomes[0] == nil || observer.outcomes[300] != nil {
-			t.Errorf("observed %d outcomes", len(observer.outcomes))
+		if logged["published"] != 1 || logged["works again: publish"] != 1 || logged["cannot publish"] < 3 || logged["cannot publish"] > 4 || len(logged) != 3 {
+			t.Errorf("logged %v", logged)
 		}
 	})
 }
 
-// A followed request is followed into the message that takes it, from the span of its publish; one that shares the message
-// goes on beside it, and one that is not followed leaves nothing.
+// The trace of a sampled request continues in the message of its entries, from the span of the publish. The trace of another
+// request in the same message continues beside it. A trace that is not sampled leaves nothing.
 func TestTracesGoOnInMessages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		publisher, observer := new(keepingPublisher), new(recordingObserver)
+		publisher := new(keepingPublisher)
 		first, second, ignored := tracecontext.New(true), tracecontext.New(true), tracecontext.New(false)
-		lines := logged(t, publisher, observer, func(b *batching.Batcher) {
-			if err := b.Add(t.Context(), one("foo")); err != nil { // the next ones wait for the pace, together
+		lines := logged(t, publisher, func(b *batching.Batcher) {
+			if err := b.Add(t.Context(), one("foo")); err != nil { // the next ones are published together
 				t.Errorf("Add() = %v", err)
 			}
 			for _, trace := range []tracecontext.Trace{first, second, ignored} {
@@ -258,14 +234,11 @@ func TestTracesGoOnInMessages(t *testing.T) {
 		if len(publisher.messages) != 3 {
 			t.Fatalf("%d messages", len(publisher.messages))
 		}
-		for i, want := range [][]tracecontext.Trace{nil, {observer.span, second}, nil} {
+		for i, want := range [][]tracecontext.Trace{nil, {first, second}, nil} {
 			got := tracecontext.FromAttributes(publisher.messages[i].Attributes)
 			if len(got) != len(want) || len(got) == 2 && (got[0] != want[0] || got[1] != want[1]) {
 				t.Errorf("message %d carries %v, want %v", i, got, want)
 			}
-		}
-		if o := observer.begun[1]; o.Messages != 1 || o.Entries != 3 || o.Bytes == 0 || len(o.Traces) != 2 || o.Traces[0] != first {
-			t.Errorf("observed %+v", o)
 		}
 		var followed []string
 		for _, line := range lines {
@@ -285,11 +258,11 @@ func TestTracesGoOnInMessages(t *testing.T) {
 	})
 }
 
-// Whoever asks for their requests to be followed cannot fill the log.
+// Clients that ask for traces cannot fill the log.
 func TestLinesOfTracesAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		lines := logged(t, new(keepingPublisher), nil, func(b *batching.Batcher) {
+		lines := logged(t, new(keepingPublisher), func(b *batching.Batcher) {
 			for range 500 { // a second
 				if err := b.Add(tracecontext.With(t.Context(), tracecontext.New(true)), one("foo")); err != nil {
 					t.Errorf("Add() = %v", err)
@@ -303,28 +276,12 @@ func TestLinesOfTracesAreBounded(t *testing.T) {
 			}
 		}
 		if followed < 5 || followed > 10 {
-			t.Errorf("%d lines follow traces in a second, want 5 at once and 5 a second", followed)
+			t.Errorf("%d lines of traces in a second, want 5 at once and 5 a second", followed)
 		}
 	})
 }
 
-func TestPendingIsWhatWaits(t *testing.T) {
-	t.Parallel()
-	b := batching.New(new(keepingPublisher), partitions, batching.MaxAdd, zerolog.Nop())
-	if held, limit := b.Pending(); held != 0 || limit != batching.MaxAdd {
-		t.Errorf("Pending() = %d, %d", held, limit)
-	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := b.Add(gone, one("foo")); !errors.Is(err, context.Canceled) {
-		t.Fatalf("Add() = %v", err)
-	}
-	if held, _ := b.Pending(); held != message.IncrementSize("foo", message.Key{}) {
-		t.Errorf("Pending() = %d, want %d", held, message.IncrementSize("foo", message.Key{}))
-	}
-}
-
-// BenchmarkAddLogged is BenchmarkAdd with the lines: what they cost is the difference.
+// BenchmarkAddLogged is BenchmarkAdd with log lines.
 func BenchmarkAddLogged(b *testing.B) {
 	benchmarkAddTo(b, 1, logging.New(io.Discard, "ingest", map[string]string{"GOOGLE_CLOUD_PROJECT": "p"}))
 }
