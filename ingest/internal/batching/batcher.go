@@ -23,7 +23,7 @@ import (
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/telemetry"
-	"github.com/accrue/accrue/pkg/tracecontext"
+	"github.com/accrue/accrue/pkg/tracing"
 )
 
 const (
@@ -115,7 +115,7 @@ type Batcher struct {
 	log        zerolog.Logger
 	outage     *logging.Outage
 	metrics    metrics
-	telemetry  *telemetry.Telemetry
+	tracer     trace.Tracer
 	budget     budget
 	// attributes holds the attributes of an untraced message, by shard.
 	attributes []map[string]string
@@ -159,7 +159,7 @@ func New(publisher Publisher, partitions, limit int, log zerolog.Logger, t *tele
 		budget:     budget{limit: int64(limit)},
 		log:        log,
 		outage:     logging.NewOutage(log, zerolog.ErrorLevel, "publish"),
-		telemetry:  t,
+		tracer:     t.Tracer(),
 		attributes: make([]map[string]string, message.Shards),
 		sequences:  make([]uint64, partitions),
 		publishLog: newPublishLog(log),
@@ -199,7 +199,7 @@ func (b *Batcher) Add(ctx context.Context, entries []Entry) error {
 	if !b.budget.reserveEntries(size) {
 		return ErrFull
 	}
-	outcome := b.add(entries, size, parts, tracecontext.From(ctx))
+	outcome := b.add(entries, size, parts, trace.SpanContextFromContext(ctx))
 	if outcome == nil {
 		b.budget.release(size)
 		return ErrStopped
@@ -210,7 +210,7 @@ func (b *Batcher) Add(ctx context.Context, entries []Entry) error {
 
 // add puts entries of size bytes, which are so many increments and contributions as parts says, into the group that fills.
 // Their messages belong to trace, if it is sampled. It returns nil if the batcher has stopped.
-func (b *Batcher) add(entries []Entry, size, parts int, trace tracecontext.Trace) *outcome {
+func (b *Batcher) add(entries []Entry, size, parts int, trace trace.SpanContext) *outcome {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
@@ -350,7 +350,7 @@ func (b *Batcher) refuseAdds() {
 // begin publishes a group in its own goroutine. The end of life cuts the publish off. The group comes back on b.published.
 func (b *Batcher) begin(life context.Context, guard *service.Guard, g *group) {
 	ctx := b.startSpan(life, g)
-	messages := b.encode(g, tracecontext.From(ctx))
+	messages := b.encode(g)
 	began := time.Now()
 	g.err = errPanic // unless Publish returns
 	go guard.Of(func() {
@@ -373,14 +373,14 @@ func (b *Batcher) startSpan(ctx context.Context, g *group) context.Context {
 	if len(g.traces) == 0 {
 		return ctx
 	}
-	ctx, g.span = b.telemetry.Start(ctx, "publish", g.traces[0], g.traces[1:], trace.WithSpanKind(trace.SpanKindProducer),
-		trace.WithAttributes(attribute.Int("accrue.messages", len(g.drafts))))
+	ctx, g.span = b.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, g.traces[0]), "publish", trace.WithSpanKind(trace.SpanKindProducer),
+		trace.WithLinks(tracing.Links(g.traces[1:])...), trace.WithAttributes(attribute.Int("accrue.messages", len(g.drafts))))
 	return ctx
 }
 
 // encode turns a group into messages and numbers them. A number is used up even if the publish fails: the message may be in
-// the topic, and two messages must never share a number. Messages of the trace of publish continue from that span.
-func (b *Batcher) encode(g *group, publish tracecontext.Trace) []broker.Message {
+// the topic, and two messages must never share a number. Messages in the trace of the publish continue from its span.
+func (b *Batcher) encode(g *group) []broker.Message {
 	g.publisher = b.identity
 	messages := make([]broker.Message, len(g.drafts))
 	for i := range messages {
@@ -394,11 +394,11 @@ func (b *Batcher) encode(g *group, publish tracecontext.Trace) []broker.Message 
 			continue
 		}
 		for j := range d.traces {
-			if d.traces[j].ID == publish.ID {
-				d.traces[j] = publish
+			if span := g.span.SpanContext(); d.traces[j].TraceID() == span.TraceID() {
+				d.traces[j] = span
 			}
 		}
-		attributes := tracecontext.Attributes(d.traces)
+		attributes := tracing.Attributes(d.traces)
 		maps.Copy(attributes, messages[i].Attributes)
 		messages[i].Attributes = attributes
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message"
-	"github.com/accrue/accrue/pkg/tracecontext"
+	"github.com/accrue/accrue/pkg/tracing"
 )
 
 // group is the entries of one publish. It grows until Run takes it.
@@ -20,7 +20,7 @@ type group struct {
 	size    int
 	outcome *outcome
 	// traces are the sampled traces of the drafts.
-	traces []tracecontext.Trace
+	traces []trace.SpanContext
 
 	// The fields below are set by its publish.
 
@@ -39,7 +39,7 @@ type draft struct {
 	// sum is the sum of the values of all increments.
 	sum int
 	// traces are the sampled traces of the requests of its entries.
-	traces []tracecontext.Trace
+	traces []trace.SpanContext
 	// sequence and bytes, its encoded size, are set when it is encoded.
 	sequence uint64
 	bytes    int
@@ -56,9 +56,9 @@ func (g *group) fits(size, messages int) bool {
 	return len(g.drafts) == 0 || g.size+size <= maxGroupBytes && len(g.drafts)+messages <= maxMessages
 }
 
-func (g *group) add(entries []Entry, size int, trace tracecontext.Trace) {
+func (g *group) add(entries []Entry, size int, trace trace.SpanContext) {
 	g.size += size
-	g.traces = tracecontext.Add(g.traces, trace)
+	g.traces = tracing.Add(g.traces, trace)
 	for i := range entries {
 		if e := &entries[i]; e.Tag != "" {
 			d := g.draft(e.Tag, trace)
@@ -72,9 +72,9 @@ func (g *group) add(entries []Entry, size int, trace tracecontext.Trace) {
 }
 
 // draft returns the draft for the next entry of key's partition, and adds the trace of its request.
-func (g *group) draft(key string, trace tracecontext.Trace) *draft {
+func (g *group) draft(key string, trace trace.SpanContext) *draft {
 	d := g.openDraft(key)
-	d.traces = tracecontext.Add(d.traces, trace)
+	d.traces = tracing.Add(d.traces, trace)
 	return d
 }
 

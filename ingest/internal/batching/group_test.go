@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/accrue/accrue/pkg/increment"
-	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // The memory of a group serves the next one, but what an unusual peak has grown is dropped.
@@ -30,7 +30,7 @@ func TestSpareMemoryIsBounded(t *testing.T) {
 			g := b.newGroup()
 			entry := Entry{Contributor: strings.Repeat("x", increment.MaxContributorLength)}
 			for range tc.entries {
-				g.add([]Entry{entry}, entry.size(), tracecontext.Trace{})
+				g.add([]Entry{entry}, entry.size(), trace.SpanContext{})
 			}
 			b.budget.held.Store(int64(g.size))
 			b.settle(g, nil)

@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"github.com/accrue/accrue/pkg/logging"
-	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 const (
@@ -77,17 +77,17 @@ func (b *Batcher) logPublished(g *group) {
 	for i := range g.drafts {
 		b.publishLog.add(&g.drafts[i])
 	}
-	for _, trace := range g.traces {
+	for _, sampled := range g.traces {
 		if !b.traced.Allow() {
 			return
 		}
 		var messages []string
 		for i := range g.drafts {
-			if d := &g.drafts[i]; slices.ContainsFunc(d.traces, func(t tracecontext.Trace) bool { return t.ID == trace.ID }) {
+			if d := &g.drafts[i]; slices.ContainsFunc(d.traces, func(t trace.SpanContext) bool { return t.TraceID() == sampled.TraceID() }) {
 				messages = append(messages, fmt.Sprintf("%d:%d", d.partition, d.sequence))
 			}
 		}
-		b.log.Info().Ctx(tracecontext.With(context.Background(), trace)).Stringer("publisher", g.publisher).
+		b.log.Info().Ctx(trace.ContextWithSpanContext(context.Background(), sampled)).Stringer("publisher", g.publisher).
 			Strs("messages", messages).Msg("in the topic")
 	}
 }

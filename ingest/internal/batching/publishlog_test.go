@@ -13,13 +13,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/message"
-	"github.com/accrue/accrue/pkg/tracecontext"
+	"github.com/accrue/accrue/pkg/tracing"
 )
 
 // keepingPublisher keeps what it is given, or fails.
@@ -207,20 +208,27 @@ func TestWhatIsNotPublishedIsNotInTheSum(t *testing.T) {
 	})
 }
 
+// newTrace returns a trace context of its own for each number.
+func newTrace(n int, sampled bool) trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{1, byte(n), byte(n >> 8)}, SpanID: trace.SpanID{1}, TraceFlags: trace.TraceFlags(0).WithSampled(sampled),
+	})
+}
+
 // The trace of a sampled request continues in the message of its entries, from the span of the publish. The trace of another
 // request in the same message continues beside it. A trace that is not sampled leaves nothing.
 func TestTracesGoOnInMessages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		publisher := new(keepingPublisher)
-		first, second, ignored := tracecontext.New(true), tracecontext.New(true), tracecontext.New(false)
+		first, second, ignored := newTrace(1, true), newTrace(2, true), newTrace(3, false)
 		lines := logged(t, publisher, func(b *batching.Batcher) {
 			if err := b.Add(t.Context(), one("foo")); err != nil { // the next ones are published together
 				t.Errorf("Add() = %v", err)
 			}
-			for _, trace := range []tracecontext.Trace{first, second, ignored} {
+			for _, from := range []trace.SpanContext{first, second, ignored} {
 				go func() {
-					if err := b.Add(tracecontext.With(t.Context(), trace), one("foo")); err != nil {
+					if err := b.Add(trace.ContextWithSpanContext(t.Context(), from), one("foo")); err != nil {
 						t.Errorf("Add() = %v", err)
 					}
 				}()
@@ -234,9 +242,9 @@ func TestTracesGoOnInMessages(t *testing.T) {
 		if len(publisher.messages) != 3 {
 			t.Fatalf("%d messages", len(publisher.messages))
 		}
-		for i, want := range [][]tracecontext.Trace{nil, {first, second}, nil} {
-			got := tracecontext.FromAttributes(publisher.messages[i].Attributes)
-			if len(got) != len(want) || len(got) == 2 && (got[0] != want[0] || got[1] != want[1]) {
+		for i, want := range [][]trace.SpanContext{nil, {first, second}, nil} {
+			got := tracing.FromAttributes(publisher.messages[i].Attributes)
+			if len(got) != len(want) || len(got) == 2 && (!got[0].Equal(want[0].WithRemote(true)) || !got[1].Equal(want[1].WithRemote(true))) {
 				t.Errorf("message %d carries %v, want %v", i, got, want)
 			}
 		}
@@ -251,7 +259,7 @@ func TestTracesGoOnInMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		place := fmt.Sprintf(" in the topic [%d:%d]", batch.Partition, batch.Sequence)
-		want := []string{"projects/p/traces/" + first.String()[3:35] + place, "projects/p/traces/" + second.String()[3:35] + place}
+		want := []string{"projects/p/traces/" + first.TraceID().String() + place, "projects/p/traces/" + second.TraceID().String() + place}
 		if !slices.Equal(followed, want) {
 			t.Errorf("these lines belong to traces: %q, want %q", followed, want)
 		}
@@ -263,8 +271,8 @@ func TestLinesOfTracesAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		lines := logged(t, new(keepingPublisher), func(b *batching.Batcher) {
-			for range 500 { // a second
-				if err := b.Add(tracecontext.With(t.Context(), tracecontext.New(true)), one("foo")); err != nil {
+			for n := range 500 { // a second
+				if err := b.Add(trace.ContextWithSpanContext(t.Context(), newTrace(n+1, true)), one("foo")); err != nil {
 					t.Errorf("Add() = %v", err)
 				}
 			}
