@@ -358,6 +358,9 @@ func (s *system) audit(t *testing.T) {
 	}
 	totals, increments := map[string]int64{}, map[string]int64{}
 	for _, partition := range partitions {
+		if partition.Err != nil {
+			t.Errorf("partition %d: %v", partition.Partition, partition.Err)
+		}
 		for _, total := range partition.Totals {
 			totals[total.Name] += total.Total
 			increments[total.Name] += total.Increments

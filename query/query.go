@@ -69,7 +69,9 @@ func New(config Config, parts Parts) (*Service, error) {
 		return nil, fmt.Errorf("query: %w", err)
 	}
 	handler, err := api.New(refresher, parts.Documents, history.New(parts.Documents, historyBytes), web.Base{
-		Checks: append(slices.Clone(parts.Checks), service.Check{Name: "view", Check: refresher.Check}), Log: parts.Log, Telemetry: parts.Telemetry,
+		Checks: append(slices.Clone(parts.Checks), service.Check{Name: "view", Check: refresher.Check},
+			service.Check{Name: "checkpoints", Check: refresher.Complete, Optional: true}),
+		Log: parts.Log, Telemetry: parts.Telemetry,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)

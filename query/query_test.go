@@ -30,6 +30,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type failingStore struct {
 	*storeembedded.Store
 	down, hangs atomic.Bool
+	// damaged makes the checkpoint of partition 3 unreadable.
+	damaged atomic.Bool
 }
 
 var errDown = errors.New("the store is down")
@@ -38,7 +40,15 @@ func (s *failingStore) Totals(ctx context.Context) ([]store.PartitionTotals, tim
 	if err := s.Check(ctx); err != nil {
 		return nil, time.Time{}, err
 	}
-	return s.Store.Totals(ctx)
+	all, asOf, err := s.Store.Totals(ctx)
+	if s.damaged.Load() {
+		for i := range all {
+			if p := &all[i]; p.Partition == 3 {
+				*p = store.PartitionTotals{Partition: 3, Revision: p.Revision, Err: checkpoint.ErrCorrupt}
+			}
+		}
+	}
+	return all, asOf, err
 }
 
 func (s *failingStore) Check(ctx context.Context) error {
@@ -192,6 +202,25 @@ func TestServiceServesTheLastViewWhileTheStoreIsDown(t *testing.T) {
 	s.count(t, 0, "foo", 1)
 	await(t, url+"/stats", body(`{"foo":5}`))
 	await(t, url+service.ReadyPath, status(http.StatusOK))
+}
+
+func TestServiceGoesOnWithTheOtherPartitionsWhenOneIsUnreadable(t *testing.T) {
+	t.Parallel()
+	s := &failingStore{Store: databasetest.Store(t)}
+	s.count(t, 3, "foo", 4)
+	s.count(t, 12, "ballz", 9)
+	s.damaged.Store(true)
+	url := start(t, s)
+	await(t, url+"/stats", body(`{"ballz":9}`))
+	s.count(t, 12, "ballz", 1)
+	await(t, url+"/stats", body(`{"ballz":10}`))
+	ready := await(t, url+service.ReadyPath, func(a answer) bool { return strings.Contains(a.body, "degraded") })
+	if ready.status != http.StatusOK || !strings.Contains(ready.body, "partition 3") {
+		t.Errorf("ready: %d %s, want 200 that names partition 3", ready.status, ready.body)
+	}
+	s.damaged.Store(false)
+	await(t, url+"/stats", body(`{"ballz":10,"foo":4}`))
+	await(t, url+service.ReadyPath, func(a answer) bool { return !strings.Contains(a.body, "degraded") })
 }
 
 func TestServiceThatHasReadNothingIsLiveAndNotReady(t *testing.T) {

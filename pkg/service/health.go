@@ -2,7 +2,7 @@ package service
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
 	"net/http"
 	"sync"
 	"time"
@@ -27,6 +27,8 @@ type Check struct {
 	Name string
 	// Check returns nil if the dependency works. It returns soon after its context ends.
 	Check func(context.Context) error
+	// Optional is set if the service works without it. A failure is then a part of the answer, which is still 200.
+	Optional bool
 }
 
 // Live answers 200. It checks no dependency: a restart would repair none of them.
@@ -41,7 +43,8 @@ type Check struct {
 //	@Router			/health/live [get]
 func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}`) }
 
-// Ready answers 200 if every check passes, and otherwise 503 with a problem document that names those that failed. All
+// Ready answers 200 if every check that is not optional passes, and otherwise 503 with a problem document that names those
+// that failed. All
 // requests within a second share one result: the endpoint is public, and a check may cost money.
 //
 //	@Summary		Can the service do its work?
@@ -57,15 +60,16 @@ func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}
 //	@Router			/health/ready [get]
 func Ready(checks ...Check) http.HandlerFunc {
 	r := readiness{checks: checks}
-	ready := fmt.Sprintf(`{"status":"ready","version":%q}`, version.Current().Version)
 	return func(w http.ResponseWriter, request *http.Request) {
-		if faults := r.ask(request.Context()); len(faults) > 0 {
+		faults, degraded := r.ask(request.Context())
+		if len(faults) > 0 {
 			d := problem.Unavailable("not ready", time.Second)
 			d.Errors = faults
 			d.Write(w)
 			return
 		}
-		answer(w, ready)
+		body, _ := json.Marshal(Health{Status: "ready", Version: version.Current().Version, Degraded: degraded}) // strings: no error
+		answer(w, string(body))
 	}
 }
 
@@ -77,6 +81,8 @@ type Health struct {
 	Status string `json:"status" validate:"required" enums:"live,ready"`
 	// Version is the version of the program. Only ready has it.
 	Version string `json:"version,omitempty"`
+	// What does not work although the service does. Only ready has it.
+	Degraded []problem.Fault `json:"degraded,omitempty"`
 } //	@name	Health
 
 // checkEvery is how long a result of the checks is reused.
@@ -88,27 +94,32 @@ type readiness struct {
 	mu        sync.Mutex
 	checkedAt time.Time
 	faults    []problem.Fault
+	degraded  []problem.Fault // of optional checks
 }
 
 // ask returns the faults found now, or less than checkEvery ago. While one request runs the checks, the others wait for
 // its result.
-func (r *readiness) ask(ctx context.Context) []problem.Fault {
+func (r *readiness) ask(ctx context.Context) (faults, degraded []problem.Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.checkedAt.IsZero() && time.Since(r.checkedAt) < checkEvery {
-		return r.faults
+		return r.faults, r.degraded
 	}
 	// The result is shared, so the client whose request runs the checks must not cut them short.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
-	var faults []problem.Fault
 	for _, c := range r.checks {
 		if err := c.Check(ctx); err != nil {
-			faults = append(faults, problem.Fault{Parameter: c.Name, Detail: err.Error()})
+			fault := problem.Fault{Parameter: c.Name, Detail: err.Error()}
+			if c.Optional {
+				degraded = append(degraded, fault)
+			} else {
+				faults = append(faults, fault)
+			}
 		}
 	}
-	r.checkedAt, r.faults = time.Now(), faults
-	return faults
+	r.checkedAt, r.faults, r.degraded = time.Now(), faults, degraded
+	return faults, degraded
 }
 
 func answer(w http.ResponseWriter, body string) {

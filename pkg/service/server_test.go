@@ -189,6 +189,17 @@ func TestReadyNamesFailedChecks(t *testing.T) {
 	}
 }
 
+func TestFailedOptionalCheckIsNamedInAReadyAnswer(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	service.Ready(service.Check{Name: "checkpoints", Optional: true, Check: func(context.Context) error { return errors.New("one is damaged") }})(
+		w, httptest.NewRequest(http.MethodGet, service.ReadyPath, nil))
+	want := `"degraded":[{"detail":"one is damaged","parameter":"checkpoints"}]`
+	if body := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(body, want) {
+		t.Errorf("ready = %d %s, want 200 with %s", w.Code, body, want)
+	}
+}
+
 func TestReadyChecksAtMostOnceASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

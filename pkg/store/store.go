@@ -114,6 +114,9 @@ type PartitionTotals struct {
 	// AcceptedAt and Traces are those of the latest Commit.
 	AcceptedAt time.Time
 	Traces     []tracecontext.Trace
+	// Err is why the checkpoint cannot be read: it is damaged or of a later version. Only Partition and Revision are set
+	// then, and the other partitions are not affected.
+	Err error
 }
 
 // Tag is the document of one tag, which Firebase clients and the audit read.

@@ -362,7 +362,8 @@ func (s *Store) History(ctx context.Context, id uint32, r checkpoint.Resolution,
 	return all, err
 }
 
-// Totals returns every partition's totals, whatever partitions there are, and the time of this read.
+// Totals returns every partition's totals, whatever partitions there are, and the time of this read. A checkpoint that
+// cannot be read has Err set.
 func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
 	var all []store.PartitionTotals
 	asOf := s.database.Now()
@@ -377,16 +378,17 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 			if err != nil {
 				return err
 			}
+			totals := store.PartitionTotals{Partition: id}
 			p, err := unpackPartition(packed)
+			if err == nil {
+				totals.Totals, totals.UpdatedAt, err = checkpoint.UnpackTotals(p.totals)
+			}
 			if err != nil {
-				return fmt.Errorf("partition %d: %w", id, err)
+				totals.Err = err
+			} else {
+				totals.AcceptedAt, totals.Traces = p.acceptedAt, tracecontext.Split(p.traces)
 			}
-			totals := store.PartitionTotals{
-				Partition: id, Revision: store.Revision{UpdateTime: p.updateTime}, AcceptedAt: p.acceptedAt, Traces: tracecontext.Split(p.traces),
-			}
-			if totals.Totals, totals.UpdatedAt, err = checkpoint.UnpackTotals(p.totals); err != nil {
-				return fmt.Errorf("partition %d: %w", id, err)
-			}
+			totals.Revision.UpdateTime = p.updateTime
 			all = append(all, totals)
 		}
 		return nil

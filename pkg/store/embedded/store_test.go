@@ -11,6 +11,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/database"
 	"github.com/accrue/accrue/pkg/database/databasetest"
@@ -86,6 +88,33 @@ func TestRefusesWhatFirestoreRefuses(t *testing.T) {
 				t.Errorf("a refused Commit has changed %v: %v", tags, err)
 			}
 		})
+	}
+}
+
+func TestTotalsNamesUnreadablePartitions(t *testing.T) {
+	t.Parallel()
+	d := databasetest.Open(t)
+	s := embedded.New(d)
+	commit(t, s, next(store.State{}, at, "foo"))
+	for partition, packed := range map[string]string{"1": "", "2": "\xff\xff"} { // an empty version, and a later one
+		if err := d.Update(t.Context(), 100, func(tx *bolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists([]byte("partitions/" + partition))
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte("checkpoint"), []byte(packed))
+		}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, _, err := s.Totals(t.Context())
+	if err != nil || len(all) != 3 {
+		t.Fatalf("Totals() = %v, %v, want three partitions", all, err)
+	}
+	for i, p := range all {
+		if p.Partition != uint32(i) || (p.Err == nil) != (i == 0) || len(p.Totals) != 1-min(i, 1) {
+			t.Errorf("partition %d: %+v", i, p)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package firestore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"testing"
@@ -12,7 +13,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/firestore"
 )
@@ -76,6 +79,43 @@ func connectTo(t *testing.T, fake firestorepb.FirestoreServer) *firestore.Client
 		}
 	})
 	return client
+}
+
+// damagedServer has a partition that can be read, one whose totals are damaged, and one of a later version.
+type damagedServer struct {
+	firestorepb.UnimplementedFirestoreServer
+}
+
+func (s *damagedServer) RunQuery(r *firestorepb.RunQueryRequest, stream firestorepb.Firestore_RunQueryServer) error {
+	for id, fields := range []map[string]*firestorepb.Value{
+		{"version": integer(checkpoint.Version), "totals": {ValueType: &firestorepb.Value_BytesValue{BytesValue: new(checkpoint.Checkpoint).PackTotals()}}},
+		{"version": integer(checkpoint.Version), "totals": {ValueType: &firestorepb.Value_BytesValue{BytesValue: []byte("damaged")}}},
+		{"version": integer(checkpoint.Version + 1)},
+	} {
+		if err := stream.Send(&firestorepb.RunQueryResponse{ReadTime: timestamppb.Now(), Document: &firestorepb.Document{
+			Name: fmt.Sprintf("%s/partitions/%d", r.GetParent(), id), Fields: fields, UpdateTime: timestamppb.Now(),
+		}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func integer(n int64) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_IntegerValue{IntegerValue: n}}
+}
+
+func TestTotalsNamesUnreadablePartitions(t *testing.T) {
+	t.Parallel()
+	all, asOf, err := connectTo(t, &damagedServer{}).Totals(t.Context())
+	if err != nil || len(all) != 3 || asOf.IsZero() {
+		t.Fatalf("Totals() = %v, %v, %v, want three partitions", all, asOf, err)
+	}
+	for i, want := range []error{nil, checkpoint.ErrCorrupt, checkpoint.ErrCorrupt} {
+		if p := all[i]; p.Partition != uint32(i) || !errors.Is(p.Err, want) || (p.Err == nil) != (want == nil) || p.Revision.UpdateTime.IsZero() {
+			t.Errorf("partition %d: %+v, want error %v", i, p, want)
+		}
+	}
 }
 
 // countingServer says of every write of a batch that it was done, but of every tenth that it failed with a code, and keeps

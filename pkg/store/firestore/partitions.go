@@ -155,7 +155,8 @@ func (c *Client) increase(collection, id string, updated *firestorepb.Value, tra
 	return write
 }
 
-// Totals returns every partition's totals, whatever partitions there are, and the time of this read.
+// Totals returns every partition's totals, whatever partitions there are, and the time of this read. A checkpoint that
+// cannot be read has Err set.
 func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
 	var all []store.PartitionTotals
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{
@@ -166,17 +167,15 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 		if err != nil {
 			return err
 		}
-		if err := checkVersion(doc.GetFields()); err != nil {
-			return fmt.Errorf("partition %d: %w", partition, err)
+		p := store.PartitionTotals{Partition: partition, Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()}}
+		if p.Err = checkVersion(doc.GetFields()); p.Err == nil {
+			p.Totals, p.UpdatedAt, p.Err = checkpoint.UnpackTotals(doc.GetFields()[fieldTotals].GetBytesValue())
 		}
-		totals, updated, err := checkpoint.UnpackTotals(doc.GetFields()[fieldTotals].GetBytesValue())
-		if err != nil {
-			return fmt.Errorf("partition %d: %w", partition, err)
+		if p.Err != nil {
+			all = append(all, p)
+			return nil
 		}
-		p := store.PartitionTotals{
-			Partition: partition, Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()},
-			Totals: totals, UpdatedAt: updated, Traces: tracecontext.Split(doc.GetFields()[fieldTraces].GetStringValue()),
-		}
+		p.Traces = tracecontext.Split(doc.GetFields()[fieldTraces].GetStringValue())
 		if at := doc.GetFields()[fieldAcceptedAt].GetTimestampValue(); at != nil {
 			p.AcceptedAt = at.AsTime()
 		}

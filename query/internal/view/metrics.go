@@ -16,8 +16,9 @@ type metrics struct {
 	ok, failed                  metric.MeasurementOption
 }
 
-// newMetrics makes the instruments; a nil meter measures nothing. The age of the view is observed on collection.
-func newMetrics(meter metric.Meter, age func() time.Duration) (*metrics, error) {
+// newMetrics makes the instruments; a nil meter measures nothing. The age of the view and the unreadable partitions
+// are observed on collection.
+func newMetrics(meter metric.Meter, age func() time.Duration, unreadable func() int) (*metrics, error) {
 	if meter == nil {
 		meter = noop.Meter{}
 	}
@@ -41,7 +42,13 @@ func newMetrics(meter metric.Meter, age func() time.Duration) (*metrics, error) 
 			o.Observe(age().Seconds())
 			return nil
 		}))
-	return m, errors.Join(errDuration, errFreshness, errViewed, errAge)
+	_, errUnreadable := meter.Int64ObservableGauge("accrue_view_unreadable_partitions",
+		metric.WithDescription("Partitions whose checkpoint is damaged or of a later version; their totals are stale or missing."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(int64(unreadable()))
+			return nil
+		}))
+	return m, errors.Join(errDuration, errFreshness, errViewed, errAge, errUnreadable)
 }
 
 // read records a read that began at a time, and what it led to. What was committed before the first read of this process

@@ -40,11 +40,13 @@ type Reader interface {
 // Refresher keeps the latest view. It reads at a steady rate, which depends neither on the number of requests nor on
 // the number of tags; without requests and changes it reads less often. It is safe for concurrent use.
 type Refresher struct {
-	reader  Reader
-	every   time.Duration
-	outage  *logging.Outage
-	started time.Time
-	metrics *metrics
+	reader Reader
+	every  time.Duration
+	outage *logging.Outage
+	// unreadable is the outage of single partitions.
+	unreadable *logging.Outage
+	started    time.Time
+	metrics    *metrics
 	// requested is when a view was last requested, as the time since started.
 	requested atomic.Int64
 	latest    atomic.Pointer[reading]
@@ -74,11 +76,11 @@ type reading struct {
 func NewRefresher(reader Reader, interval time.Duration, meter metric.Meter, log zerolog.Logger) (*Refresher, error) {
 	r := &Refresher{
 		reader: reader, every: interval, outage: logging.NewOutage(log, zerolog.WarnLevel, "read the totals"),
-		started: time.Now(), wake: make(chan struct{}, 1), changes: make(chan struct{}, 1),
+		unreadable: logging.NewOutage(log, zerolog.ErrorLevel, "read a checkpoint"), started: time.Now(), wake: make(chan struct{}, 1), changes: make(chan struct{}, 1),
 	}
 	r.latest.Store(&reading{view: new(View), replaced: make(chan struct{})})
 	var err error
-	if r.metrics, err = newMetrics(meter, r.age); err != nil {
+	if r.metrics, err = newMetrics(meter, r.age, func() int { return len(r.latest.Load().view.Unreadable()) }); err != nil {
 		return nil, fmt.Errorf("view: %w", err)
 	}
 	return r, nil
@@ -114,6 +116,15 @@ func (r *Refresher) Watch() (*View, <-chan struct{}) {
 	r.requested.Store(int64(time.Since(r.started)))
 	latest := r.latest.Load()
 	return latest.view, latest.replaced
+}
+
+// Complete returns an error that names the partitions that the latest read could not read, or nil if there were none.
+func (r *Refresher) Complete(context.Context) error {
+	var faults []error
+	for _, p := range r.latest.Load().view.Unreadable() {
+		faults = append(faults, fmt.Errorf("partition %d: %w", p.Partition, p.Err))
+	}
+	return errors.Join(faults...)
 }
 
 // Changes returns a channel that receives a token after a read that found a new or changed partition. Tokens do not
@@ -192,6 +203,11 @@ func (r *Refresher) refresh(ctx context.Context, pace *pace) time.Duration {
 	} else {
 		current.view, current.began = last.view.Next(partitions, asOf), began
 		r.outage.Succeeded()
+		if bad := current.view.Unreadable(); len(bad) == 0 {
+			r.unreadable.Succeeded()
+		} else {
+			r.unreadable.Failed(bad[0].Err, func(e *zerolog.Event) { e.Uint32("partition", bad[0].Partition).Int("partitions", len(bad)) })
+		}
 		wait = pace.read(began, r.started.Add(time.Duration(r.requested.Load())), current.view.Version() != last.view.Version())
 		current.quiet = pace.quiet()
 	}

@@ -22,6 +22,7 @@ type View struct {
 	tags       []Tag  // sorted by name
 	partitions map[uint32]store.PartitionTotals
 	changed    []uint32 // the partitions that the read found new or changed
+	unreadable []store.PartitionTotals
 }
 
 // Tag is the total of one tag, summed over all partitions that have counted it.
@@ -45,6 +46,10 @@ func (v *View) Version() uint64 { return v.version }
 // Tags returns all tags, sorted by name. The slice is shared between readers and must not be modified.
 func (v *View) Tags() []Tag { return v.tags }
 
+// Unreadable returns the partitions that the read found and could not read. Their tags are as they were when they could
+// last be read by this process, or missing.
+func (v *View) Unreadable() []store.PartitionTotals { return v.unreadable }
+
 // ChangesSince returns the tags that have changed since a version, as they are now, sorted by name. It returns false
 // when such a list cannot bring a reader of that version up to date, who must then start over with all Tags: the version
 // is not one of this view's past, or a tag was removed since, which happens only when a partition's document is deleted.
@@ -64,17 +69,24 @@ func (v *View) ChangesSince(version uint64) ([]Tag, bool) {
 }
 
 // Next returns the view of a read at the time asOf that found these partitions, each listed once, in any order. A
-// partition whose revision is unchanged is skipped; of the others only the tags that changed are merged. Next keeps the
-// slices of totals, which must not be modified afterwards.
+// partition whose revision is unchanged is skipped; of the others only the tags that changed are merged. Of a partition
+// that cannot be read, the view keeps the last totals that could be, if any. Next keeps the slices of totals, which must
+// not be modified afterwards.
 func (v *View) Next(read []store.PartitionTotals, asOf time.Time) *View {
 	next := *v
-	next.asOf, next.changed = asOf, nil
+	next.asOf, next.changed, next.unreadable = asOf, nil, nil
 	var deltas []delta
 	if v.differs(read) {
 		next.partitions = make(map[uint32]store.PartitionTotals, len(read))
 		for _, p := range read {
 			before, known := v.partitions[p.Partition]
-			if known && sameRevision(before, p) {
+			if p.Err != nil {
+				next.unreadable = append(next.unreadable, p)
+			}
+			if p.Err != nil && !known {
+				continue
+			}
+			if p.Err != nil || known && sameRevision(before, p) {
 				next.partitions[p.Partition] = before
 				continue
 			}
@@ -99,7 +111,7 @@ func (v *View) Next(read []store.PartitionTotals, asOf time.Time) *View {
 func (v *View) differs(read []store.PartitionTotals) bool {
 	return len(read) != len(v.partitions) || slices.ContainsFunc(read, func(p store.PartitionTotals) bool {
 		before, known := v.partitions[p.Partition]
-		return !known || !sameRevision(before, p)
+		return !known || !sameRevision(before, p) || p.Err != nil
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,6 +117,35 @@ func TestChangesSinceKnowsWhatItCannotTell(t *testing.T) {
 				t.Errorf("ChangesSince(%d) = %v, %v, want %v", tc.since, changes, ok, tc.want)
 			}
 		})
+	}
+}
+
+func TestUnreadablePartitionKeepsItsLastTotals(t *testing.T) {
+	t.Parallel()
+	damaged := store.PartitionTotals{Partition: 1, Revision: store.Revision{UpdateTime: at(5)}, Err: errDown}
+	foo, zoo := checkpoint.Total{Name: "foo", Total: 4}, checkpoint.Total{Name: "zoo", Total: 9}
+	steps := []struct {
+		name       string
+		read       []store.PartitionTotals
+		tags       string
+		unreadable int
+	}{
+		{"unreadable from the start", []store.PartitionTotals{partition(0, 1, foo), damaged}, "foo", 1},
+		{"still", []store.PartitionTotals{partition(0, 1, foo), damaged}, "foo", 1},
+		{"repaired", []store.PartitionTotals{partition(0, 1, foo), partition(1, 6, zoo)}, "foo zoo", 0},
+		{"damaged again", []store.PartitionTotals{partition(0, 2, foo), damaged}, "foo zoo", 1},
+		{"deleted", []store.PartitionTotals{partition(0, 2, foo)}, "foo", 0},
+	}
+	v := new(view.View)
+	for _, step := range steps {
+		v = v.Next(step.read, at(10))
+		var names []string
+		for _, tag := range v.Tags() {
+			names = append(names, tag.Name)
+		}
+		if got := strings.Join(names, " "); got != step.tags || len(v.Unreadable()) != step.unreadable {
+			t.Errorf("%s: tags %q, unreadable %v, want %q and %d", step.name, got, v.Unreadable(), step.tags, step.unreadable)
+		}
 	}
 }
 
