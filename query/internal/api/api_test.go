@@ -21,7 +21,6 @@ import (
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/service/web"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query/internal/api"
 	"github.com/accrue/accrue/query/internal/view"
 )
@@ -81,7 +80,7 @@ func serve(tb testing.TB, handler http.Handler) string {
 }
 
 func handler(views api.Views, checks ...service.Check) http.Handler {
-	return newHandler(views, memory.New(), nil, web.Base{Checks: checks})
+	return newHandler(views, nil, nil, web.Base{Checks: checks})
 }
 
 func newHandler(views api.Views, s api.Contributors, changes api.History, base web.Base) http.Handler {

@@ -19,9 +19,10 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/service/web"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/store/memory"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/query/internal/api"
 )
 
@@ -36,9 +37,9 @@ func odd() []string {
 
 // counted makes a store in which the contributors have 1, 2, 3, 4, 5, 1, 2... contributions, in their order, and those
 // with three or more are recognized for that.
-func counted(t *testing.T, ids ...string) *memory.Store {
+func counted(t *testing.T, ids ...string) *storeembedded.Store {
 	t.Helper()
-	s := memory.New()
+	s := databasetest.Store(t)
 	commit := store.Commit{Next: (&store.State{}).Checkpoint.Next(start, time.Hour, nil, nil)}
 	for i, id := range ids {
 		commit.Contributors = append(commit.Contributors, store.Contributions{Contributor: id, Contributions: int64(1 + i%5)})
@@ -227,7 +228,7 @@ func TestContributorsInEveryOrderInPagesOfEverySize(t *testing.T) {
 
 func TestNoContributorsAreAnEmptyPage(t *testing.T) {
 	t.Parallel()
-	got := request(t, http.MethodGet, serveContributors(t, memory.New())+"/contributors")
+	got := request(t, http.MethodGet, serveContributors(t, databasetest.Store(t))+"/contributors")
 	if got.status != http.StatusOK || !strings.HasPrefix(got.body, `{"contributors":[],"as_of":"`) {
 		t.Errorf("%d %s", got.status, got.body)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/service/web"
-	"github.com/accrue/accrue/pkg/store/memory"
 	"github.com/accrue/accrue/query/internal/view"
 )
 
@@ -61,7 +60,7 @@ func TestHistoryIsReadInWholePeriods(t *testing.T) {
 		"?from=2026-11-23T06:07:00Z&to=2030-01-01T00:00:00Z":                 {checkpoint.Minute, "23T06:07:00", "23T06:08:00", "23T06:06:00"},
 	} {
 		h := &recordingHistory{}
-		answer := get(newHandler(views, memory.New(), h, web.Base{}), "/tags/foo/history"+query)
+		answer := get(newHandler(views, nil, h, web.Base{}), "/tags/foo/history"+query)
 		var body struct {
 			Name, Resolution string
 			From, To         time.Time
@@ -110,7 +109,7 @@ func TestHistoryProblems(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			answer := get(newHandler(views, memory.New(), tc.history, web.Base{}), tc.path)
+			answer := get(newHandler(views, nil, tc.history, web.Base{}), tc.path)
 			if answer.status != tc.status || answer.header.Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%d %s, want %d", answer.status, answer.body, tc.status)
 			}

@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/store/memory"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 )
 
 type latest struct {
@@ -25,9 +26,9 @@ type latest struct {
 }
 
 // recognized makes a store with n recognitions, the first of them the latest, an hour each before the next.
-func recognized(t *testing.T, n int) *memory.Store {
+func recognized(t *testing.T, n int) *storeembedded.Store {
 	t.Helper()
-	s := memory.New()
+	s := databasetest.Store(t)
 	commit := store.Commit{Next: (&store.State{}).Checkpoint.Next(start, time.Hour, nil, nil)}
 	for i := range n {
 		commit.Contributors = append(commit.Contributors, store.Contributions{Contributor: fmt.Sprint(i), Contributions: 4})
@@ -66,14 +67,14 @@ func TestLatestRecognitionsComeFirst(t *testing.T) {
 	for _, query := range []string{"page_size=0", "page_size=x", "page_size=1&page_size=2", "page_token=x"} {
 		wantProblem(t, request(t, http.MethodGet, address+"/recognitions?"+query), http.StatusBadRequest)
 	}
-	if got := request(t, http.MethodGet, serveContributors(t, memory.New())+"/recognitions"); !strings.HasPrefix(got.body, `{"recognitions":[],`) {
+	if got := request(t, http.MethodGet, serveContributors(t, databasetest.Store(t))+"/recognitions"); !strings.HasPrefix(got.body, `{"recognitions":[],`) {
 		t.Errorf("without recognitions: %s", got.body)
 	}
 }
 
 // countingStore counts the reads for requests, each of which takes a while.
 type countingStore struct {
-	*memory.Store
+	*storeembedded.Store
 	reads atomic.Int64
 	takes time.Duration
 }
@@ -104,7 +105,7 @@ func TestFailingReadOfRecognitionsIs503(t *testing.T) {
 }
 
 // silentStore does not know the latest recognitions.
-type silentStore struct{ *memory.Store }
+type silentStore struct{ *storeembedded.Store }
 
 func (silentStore) Latest(context.Context, int) ([]store.Recognition, time.Time, error) {
 	return nil, time.Time{}, context.DeadlineExceeded
