@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -72,18 +71,6 @@ func (d *Database) View(ctx context.Context, read func(*bolt.Tx) error) error {
 		return ErrClosed
 	}
 	return err
-}
-
-// Backup writes a copy of the database to w while it is in use: the state at the time of the call.
-func (d *Database) Backup(ctx context.Context, w io.Writer) error {
-	err := d.View(ctx, func(tx *bolt.Tx) error {
-		_, err := tx.WriteTo(w)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("back up: %w", err)
-	}
-	return nil
 }
 
 // Check returns nil when the database can be written to, ErrFailed after a fault of the disk, and ErrClosed.

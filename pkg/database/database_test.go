@@ -545,31 +545,4 @@ func TestCompactsAFileThatIsMostlyFree(t *testing.T) {
 	if entries, err := os.ReadDir(folder); err != nil || len(entries) != 1 {
 		t.Errorf("%v is left in the folder: %v", entries, err)
 	}
-	var copied bytes.Buffer
-	if err := d.Backup(t.Context(), &copied); err != nil {
-		t.Errorf("Backup() = %v", err)
-	}
-}
-
-func TestABackupIsADatabase(t *testing.T) {
-	t.Parallel()
-	d, folder := open(t, t.TempDir()), t.TempDir()
-	defer closed(t, d)
-	mustUpdate(t, d, "1")
-	f, err := os.Create(filepath.Join(folder, file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Backup(t.Context(), f); err != nil {
-		t.Errorf("Backup() = %v", err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	mustUpdate(t, d, "2")
-	restored := open(t, folder)
-	defer closed(t, restored)
-	if got := keys(t, restored); !slices.Equal(got, []string{"1"}) {
-		t.Errorf("found %v in the backup", got)
-	}
 }

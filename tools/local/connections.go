@@ -109,8 +109,8 @@ func logFound(ctx context.Context, d *database.Database, data string, log zerolo
 			asOf = partition.UpdatedAt
 		}
 	}
-	if asOf.IsZero() && messages == 0 {
-		log.Info().Str("folder", data).Msg("the database is empty")
+	if asOf.IsZero() {
+		log.Info().Str("folder", data).Int("messages_waiting", messages).Msgf("found %d messages waiting, no totals yet", messages)
 		return nil
 	}
 	log.Info().Str("folder", data).Int("messages_waiting", messages).Time("totals_as_of", asOf).
