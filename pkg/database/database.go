@@ -129,7 +129,7 @@ func (d *Database) keepClock(tx *bolt.Tx) error {
 	if updated.IsZero() {
 		return nil
 	}
-	b := binary.BigEndian.AppendUint64(nil, uint64(updated.UnixMicro())) //nolint:gosec // read back as it was
+	b := binary.BigEndian.AppendUint64(nil, uint64(updated.UnixMicro()))
 	return tx.Bucket(state).Put(stateUpdated, b)
 }
 

@@ -458,7 +458,7 @@ func TestNamesWhatKeepsAFolderFromBeingUsed(t *testing.T) {
 		if _, err := Open(Options{Folder: folder}); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), folder) {
 			t.Errorf("Open() of a folder without permission = %v", err)
 		}
-		if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a folder, or a file that is removed
+		if err := os.Chmod(path, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -43,7 +43,7 @@ func (r *Record) Time() time.Time { return time.UnixMicro(r.Int()).UTC() }
 // Bytes reads bytes. They are part of the record: callers copy what they keep.
 func (r *Record) Bytes() []byte {
 	n, size := binary.Uvarint(r.rest)
-	if size <= 0 || r.failed || n > uint64(len(r.rest)-size) {
+	if size <= 0 || r.failed || n > uint64(len(r.rest)-size) { //nolint:gosec // not negative
 		r.failed = true
 		return nil
 	}

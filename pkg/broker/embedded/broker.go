@@ -106,14 +106,11 @@ func (t *Topic) publish(tx *bolt.Tx, values [][]byte) error {
 // count adds n to how many messages a subscription holds.
 func count(tx *bolt.Tx, name []byte, n int) error {
 	bucket := tx.Bucket(counts)
-	return bucket.Put(name, binary.BigEndian.AppendUint64(nil, uint64(held(bucket, name)+n)))
+	return bucket.Put(name, database.AppendInt(nil, int64(held(bucket, name)+n)))
 }
 
 func held(bucket *bolt.Bucket, name []byte) int {
-	if v := bucket.Get(name); len(v) == 8 {
-		return int(binary.BigEndian.Uint64(v))
-	}
-	return 0
+	return int(database.Read(bucket.Get(name)).Int())
 }
 
 // wake makes the pulls of a topic's subscriptions look again.

@@ -94,13 +94,13 @@ func before(tx *bolt.Tx, bucket, end string) iter.Seq2[string, []byte] {
 			return
 		}
 		cursor := b.Cursor()
-		key, value := cursor.Last()
-		if end != "" {
-			if key, value = cursor.Seek([]byte(end)); key != nil {
-				key, value = cursor.Prev()
-			} else {
-				key, value = cursor.Last()
-			}
+		var key, value []byte
+		if end == "" {
+			key, value = cursor.Last()
+		} else if key, _ = cursor.Seek([]byte(end)); key == nil {
+			key, value = cursor.Last()
+		} else {
+			key, value = cursor.Prev()
 		}
 		for ; key != nil && yield(string(key), value); key, value = cursor.Prev() {
 		}
