@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// silence is how long calls time out on a connection that receives nothing before the connection is closed.
-	silence = 10 * time.Second
+	// silence is how long calls time out on a connection that receives nothing before the connection is closed: less than
+	// the longest deadline of a call, 10 s, so that one such call is enough.
+	silence = 8 * time.Second
 	// connectTimeout bounds one attempt to connect, and maxBackoff the pause before the next: gRPC's own pause grows to two
 	// minutes, which a service would need to notice that a server is back.
 	connectTimeout, maxBackoff = 10 * time.Second, 5 * time.Second
@@ -34,9 +35,10 @@ const (
 // probes.
 var tcpKeepalive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// Options returns the dial options of a client. A connection is closed when calls on it have timed out for ten seconds
-// while nothing was received on it. Its other calls then fail with codes.Unavailable, and gRPC connects again. Calls
-// without a deadline do not time out, so every call needs one.
+// Options returns the dial options of a client. A connection is closed when calls on it have timed out for eight seconds
+// while nothing was received on it, and with it those of the same client that have been silent as long: a client spreads
+// its calls, and need not find out one by one. Other calls on these connections fail with codes.Unavailable, and gRPC
+// connects again. Calls without a deadline do not time out, so every call needs one.
 //
 // Behind a proxy (HTTPS_PROXY) gRPC dials by itself, and connections are not watched.
 func Options() []grpc.DialOption { return options(silence) }
@@ -149,14 +151,20 @@ func (w *watch) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Conte
 // HandleConn does nothing.
 func (w *watch) HandleConn(context.Context, stats.ConnStats) {}
 
-// timedOut notes that a call on a connection timed out, and closes the connection when calls have timed out in silence
-// for long enough.
+// timedOut notes that a call on a connection timed out. When calls have timed out in silence for long enough, it closes
+// the connection and all that have been silent as long.
 func (w *watch) timedOut(e ends, began time.Time) {
+	var silent []*conn
 	w.mu.Lock()
-	c := w.conns[e]
-	dead := c != nil && c.dead(began.Sub(w.begun), time.Since(w.begun))
+	if c := w.conns[e]; c != nil && c.dead(began.Sub(w.begun), time.Since(w.begun)) {
+		for _, other := range w.conns {
+			if time.Duration(other.received.Load()) < c.failing {
+				silent = append(silent, other)
+			}
+		}
+	}
 	w.mu.Unlock()
-	if dead {
+	for _, c := range silent {
 		_ = c.Close() // gRPC sees the error in its next Read
 	}
 }

@@ -2,7 +2,9 @@ package connection
 
 import (
 	"context"
+	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,7 +168,12 @@ func (p *proxy) swallow(m mode) {
 
 func connect(t *testing.T, address string) *grpc.ClientConn {
 	t.Helper()
-	cc, err := grpc.NewClient(address, append(options(testSilence), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	return connectWith(t, address, options(testSilence))
+}
+
+func connectWith(t *testing.T, address string, options []grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	cc, err := grpc.NewClient(address, append(slices.Clip(options), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +238,26 @@ func TestConnectionThatSwallowsBytesIsReplaced(t *testing.T) {
 				t.Errorf("%d connections, want 2", got)
 			}
 		})
+	}
+}
+
+// A client has several connections, and a call that times out uses one of them.
+func TestSilentConnectionsOfAClientAreReplacedTogether(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, startServer(t))
+	options := options(testSilence)
+	first, second := connectWith(t, p.address, options), connectWith(t, p.address, options)
+	if err := errors.Join(check(t, first, "", patience), check(t, second, "", patience)); err != nil {
+		t.Fatal(err)
+	}
+	p.swallow(discard)
+	for begun := time.Now(); check(t, first, "", callTimeout) != nil; {
+		if time.Since(begun) > patience {
+			t.Fatal("the connection was not replaced")
+		}
+	}
+	if err := check(t, second, "", patience); err != nil {
+		t.Errorf("a call on the other connection = %v", err)
 	}
 }
 
