@@ -5,7 +5,6 @@
 package checkpoint
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,9 +12,16 @@ import (
 	"github.com/accrue/accrue/pkg/message"
 )
 
-// MaxSize is the packed size, in bytes, beyond which a checkpoint takes no new tags: 900 KiB of the 1 MiB that a
-// Firestore document may have (design section 5b). The rest is room for more publishers.
-const MaxSize = 900 << 10
+// The budgets of a checkpoint, in bytes packed. They are apart, so that neither tags nor gaps in the sequences can take
+// the other's room. Together with the document's own fields they stay below the 1,048,487 bytes that Firestore takes.
+const (
+	// MaxTotals bounds TotalsSize: a checkpoint beyond it takes no new tags, and goes on counting the known ones.
+	MaxTotals = 900 << 10
+	// MaxPublishers bounds PublishersSize. A checkpoint may exceed it by what its totals leave free: MaxSize bounds both.
+	MaxPublishers = 116 << 10
+	// MaxSize bounds the packed totals and publishers together.
+	MaxSize = MaxTotals + MaxPublishers
+)
 
 // Checkpoint is the state of one partition after a Commit. The zero value is a partition that nothing was counted in.
 // It is a value: Next returns another one and leaves its receiver as it was, so that a Commit that failed is forgotten
@@ -28,11 +34,9 @@ type Checkpoint struct {
 	Publishers map[message.Publisher]Counted
 	// Totals are the partition's tags, sorted by name.
 	Totals []Total
-	// UpdatedAt is when this checkpoint was committed, to the millisecond, by the aggregator's clock, and never before the
-	// one that it replaced: another aggregator's clock may be behind. It says which minute and hour of the history are open.
+	// UpdatedAt is when this checkpoint was committed, to the millisecond, by the store's clock, and never before the one
+	// that it replaced. It says which minute and hour of the history are open.
 	UpdatedAt time.Time
-	// Keys says which Commits of late had idempotency keys, so that a reader knows where to begin. It is sorted.
-	Keys []KeyMark
 }
 
 // Counted is the part of a checkpoint that one publisher has.
@@ -72,9 +76,10 @@ func (c *Checkpoint) Contains(m Message) bool {
 	return ok && counted.Sequences.Contains(m.Sequence)
 }
 
-// Next returns the checkpoint after a Commit at the time now that counts messages, which together add deltas. Deltas
-// are sorted by name, each name once. Publishers last seen before now minus retention leave it: retention is how long
-// Pub/Sub may still deliver a message, plus a margin.
+// Next returns the checkpoint after a Commit at the time now that settles messages, which together add deltas. Deltas
+// are sorted by name, each name once. Publishers leave it that were last seen longer than retention before the checkpoint
+// c was committed: retention is how long Pub/Sub may still deliver a message, plus a margin. The time now prunes nothing,
+// so one wrong clock forgets no publisher.
 func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Message, deltas []Delta) Checkpoint {
 	if now = now.UTC().Truncate(time.Millisecond); now.Before(c.UpdatedAt) {
 		now = c.UpdatedAt
@@ -84,10 +89,10 @@ func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Mes
 		Publishers: make(map[message.Publisher]Counted, len(c.Publishers)+1),
 		Totals:     merge(c.turned(now), deltas, now),
 		UpdatedAt:  now,
-		Keys:       c.Keys,
 	}
+	silent := c.UpdatedAt.Add(-retention)
 	for publisher, counted := range c.Publishers {
-		if !counted.LastSeen.Before(now.Add(-retention)) {
+		if !counted.LastSeen.Before(silent) {
 			next.Publishers[publisher] = counted
 		}
 	}
@@ -138,18 +143,15 @@ func (c *Checkpoint) Has(name string) bool {
 	return found
 }
 
-// Size is the most that the packed checkpoint can come to, in bytes, however far its present tags are counted.
-// It is compared with MaxSize before a new tag is let in.
-func (c *Checkpoint) Size() int {
-	size := 64 + keyMarkSize*(keyMarksPerKeep+2) // the document's own fields
-	for _, t := range c.Totals {
-		size += TagSize(t.Name)
-	}
-	for counted := range maps.Values(c.Publishers) {
-		size += publisherSize + intervalSize*len(counted.Sequences)
+// TotalsSize is the most that the packed totals can come to, in bytes, however far the present tags are counted. It is
+// compared with MaxTotals before a new tag is let in.
+func (c *Checkpoint) TotalsSize() int {
+	size := 16
+	for i := range c.Totals {
+		size += TagSize(c.Totals[i].Name)
 	}
 	return size
 }
 
-// TagSize is the most that a tag adds to Size.
+// TagSize is the most that a tag adds to TotalsSize.
 func TagSize(name string) int { return len(name) + tagSize }

@@ -102,6 +102,7 @@ func TestSilentPublishersLeave(t *testing.T) {
 		t.Error("a publisher left at the retention, not after it")
 	}
 	c = c.Next(start.Add(retention+time.Second), retention, []checkpoint.Message{{bob, 3}}, nil)
+	c = c.Next(start.Add(retention+2*time.Second), retention, nil, nil)
 	if _, ok := c.Publishers[ada]; ok {
 		t.Error("a publisher stayed that had been silent for longer than the retention")
 	}
@@ -136,7 +137,7 @@ func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 	})
 }
 
-func TestSizeIsNeverBelowThePackedSize(t *testing.T) {
+func TestSizesBoundThePackedForm(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c, _ := drawCheckpoint(t)
@@ -147,14 +148,24 @@ func TestSizeIsNeverBelowThePackedSize(t *testing.T) {
 				c.Totals[i].UpdatedAt, c.Totals[i].Minute, c.Totals[i].Hour = c.UpdatedAt.Add(-time.Hour), 1<<34-1, 1<<41-1
 			}
 		}
-		for range rapid.IntRange(0, 300).Draw(t, "commits with keys") {
-			c = c.Next(c.UpdatedAt.Add(time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "pause"))), retention, nil, nil)
-			c.MarkKeys(75 * time.Minute)
+		if packed := len(c.PackTotals()); packed > c.TotalsSize() {
+			t.Fatalf("packed into %d bytes, TotalsSize() = %d", packed, c.TotalsSize())
 		}
-		if packed := len(c.PackPublishers()) + len(c.PackTotals()) + len(c.PackKeys()); packed > c.Size() {
-			t.Fatalf("packed into %d bytes, Size() = %d", packed, c.Size())
+		if packed := len(c.PackPublishers()); packed != c.PublishersSize() {
+			t.Fatalf("packed into %d bytes, PublishersSize() = %d", packed, c.PublishersSize())
 		}
 	})
+}
+
+// A publisher leaves by the time of the checkpoint before, so one Commit with a wrong clock forgets nothing.
+func TestAJumpInTimeForgetsNoPublisher(t *testing.T) {
+	t.Parallel()
+	var c checkpoint.Checkpoint
+	c = c.Next(start, retention, []checkpoint.Message{{ada, 1}}, nil)
+	c = c.Next(start.Add(retention+24*time.Hour), retention, []checkpoint.Message{{bob, 1}}, nil)
+	if !c.Contains(checkpoint.Message{Publisher: ada, Sequence: 1}) {
+		t.Error("a message that was counted by the previous Commit is forgotten")
+	}
 }
 
 func TestACheckpointHoldsTwentyThousandTags(t *testing.T) {
@@ -165,8 +176,8 @@ func TestACheckpointHoldsTwentyThousandTags(t *testing.T) {
 	}
 	var zero checkpoint.Checkpoint
 	c := zero.Next(start, retention, []checkpoint.Message{{ada, 1}}, deltas(values))
-	if len(c.Totals) != 20_000 || c.Size() > checkpoint.MaxSize {
-		t.Errorf("%d tags of 15 characters have size %d, more than %d", len(c.Totals), c.Size(), checkpoint.MaxSize)
+	if len(c.Totals) != 20_000 || c.TotalsSize() > checkpoint.MaxTotals {
+		t.Errorf("%d tags of 15 characters have size %d, more than %d", len(c.Totals), c.TotalsSize(), checkpoint.MaxTotals)
 	}
 }
 
@@ -176,12 +187,12 @@ func TestGoldenFile(t *testing.T) {
 	var zero checkpoint.Checkpoint
 	c := zero.Next(start, retention, []checkpoint.Message{{ada, 1}, {ada, 2}, {ada, 4}, {bob, 814}}, deltas(map[string]int64{"foo": 4, "ballz": 76, "food": 1}))
 	c = c.Next(start.Add(1500*time.Millisecond), retention, []checkpoint.Message{{ada, 5}}, deltas(map[string]int64{"foo": 9}))
-	c.MarkKeys(time.Hour)
+	rejected := checkpoint.PackRejected(someRejected())
 	changes := checkpoint.PackChanges([]checkpoint.Change{{"ballz", 76}, {"foo", 13}, {"food", 1}})
 	path := filepath.Join("testdata", "checkpoint.hex")
 	if *update {
 		packed := hex.EncodeToString(c.PackPublishers()) + "\n" + hex.EncodeToString(c.PackTotals()) + "\n" +
-			hex.EncodeToString(c.PackKeys()) + "\n" + hex.EncodeToString(changes) + "\n"
+			hex.EncodeToString(changes) + "\n" + hex.EncodeToString(rejected) + "\n"
 		if err := os.WriteFile(path, []byte(packed), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +202,7 @@ func TestGoldenFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Fields(string(golden))
-	for i, got := range [][]byte{c.PackPublishers(), c.PackTotals(), c.PackKeys(), changes} {
+	for i, got := range [][]byte{c.PackPublishers(), c.PackTotals(), changes, rejected} {
 		if hex.EncodeToString(got) != lines[i] {
 			t.Errorf("line %d: packed %x, want %s", i+1, got, lines[i])
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -19,15 +20,11 @@ const Version = 2
 // ErrCorrupt is the case of packed bytes that no version of this package wrote.
 var ErrCorrupt = errors.New("corrupt checkpoint")
 
-// What Size counts for each part: the longest that its varints become. A total or a number of increments takes 7 bytes
-// up to 2^48, which all tags of a full partition cannot reach together (docs/decisions/0002-checkpoint-size.md). What is
-// open in a minute takes 5 bytes and in an hour 6, and then the tag's age is below an hour, and takes 4; an older one takes
-// 6 up to 139 years, and then the open changes are zero.
-const (
-	tagSize       = 1 + 1 + 7 + 7 + 4 + 5 + 6
-	publisherSize = 16 + 5 + 3
-	intervalSize  = 2 * 6
-)
+// tagSize is the most that a tag takes beside its name. A total or a number of increments takes 7 bytes up to 2^48, which
+// all tags of a full partition cannot reach together (docs/decisions/0002-checkpoint-size.md). What is open in a minute
+// takes 5 bytes and in an hour 6, and then the tag's age is below an hour, and takes 4; an older one takes 6 up to 139
+// years, and then the open changes are zero.
+const tagSize = 1 + 1 + 7 + 7 + 4 + 5 + 6
 
 // PackPublishers returns the counted messages, packed: for each publisher, in the order of its id, the id, the second
 // it was last seen, and its intervals, each as its distance from the one before and its length. All numbers are
@@ -49,6 +46,24 @@ func (c *Checkpoint) PackPublishers() []byte {
 	}
 	return b
 }
+
+// PublishersSize is the length of PackPublishers, without packing.
+func (c *Checkpoint) PublishersSize() int {
+	size := uvarintSize(uint64(len(c.Publishers)))
+	for _, counted := range c.Publishers {
+		seen := counted.LastSeen.Unix()
+		size += len(message.Publisher{}) + uvarintSize(uint64(seen)<<1^uint64(seen>>63)) + uvarintSize(uint64(len(counted.Sequences))) //nolint:gosec // as binary.AppendVarint has it
+		var last uint64
+		for _, iv := range counted.Sequences {
+			size += uvarintSize(iv.First-last) + uvarintSize(iv.Last-iv.First)
+			last = iv.Last
+		}
+	}
+	return size
+}
+
+// uvarintSize is the length of n as binary.AppendUvarint writes it.
+func uvarintSize(n uint64) int { return (bits.Len64(n|1) + 6) / 7 }
 
 // PackTotals returns the totals, packed: the time of the checkpoint, then for each tag, in the order of names, how many
 // bytes of its name it shares with the one before, the rest of the name, the total, the number of increments, how long
@@ -162,6 +177,15 @@ func (r *reader) bytes(n uint64) []byte {
 	b := r.rest[:n]
 	r.rest = r.rest[n:]
 	return b
+}
+
+func (r *reader) text() string { return string(r.bytes(r.uvarint())) }
+
+func (r *reader) byte() byte {
+	if b := r.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
 }
 
 // count reads a number of things that take at least size bytes each: a corrupt count cannot ask for more memory than

@@ -20,6 +20,7 @@ const (
 	Contributors = "contributors"
 	Partitions   = "partitions"
 	Recognitions = "recognitions"
+	Rejected     = "rejected"
 
 	// Below each partition.
 
@@ -50,6 +51,8 @@ type Revision struct{ UpdateTime time.Time }
 type State struct {
 	Checkpoint checkpoint.Checkpoint
 	Revision   Revision
+	// ReadAt is the time of the read, by the store's clock.
+	ReadAt time.Time
 }
 
 // Commit is the change of one partition: its next checkpoint and the documents that change with it, all or nothing.
@@ -70,6 +73,9 @@ type Commit struct {
 	KeepKeys time.Duration
 	// Closed are the periods of the partition's history that are over with this Commit.
 	Closed []checkpoint.Period
+	// Rejected are the entries of the settled messages that could not be counted. They become one document, and together
+	// stay within checkpoint.MaxRejected.
+	Rejected []checkpoint.Rejected
 }
 
 // Documents counts the documents of tags and contributors that change.
@@ -83,11 +89,30 @@ type Contributions struct {
 
 // CommitKeys are the idempotency keys of one Commit.
 type CommitKeys struct {
-	Commit uint64
-	// At is when the Commit was made, by the aggregator's clock, to the millisecond.
-	At   time.Time
+	KeysPosition
 	Keys []checkpoint.SeenKey
 }
+
+// KeysPosition is the place of a Commit's keys among those of its partition, which are in the order of time, by the second,
+// and of Commits within it. The zero value is before all.
+type KeysPosition struct {
+	// At is when the Commit was made, by the store's clock, to the millisecond.
+	At     time.Time
+	Commit uint64
+}
+
+// RejectedEntries are the entries that one Commit could not count.
+type RejectedEntries struct {
+	Partition uint32
+	Commit    uint64
+	// RejectedAt is when the Commit was made, by the store's clock.
+	RejectedAt time.Time
+	Revision   Revision
+	Entries    []checkpoint.Rejected
+}
+
+// ID returns the id of the document that holds the entries.
+func (r *RejectedEntries) ID() string { return RejectedID(r.Partition, r.Commit) }
 
 // Period is a minute or an hour of a partition that is over.
 type Period struct {
@@ -204,14 +229,32 @@ func PeriodOf(id string) (time.Time, error) {
 	return begin.UTC(), nil
 }
 
-// KeysID returns the document id of the keys of a Commit: it sorts as the numbers do.
-func KeysID(commit uint64) string { return fmt.Sprintf("%020d", commit) }
+// KeysID returns the document id of a Commit's keys: it sorts as the positions do.
+func KeysID(p KeysPosition) string { return fmt.Sprintf("%010d-%020d", max(p.At.Unix(), 0), p.Commit) }
 
-// KeysOf is the inverse of KeysID.
+// KeysOf returns the number of the Commit that KeysID was made for.
 func KeysOf(id string) (uint64, error) {
-	commit, err := strconv.ParseUint(id, 10, 64)
+	_, number, _ := strings.Cut(id, "-")
+	commit, err := strconv.ParseUint(number, 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("document id %q is not of a commit's keys: %w", id, err)
 	}
 	return commit, nil
+}
+
+// RejectedID returns the document id of the entries that a partition's Commit rejected.
+func RejectedID(partition uint32, commit uint64) string {
+	return PartitionID(partition) + "-" + strconv.FormatUint(commit, 10)
+}
+
+// RejectedOf is the inverse of RejectedID.
+func RejectedOf(id string) (partition uint32, commit uint64, err error) {
+	first, second, _ := strings.Cut(id, "-")
+	if partition, err = PartitionOf(first); err != nil {
+		return 0, 0, err
+	}
+	if commit, err = strconv.ParseUint(second, 10, 64); err != nil {
+		return 0, 0, fmt.Errorf("document id %q is not of rejected entries: %w", id, err)
+	}
+	return partition, commit, nil
 }

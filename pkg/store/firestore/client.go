@@ -97,8 +97,8 @@ func (c *Client) name(collection, id string) string {
 	return c.documents() + "/" + collection + "/" + id
 }
 
-// get returns a document with the named fields only (all without any) and the time of the read, or store.ErrNotFound. It
-// asks by BatchGetDocuments, which tells a missing document from a missing database.
+// get returns a document with the named fields only (all without any) and the time of the read, or store.ErrNotFound
+// with that time. It asks by BatchGetDocuments, which tells a missing document from a missing database.
 func (c *Client) get(ctx context.Context, collection, id string, fields ...string) (*firestorepb.Document, time.Time, error) {
 	request := &firestorepb.BatchGetDocumentsRequest{Database: c.database, Documents: []string{c.name(collection, id)}}
 	if len(fields) > 0 {
@@ -119,7 +119,7 @@ func (c *Client) get(ctx context.Context, collection, id string, fields ...strin
 		case response.GetFound() != nil:
 			return response.GetFound(), response.GetReadTime().AsTime(), nil
 		case response.GetMissing() != "":
-			return nil, time.Time{}, fmt.Errorf("read %s: %w", collection, store.ErrNotFound)
+			return nil, response.GetReadTime().AsTime(), fmt.Errorf("read %s: %w", collection, store.ErrNotFound)
 		}
 	}
 }

@@ -27,6 +27,8 @@ const (
 	fieldTraces        = "traces"
 	fieldKeys          = "keys"
 	fieldChanges       = "changes"
+	fieldEntries       = "entries"
+	fieldCount         = "count"
 	fieldExpireAt      = "expire_at"
 	fieldTotal         = "total"
 	fieldIncrements    = "increments"
@@ -37,14 +39,14 @@ const (
 // Load returns the partition's checkpoint and revision, both zero for a partition that was never committed. A
 // checkpoint of a later version than this program's is an error: it must not be overwritten.
 func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error) {
-	doc, _, err := c.get(ctx, store.Partitions, store.PartitionID(partition))
+	doc, readAt, err := c.get(ctx, store.Partitions, store.PartitionID(partition))
 	if errors.Is(err, store.ErrNotFound) {
-		return store.State{}, nil
+		return store.State{ReadAt: readAt}, nil
 	}
 	if err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
 	}
-	state := store.State{Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()}}
+	state := store.State{Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()}, ReadAt: readAt}
 	fields := doc.GetFields()
 	if err := checkVersion(fields); err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
@@ -55,10 +57,6 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
 	}
 	state.Checkpoint.Totals, state.Checkpoint.UpdatedAt, err = checkpoint.UnpackTotals(fields[fieldTotals].GetBytesValue())
-	if err != nil {
-		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
-	}
-	state.Checkpoint.Keys, err = checkpoint.UnpackKeys(fields[fieldKeys].GetBytesValue())
 	if err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
 	}
@@ -73,11 +71,11 @@ func checkVersion(fields map[string]*firestorepb.Value) error {
 }
 
 // Commit applies commit by one Firestore Commit: the checkpoint with its precondition, an increment transform for each tag
-// and contributor, a document of all idempotency keys, and one of each period that is over. All is done or nothing is. The errors are store.ErrConflict, store.ErrRefused, and others,
+// and contributor, and one document each of all idempotency keys, of all rejected entries, and of each period that is over. All is done or nothing is. The errors are store.ErrConflict, store.ErrRefused, and others,
 // after which the outcome is unknown: the client underneath has retried some of them, so that a Commit of our own that
 // went through may well appear as a conflict.
 func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revision, error) {
-	writes := make([]*firestorepb.Write, 0, 1+commit.Documents()+1+len(commit.Closed))
+	writes := make([]*firestorepb.Write, 0, 1+commit.Documents()+2+len(commit.Closed))
 	writes = append(writes, c.checkpointWrite(&commit))
 	updated := timestamp(commit.Next.UpdatedAt)
 	for _, d := range commit.Tags {
@@ -91,6 +89,7 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 	}
 	writes = append(writes, c.keysWrite(&commit)...)
 	writes = append(writes, c.historyWrites(&commit)...)
+	writes = append(writes, c.rejectedWrite(&commit)...)
 	response, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
 	if err != nil {
 		// The document is gone although we hold its update time: as much a conflict as one that has changed.
@@ -112,7 +111,7 @@ func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
 		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
 		fieldPublishers: {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackPublishers()}},
 		fieldTotals:     {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackTotals()}},
-		fieldKeys:       {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackKeys()}},
+		fieldKeys:       {ValueType: &firestorepb.Value_BytesValue{BytesValue: []byte{0}}}, // aggregators of 0.1 read an empty list in it
 		fieldUpdatedAt:  timestamp(next.UpdatedAt),
 	}
 	if !commit.AcceptedAt.IsZero() {

@@ -20,7 +20,7 @@ func (c *Client) keysWrite(commit *store.Commit) []*firestorepb.Write {
 		return nil
 	}
 	at := commit.Next.UpdatedAt
-	return []*firestorepb.Write{c.put(commit.Partition, store.Keys, store.KeysID(commit.Next.Commit), map[string]*firestorepb.Value{
+	return []*firestorepb.Write{c.put(commit.Partition, store.Keys, store.KeysID(store.KeysPosition{At: at, Commit: commit.Next.Commit}), map[string]*firestorepb.Value{
 		fieldVersion:   integer(checkpoint.Version),
 		fieldKeys:      {ValueType: &firestorepb.Value_BytesValue{BytesValue: checkpoint.PackSeenKeys(commit.Keys)}},
 		fieldUpdatedAt: timestamp(at),
@@ -54,11 +54,12 @@ func (c *Client) below(partition uint32) string {
 	return c.name(store.Partitions, store.PartitionID(partition))
 }
 
-// Keys returns the idempotency keys of the partition's Commits from the first to the last of these numbers, as far as they
-// are kept, in order. It reads a document for each such Commit.
-func (c *Client) Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error) {
+// Keys returns the idempotency keys of the partition's Commits after a position, limit Commits at most, in order, as far as
+// they are kept. It reads a document for each such Commit.
+func (c *Client) Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error) {
 	var all []store.CommitKeys
-	err := c.between(ctx, partition, store.Keys, store.KeysID(first), store.KeysID(last+1), func(doc *firestorepb.Document) error {
+	first, end := store.KeysPosition{At: after.At, Commit: after.Commit + 1}, store.KeysPosition{At: lastKeys}
+	err := c.between(ctx, partition, store.Keys, store.KeysID(first), store.KeysID(end), limit, func(doc *firestorepb.Document) error {
 		commit, err := store.KeysOf(id(doc))
 		if err != nil {
 			return err
@@ -67,7 +68,8 @@ func (c *Client) Keys(ctx context.Context, partition uint32, first, last uint64)
 		if err != nil {
 			return fmt.Errorf("commit %d: %w", commit, err)
 		}
-		all = append(all, store.CommitKeys{Commit: commit, At: doc.GetFields()[fieldUpdatedAt].GetTimestampValue().AsTime(), Keys: keys})
+		at := doc.GetFields()[fieldUpdatedAt].GetTimestampValue().AsTime()
+		all = append(all, store.CommitKeys{KeysPosition: store.KeysPosition{At: at, Commit: commit}, Keys: keys})
 		return nil
 	})
 	if err != nil {
@@ -76,11 +78,14 @@ func (c *Client) Keys(ctx context.Context, partition uint32, first, last uint64)
 	return all, nil
 }
 
+// lastKeys is after all keys: the latest time whose seconds have ten digits.
+var lastKeys = time.Unix(9_999_999_999, 0)
+
 // History returns the periods of the partition that are over, begin at or after from and before to, and had changes, in
 // order. It reads a document for each.
 func (c *Client) History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error) {
 	var all []store.Period
-	err := c.between(ctx, partition, store.PeriodsOf(r), store.PeriodID(from), store.PeriodID(to), func(doc *firestorepb.Document) error {
+	err := c.between(ctx, partition, store.PeriodsOf(r), store.PeriodID(from), store.PeriodID(to), 0, func(doc *firestorepb.Document) error {
 		begin, err := store.PeriodOf(id(doc))
 		if err != nil {
 			return err
@@ -94,20 +99,25 @@ func (c *Client) History(ctx context.Context, partition uint32, r checkpoint.Res
 	return all, nil
 }
 
-// between calls each with the documents of a collection below a partition whose ids are at or after first and before end.
+// between calls each with the documents of a collection below a partition whose ids are at or after first and before end,
+// limit of them at most unless it is 0.
 func (c *Client) between(
-	ctx context.Context, partition uint32, collection, first, end string, each func(*firestorepb.Document) error,
+	ctx context.Context, partition uint32, collection, first, end string, limit int, each func(*firestorepb.Document) error,
 ) error {
 	name := func(id string) *firestorepb.Value {
 		return &firestorepb.Value{ValueType: &firestorepb.Value_ReferenceValue{
 			ReferenceValue: c.below(partition) + "/" + collection + "/" + id,
 		}}
 	}
-	_, err := c.queryBelow(ctx, c.below(partition), &firestorepb.StructuredQuery{
+	query := &firestorepb.StructuredQuery{
 		From:    from(collection),
 		Where:   both(where(fieldName, atLeast, name(first)), where(fieldName, below, name(end))),
 		OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)},
-	}, func(doc *firestorepb.Document) error {
+	}
+	if limit > 0 {
+		query.Limit = limitOf(limit)
+	}
+	_, err := c.queryBelow(ctx, c.below(partition), query, func(doc *firestorepb.Document) error {
 		if err := checkVersion(doc.GetFields()); err != nil {
 			return err
 		}

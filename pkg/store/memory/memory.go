@@ -5,7 +5,9 @@ package memory
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +27,7 @@ type Store struct {
 	recognitions map[string]recognition // by document id
 	keys         map[uint32][]expiringKeys
 	periods      map[periods][]store.Period
+	rejected     map[string]store.RejectedEntries // by document id
 	updated      time.Time
 }
 
@@ -56,6 +59,7 @@ func New() *Store {
 		recognitions: make(map[string]recognition),
 		keys:         make(map[uint32][]expiringKeys),
 		periods:      make(map[periods][]store.Period),
+		rejected:     make(map[string]store.RejectedEntries),
 	}
 }
 
@@ -66,7 +70,9 @@ func (s *Store) Load(ctx context.Context, partition uint32) (store.State, error)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.partitions[partition], nil
+	state := s.partitions[partition]
+	state.ReadAt = time.Now().UTC()
+	return state, nil
 }
 
 // Commit applies c, all or nothing, and returns the revision that the next Commit of the partition needs.
@@ -98,6 +104,12 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	s.keepHistory(&c)
 	revision := store.Revision{UpdateTime: s.tick()}
 	s.partitions[c.Partition] = store.State{Checkpoint: c.Next, Revision: revision}
+	if len(c.Rejected) > 0 {
+		r := store.RejectedEntries{
+			Partition: c.Partition, Commit: c.Next.Commit, RejectedAt: c.Next.UpdatedAt, Revision: revision, Entries: slices.Clone(c.Rejected),
+		}
+		s.rejected[r.ID()] = r
+	}
 	s.latest[c.Partition] = origin{c.AcceptedAt, slices.Clone(c.Traces)}
 	return revision, nil
 }
@@ -109,7 +121,7 @@ func (s *Store) keepKeys(c *store.Commit) {
 	at := c.Next.UpdatedAt
 	kept := slices.DeleteFunc(s.keys[c.Partition], func(k expiringKeys) bool { return k.expireAt.Before(at) })
 	s.keys[c.Partition] = append(kept, expiringKeys{
-		store.CommitKeys{Commit: c.Next.Commit, At: at, Keys: slices.Clone(c.Keys)}, at.Add(c.KeepKeys),
+		store.CommitKeys{KeysPosition: store.KeysPosition{At: at, Commit: c.Next.Commit}, Keys: slices.Clone(c.Keys)}, at.Add(c.KeepKeys),
 	})
 }
 
@@ -122,18 +134,35 @@ func (s *Store) keepHistory(c *store.Commit) {
 	}
 }
 
-// Keys returns the idempotency keys of the partition's Commits from the first to the last of these numbers, as far as they
-// are kept, in order.
-func (s *Store) Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error) {
+// Keys returns the idempotency keys of the partition's Commits after a position, limit Commits at most, in order, as far as
+// they are kept.
+func (s *Store) Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("read keys: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	all, id := s.keys[partition], store.KeysID(after)
+	first := sort.Search(len(all), func(i int) bool { return store.KeysID(all[i].KeysPosition) > id })
 	var found []store.CommitKeys
-	for _, k := range s.keys[partition] {
-		if k.Commit >= first && k.Commit <= last {
-			found = append(found, k.CommitKeys)
+	for _, k := range all[first:min(len(all), first+limit)] {
+		found = append(found, k.CommitKeys)
+	}
+	return found, nil
+}
+
+// Rejected returns the entries that Commits rejected, in the order of their documents' ids after one, limit documents at
+// most.
+func (s *Store) Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read rejected entries: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []store.RejectedEntries
+	for _, id := range slices.Sorted(maps.Keys(s.rejected)) {
+		if id > after && len(found) < limit {
+			found = append(found, s.rejected[id])
 		}
 	}
 	return found, nil

@@ -26,7 +26,8 @@ type Store interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
 	Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error)
-	Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error)
+	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
+	Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error)
 	History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error)
 	Tags(ctx context.Context) ([]store.Tag, error)
 	Contributor(ctx context.Context, id string) (store.Contributor, error)
@@ -55,22 +56,23 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 	t.Helper()
 	tests := map[string]func(*testing.T, Store){
 		"answers": answers,
-		"a partition without commits loads as zero":            loadsZero,
-		"a commit is loaded and read as it was made":           roundTrip,
-		"commits add up, in one partition and over several":    addsUp,
-		"a commit on an old revision changes nothing":          refusesOldRevision,
-		"a second first commit changes nothing":                refusesSecondCreation,
-		"a commit without changes moves the revision":          movesRevision,
-		"a commit whose context has ended changes nothing":     refusesEndedContext,
-		"of twenty committers on one partition none is lost":   race,
-		"names that look reserved are kept apart":              reservedNames,
-		"contributors are kept apart and survive a round trip": contributors,
-		"an unknown contributor is not found":                  unknownContributor,
-		"a thousand documents in one commit":                   thousandDocuments,
-		"where the latest commit came from is read":            origin,
-		"keys are read by the numbers of their commits":        keysByCommit,
-		"a commit in conflict leaves no keys and no periods":   leavesNothingOnConflict,
-		"periods that are over are read by their beginnings":   history,
+		"a partition without commits loads as zero":             loadsZero,
+		"a commit is loaded and read as it was made":            roundTrip,
+		"commits add up, in one partition and over several":     addsUp,
+		"a commit on an old revision changes nothing":           refusesOldRevision,
+		"a second first commit changes nothing":                 refusesSecondCreation,
+		"a commit without changes moves the revision":           movesRevision,
+		"a commit whose context has ended changes nothing":      refusesEndedContext,
+		"of twenty committers on one partition none is lost":    race,
+		"names that look reserved are kept apart":               reservedNames,
+		"contributors are kept apart and survive a round trip":  contributors,
+		"an unknown contributor is not found":                   unknownContributor,
+		"a thousand documents in one commit":                    thousandDocuments,
+		"where the latest commit came from is read":             origin,
+		"keys are read in pages, in the order of their commits": keysInPages,
+		"rejected entries are listed as they were committed":    rejectedEntries,
+		"a commit in conflict leaves nothing":                   leavesNothingOnConflict,
+		"periods that are over are read by their beginnings":    history,
 	}
 	maps.Copy(tests, recognitionTests())
 	for name, test := range tests {
@@ -93,8 +95,11 @@ func answers(t *testing.T, s Store) {
 
 func loadsZero(t *testing.T, s Store) {
 	state, err := s.Load(t.Context(), 7)
-	if err != nil || !reflect.DeepEqual(state, store.State{}) {
+	if err != nil || !reflect.DeepEqual(state, store.State{ReadAt: state.ReadAt}) {
 		t.Errorf("Load() = %v, %v, want zero", state, err)
+	}
+	if time.Since(state.ReadAt).Abs() > time.Minute {
+		t.Errorf("Load() was at %v, want about now", state.ReadAt)
 	}
 }
 
@@ -106,6 +111,9 @@ func roundTrip(t *testing.T, s Store) {
 	state, err := s.Load(t.Context(), 7)
 	if err != nil || state.Revision != revision || !reflect.DeepEqual(state.Checkpoint, commit.Next) {
 		t.Errorf("Load() = %+v, %v\nwant %+v at %v", state, err, commit.Next, revision)
+	}
+	if time.Since(state.ReadAt).Abs() > time.Minute {
+		t.Errorf("Load() was at %v, want about now", state.ReadAt)
 	}
 	totals, _, err := s.Totals(t.Context())
 	want := []store.PartitionTotals{{Partition: 7, Revision: revision, Totals: commit.Next.Totals, UpdatedAt: at}}
@@ -272,32 +280,68 @@ func thousandDocuments(t *testing.T, s Store) {
 	}
 }
 
-func keysByCommit(t *testing.T, s Store) {
+func keysInPages(t *testing.T, s Store) {
 	var state store.State
 	var want []store.CommitKeys
 	for n := uint64(1); n <= 12; n++ { // past 9, where the order of numbers and of digits part
 		commit := commitOf(state, 1, n)
-		commit.Next.MarkKeys(time.Hour)
+		commit.Next.UpdatedAt = at.Add(time.Duration(n/4) * time.Second) // some in the same second
 		if commit.KeepKeys = time.Hour; n%3 != 0 {
 			commit.Keys = []checkpoint.SeenKey{{Key: message.Key{1, byte(n)}, Print: uint16(n)}, {Key: message.Key{2, byte(n)}}}
-			want = append(want, store.CommitKeys{Commit: n, At: at, Keys: commit.Keys})
+			want = append(want, store.CommitKeys{KeysPosition: store.KeysPosition{At: commit.Next.UpdatedAt, Commit: n}, Keys: commit.Keys})
 		}
 		state = store.State{Checkpoint: commit.Next, Revision: mustCommit(t, s, commit)}
 	}
 	other := commitOf(store.State{}, 11, 1)
 	other.Keys, other.KeepKeys = []checkpoint.SeenKey{{Key: message.Key{3}}}, time.Hour
 	mustCommit(t, s, other)
-
-	loaded, err := s.Load(t.Context(), 1)
-	if err != nil || !slices.Equal(loaded.Checkpoint.Keys, state.Checkpoint.Keys) {
-		t.Errorf("Load() has marks %v, %v, want %v", loaded.Checkpoint.Keys, err, state.Checkpoint.Keys)
-	}
-	for _, r := range [][2]uint64{{1, 12}, {2, 10}, {3, 3}, {13, 20}, {5, 5}} {
-		got, err := s.Keys(t.Context(), 1, r[0], r[1])
-		within := slices.DeleteFunc(slices.Clone(want), func(k store.CommitKeys) bool { return k.Commit < r[0] || k.Commit > r[1] })
-		if err != nil || len(got) != len(within) || len(got) > 0 && !reflect.DeepEqual(got, within) {
-			t.Errorf("Keys(%d to %d) = %+v, %v\nwant %+v", r[0], r[1], got, err, within)
+	for _, page := range []int{1, 3, 100} {
+		var got []store.CommitKeys
+		var after store.KeysPosition
+		for {
+			some, err := s.Keys(t.Context(), 1, after, page)
+			if err != nil || len(some) > page {
+				t.Fatalf("Keys(after %v, %d) = %d commits, %v", after, page, len(some), err)
+			}
+			if len(some) == 0 {
+				break
+			}
+			got, after = append(got, some...), some[len(some)-1].KeysPosition
 		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("pages of %d have %+v\nwant %+v", page, got, want)
+		}
+	}
+	since, err := s.Keys(t.Context(), 1, store.KeysPosition{At: at.Add(2 * time.Second)}, 100) // commits 8 and later
+	if err != nil || !reflect.DeepEqual(since, want[5:]) {
+		t.Errorf("Keys(since) = %+v, %v\nwant %+v", since, err, want[5:])
+	}
+}
+
+func rejectedEntries(t *testing.T, s Store) {
+	first := commitOf(store.State{}, 7, 1, "foo", 1)
+	first.Rejected = []checkpoint.Rejected{{Tag: "bar", Value: 3, Reason: "full"}, {Contributor: "ada", Key: message.Key{1}, Reason: "refused"}}
+	revision := mustCommit(t, s, first)
+	second := commitOf(store.State{Checkpoint: first.Next, Revision: revision}, 7, 2)
+	second.Rejected = []checkpoint.Rejected{{Tag: "zoo", Value: 1, Reason: "full"}}
+	last := store.State{Checkpoint: second.Next, Revision: mustCommit(t, s, second)}
+	mustCommit(t, s, commitOf(last, 7, 3, "foo", 1)) // rejects nothing
+	var got []store.RejectedEntries
+	for after, more := "", true; more; {
+		page, err := s.Rejected(t.Context(), after, 1)
+		if err != nil || len(page) > 1 {
+			t.Fatalf("Rejected() = %v, %v", page, err)
+		}
+		if more = len(page) > 0; more {
+			got, after = append(got, page...), page[0].ID()
+		}
+	}
+	want := []store.RejectedEntries{
+		{Partition: 7, Commit: 1, RejectedAt: at, Revision: revision, Entries: first.Rejected},
+		{Partition: 7, Commit: 2, RejectedAt: at, Revision: last.Revision, Entries: second.Rejected},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Rejected() = %+v\nwant %+v", got, want)
 	}
 }
 
@@ -306,8 +350,12 @@ func leavesNothingOnConflict(t *testing.T, s Store) {
 	late := commitOf(store.State{}, 1, 2)
 	late.Keys, late.KeepKeys = []checkpoint.SeenKey{{Key: message.Key{1}}}, time.Hour
 	late.Closed = []checkpoint.Period{{Resolution: checkpoint.Minute, Begin: at.Truncate(time.Minute), Changes: []checkpoint.Change{{Name: "foo", Change: 1}}}}
+	late.Rejected = []checkpoint.Rejected{{Tag: "zoo", Value: 1, Reason: "full"}}
 	wantConflict(t, s, late)
-	if keys, err := s.Keys(t.Context(), 1, 0, 100); err != nil || len(keys) != 0 {
+	if rejected, err := s.Rejected(t.Context(), "", 100); err != nil || len(rejected) != 0 {
+		t.Errorf("Rejected() = %v, %v, want none", rejected, err)
+	}
+	if keys, err := s.Keys(t.Context(), 1, store.KeysPosition{}, 100); err != nil || len(keys) != 0 {
 		t.Errorf("Keys() = %v, %v, want none", keys, err)
 	}
 	if periods, err := s.History(t.Context(), 1, checkpoint.Minute, at.Add(-time.Hour), at.Add(time.Hour)); err != nil || len(periods) != 0 {

@@ -1,0 +1,108 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/accrue/accrue/pkg/message"
+)
+
+// RejectedVersion is the first byte of what PackRejected returns.
+const RejectedVersion = 1
+
+// MaxRejected bounds the packed entries that one Commit rejects, so that their document stays within what Firestore takes.
+const MaxRejected = 900 << 10
+
+// Rejected is an entry that could not be counted when its message was settled: an increment if Tag is set, else a
+// contribution. It waits in the document of its Commit until it is redriven.
+type Rejected struct {
+	Tag         string
+	Value       uint8
+	Contributor string
+	// Key is zero without an idempotency key. A key of a rejected entry counts as known.
+	Key    message.Key
+	Reason string
+}
+
+// Size is the most that the entry adds to what PackRejected returns, beside its reason.
+func (r *Rejected) Size() int { return 1 + 3 + 3 + len(r.Tag) + len(r.Contributor) + 1 + len(r.Key) }
+
+// The flags of a packed entry.
+const (
+	rejectedContribution = 1 << iota
+	rejectedKeyed
+)
+
+// PackRejected returns entries, packed: the version, the reasons, and for each entry a byte of flags, the number of its
+// reason, its tag or contributor, an increment's value, and its key, if it has one. Numbers and lengths are varints.
+func PackRejected(entries []Rejected) []byte {
+	var reasons []string
+	for i := range entries {
+		if !slices.Contains(reasons, entries[i].Reason) {
+			reasons = append(reasons, entries[i].Reason)
+		}
+	}
+	b := append(make([]byte, 0, 64+24*len(entries)), RejectedVersion)
+	b = binary.AppendUvarint(b, uint64(len(reasons)))
+	for _, reason := range reasons {
+		b = appendText(b, reason)
+	}
+	b = binary.AppendUvarint(b, uint64(len(entries)))
+	for i := range entries {
+		e := &entries[i]
+		var flags byte
+		if e.Tag == "" {
+			flags |= rejectedContribution
+		}
+		if e.Key != (message.Key{}) {
+			flags |= rejectedKeyed
+		}
+		b = append(b, flags)
+		b = binary.AppendUvarint(b, uint64(slices.Index(reasons, e.Reason))) //nolint:gosec // it is among them
+		if e.Tag == "" {
+			b = appendText(b, e.Contributor)
+		} else {
+			b = append(appendText(b, e.Tag), e.Value)
+		}
+		if e.Key != (message.Key{}) {
+			b = append(b, e.Key[:]...)
+		}
+	}
+	return b
+}
+
+func appendText(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+// UnpackRejected reads what PackRejected wrote. The error is ErrCorrupt.
+func UnpackRejected(packed []byte) ([]Rejected, error) {
+	if len(packed) == 0 || packed[0] != RejectedVersion {
+		return nil, fmt.Errorf("%w: rejected entries of an unknown version", ErrCorrupt)
+	}
+	r := reader{rest: packed[1:]}
+	reasons := make([]string, r.count(1))
+	for i := range reasons {
+		reasons[i] = r.text()
+	}
+	entries := make([]Rejected, r.count(3))
+	for i := range entries {
+		e, flags, reason := &entries[i], r.byte(), r.uvarint()
+		if reason >= uint64(len(reasons)) || flags > rejectedContribution|rejectedKeyed {
+			r.failed = true
+			break
+		}
+		e.Reason = reasons[reason]
+		if flags&rejectedContribution != 0 {
+			e.Contributor = r.text()
+		} else {
+			e.Tag, e.Value = r.text(), r.byte()
+		}
+		if flags&rejectedKeyed != 0 {
+			copy(e.Key[:], r.bytes(uint64(len(e.Key))))
+		}
+		r.failed = r.failed || e.Tag == "" && e.Contributor == "" || flags&rejectedKeyed != 0 && e.Key == (message.Key{})
+	}
+	return entries, r.end("rejected entries")
+}

@@ -1,0 +1,58 @@
+package firestore
+
+import (
+	"context"
+	"fmt"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+// rejectedWrite is the one document of the entries that a Commit rejects, or nothing without any.
+func (c *Client) rejectedWrite(commit *store.Commit) []*firestorepb.Write {
+	if len(commit.Rejected) == 0 {
+		return nil
+	}
+	return []*firestorepb.Write{{Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
+		Name: c.name(store.Rejected, store.RejectedID(commit.Partition, commit.Next.Commit)),
+		Fields: map[string]*firestorepb.Value{
+			fieldEntries:   {ValueType: &firestorepb.Value_BytesValue{BytesValue: checkpoint.PackRejected(commit.Rejected)}},
+			fieldCount:     integer(int64(len(commit.Rejected))),
+			fieldUpdatedAt: timestamp(commit.Next.UpdatedAt),
+		},
+	}}}}
+}
+
+// Rejected returns the entries that Commits rejected, in the order of their documents' ids after one, limit documents at
+// most. An empty id is before all. It reads a document for each.
+func (c *Client) Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error) {
+	query := &firestorepb.StructuredQuery{
+		From: from(store.Rejected), OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)}, Limit: limitOf(limit),
+	}
+	if after != "" {
+		query.StartAt = behind(&firestorepb.Value{ValueType: &firestorepb.Value_ReferenceValue{ReferenceValue: c.name(store.Rejected, after)}})
+	}
+	var all []store.RejectedEntries
+	_, err := c.query(ctx, query, func(doc *firestorepb.Document) error {
+		fields := doc.GetFields()
+		r := store.RejectedEntries{
+			RejectedAt: fields[fieldUpdatedAt].GetTimestampValue().AsTime(),
+			Revision:   store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()},
+		}
+		var err error
+		if r.Partition, r.Commit, err = store.RejectedOf(id(doc)); err != nil {
+			return err
+		}
+		if r.Entries, err = checkpoint.UnpackRejected(fields[fieldEntries].GetBytesValue()); err != nil {
+			return fmt.Errorf("%s: %w", id(doc), err)
+		}
+		all = append(all, r)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read rejected entries: %w", err)
+	}
+	return all, nil
+}
