@@ -6,6 +6,10 @@ import (
 	"github.com/accrue/accrue/pkg/service"
 )
 
+// AckDeadline is the lease of the subscription which the aggregator creates at an emulator, and which deployments set. A
+// longer window needs a longer lease: the aggregator sets it on the messages that it pulls.
+const AckDeadline = 15 * time.Second
+
 // Config holds the settings of the aggregator, read from the environment.
 type Config struct {
 	service.Config
@@ -20,12 +24,14 @@ type Config struct {
 	Window time.Duration `env:"WINDOW" envDefault:"1s"`
 	// CommitDocuments is the maximum number of documents in one Commit: 1 to 5000.
 	CommitDocuments int `env:"COMMIT_DOCUMENTS" envDefault:"1000"`
+	// Commits is the maximum number of Commits in progress at once, over all partitions: 1 to 10000.
+	Commits int `env:"COMMITS" envDefault:"256"`
 	// Horizon is how long idempotency keys are remembered: 1m to 24h.
 	Horizon time.Duration `env:"IDEMPOTENCY_HORIZON" envDefault:"15m"`
 	// Keys bounds the idempotency keys in memory, of 30 to 60 bytes each: 1000 or more. Beyond it the oldest keys are
 	// evicted before the horizon, with a warning and a metric.
 	Keys int `env:"IDEMPOTENCY_KEYS" envDefault:"5000000"`
-	// BufferBytes bounds the messages in memory: 1 MiB or more. A few pulls in progress may exceed it.
+	// BufferBytes bounds the memory that messages take until they are settled: 1 MiB or more.
 	BufferBytes int64 `env:"BUFFER_BYTES" envDefault:"134217728"`
 }
 
@@ -44,6 +50,10 @@ func (c *Config) Rules() []service.Rule {
 			Want: "a number from 1 to 5000, such as 1000",
 		},
 		service.Rule{
+			Variable: "COMMITS", Holds: c.Commits >= 1 && c.Commits <= 10_000,
+			Want: "a number from 1 to 10000, such as 256",
+		},
+		service.Rule{
 			Variable: "IDEMPOTENCY_HORIZON", Holds: c.Horizon >= time.Minute && c.Horizon <= 24*time.Hour,
 			Want: "a duration from 1m to 24h, such as 15m",
 		},
@@ -51,3 +61,6 @@ func (c *Config) Rules() []service.Rule {
 		service.Rule{Variable: "BUFFER_BYTES", Holds: c.BufferBytes >= 1<<20, Want: "1048576 bytes or more, such as 134217728"},
 	)
 }
+
+// lease returns how long a message is leased at a time.
+func (c *Config) lease() time.Duration { return max(AckDeadline, 2*c.Window) }

@@ -25,8 +25,15 @@ type Rejected struct {
 	Reason string
 }
 
-// Size is the most that the entry adds to what PackRejected returns, beside its reason.
-func (r *Rejected) Size() int { return 1 + 3 + 3 + len(r.Tag) + len(r.Contributor) + 1 + len(r.Key) }
+// Size is the most that the entry adds to what PackRejected returns, beside its reason. It is less than the entry took in
+// its message.
+func (r *Rejected) Size() int {
+	size := 1 + 2 + uvarintSize(uint64(len(r.Tag)+len(r.Contributor))) + len(r.Tag) + len(r.Contributor) + 1
+	if r.Key != (message.Key{}) {
+		size += len(r.Key)
+	}
+	return size
+}
 
 // The flags of a packed entry.
 const (

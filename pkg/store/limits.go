@@ -40,7 +40,7 @@ type document struct {
 // documents returns the documents that the Commit writes.
 func (c *Commit) documents() []document {
 	all := []document{{Partitions, PartitionID(c.Partition), []int{
-		len(c.Next.PackPublishers()), len(c.Next.PackTotals()), len(c.Next.PackKeys()),
+		len(c.Next.PackPublishers()), len(c.Next.PackTotals()),
 	}, 0}}
 	for _, d := range c.Tags {
 		all = append(all, document{Tags, TagID(d.Name), nil, 2})
@@ -49,7 +49,11 @@ func (c *Commit) documents() []document {
 		all = append(all, document{Contributors, ContributorID(d.Contributor), nil, 2})
 	}
 	if len(c.Keys) > 0 {
-		all = append(all, document{Keys, KeysID(c.Next.Commit), []int{len(checkpoint.PackSeenKeys(c.Keys))}, 0})
+		all = append(all, document{Keys, KeysID(KeysPosition{c.Next.UpdatedAt, c.Next.Commit}), []int{len(checkpoint.PackSeenKeys(c.Keys))}, 0})
+	}
+	if len(c.Rejected) > 0 {
+		id := RejectedID(c.Partition, c.Next.Commit)
+		all = append(all, document{Rejected, id, []int{len(checkpoint.PackRejected(c.Rejected))}, 0})
 	}
 	for _, p := range c.Closed {
 		all = append(all, document{PeriodsOf(p.Resolution), PeriodID(p.Begin), []int{len(checkpoint.PackChanges(p.Changes))}, 0})

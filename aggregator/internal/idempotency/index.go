@@ -1,12 +1,11 @@
-// Package idempotency knows which idempotency keys were counted of late, so that a producer's own retry is not counted
-// again (design section 3, P3; docs/decisions/0006-idempotency-keys.md). It is arithmetic: it knows no clock, no network and
-// no store. What it is told is kept beside the checkpoints, and read from there again after a restart.
+// Package idempotency tracks the idempotency keys that one partition has counted recently, so that a producer's own retry
+// is not counted again (docs/decisions/0006-idempotency-keys.md). It is arithmetic: it knows no clock, no network and no
+// store. The keys are kept beside the checkpoint, and are learned from there after a restart.
 package idempotency
 
 import (
-	"cmp"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -17,286 +16,296 @@ import (
 )
 
 const (
-	// generationsPerHorizon is how many generations the keys of one horizon are in: keys leave a generation at a time, so
-	// that a few more are kept than the horizon asks for, and each look-up asks a few maps.
+	// generationsPerHorizon is how many generations the keys of one horizon are in: keys are forgotten a generation at a
+	// time, so a few more are kept than the horizon asks for.
 	generationsPerHorizon = 8
-	// slack is how much earlier than the horizon asks for keys are still known: the clocks of ingest, which dates
-	// messages, and of the aggregator, which dates Commits, differ a little.
+	// generationsPerLimit bounds the part of all keys that one generation may hold.
+	generationsPerLimit = 16
+	// slack is how much earlier than the horizon asks for keys are known: the clocks of ingest, which dates messages, and
+	// of the store, which dates Commits, differ a little.
 	slack = time.Minute
 )
 
-// Index is the keys of all partitions that an aggregator counts. Its methods may be called at the same time.
+// Budget bounds the keys of several indexes together. It is safe for concurrent use.
+type Budget struct {
+	limit int64
+	held  atomic.Int64
+}
+
+// NewBudget returns a budget of limit keys.
+func NewBudget(limit int) *Budget { return &Budget{limit: int64(limit)} }
+
+// Held is the number of keys in all indexes.
+func (b *Budget) Held() int64 { return b.held.Load() }
+
+// Index is the keys of one partition. It is not safe for concurrent use.
 //
-// A key is known from its Commit until no message can bring its repeat any more: until the messages that are being
-// counted were accepted more than a horizon after it. So it is the messages' time that passes, not the clock's: while
-// messages wait, for hours if need be, keys wait for them.
+// A key is known from its Commit until no message can bring its repeat any more: until the messages that are being counted
+// were accepted more than a horizon after it. So the messages' time decides, not a clock's: while messages wait, for hours
+// if need be, keys wait for them.
 type Index struct {
 	horizon time.Duration
-	limit   int
-	keys    *table
-
-	mu sync.Mutex
-	// generations are those that have keys, the oldest first.
+	budget  *Budget
+	keys    map[message.Key]entry
+	// generations are in the order of the times of their Commits.
 	generations []generation
-	size        int
-	// known is, by partition, since when its keys are known; zero is from the beginning.
-	known map[uint32]time.Time
-	// forgotten is before when keys of any partition may have left.
-	forgotten time.Time
-	// oldest is the least time of acceptance among the messages that were claimed since the last generation began.
+	ids         uint32 // the last that a generation was given
+
+	// Known are the keys of all Commits from a time on up to a position, and while earlier ones are being read, those of
+	// the Commits from wanted up to read.
+	from   time.Time
+	latest store.KeysPosition
+	wanted time.Time
+	read   store.KeysPosition
+	// evicted is before when keys may have been forgotten because of the budget. They are not learned again.
+	evicted time.Time
+	// oldest is the least time of acceptance among the keyed messages since the latest generation began.
 	oldest time.Time
 }
 
-// generation is the keys of the Commits of some time: they leave together.
+// entry is what is known of a key.
+type entry struct {
+	generation uint32
+	print      uint16
+}
+
+// generation is the keys of the Commits of some time, which are forgotten together.
 type generation struct {
-	number uint32
-	size   int
+	id          uint32
+	begin, last time.Time
+	size        int
 }
 
-// NewIndex makes an index that knows no key yet. Keys are known for a horizon; limit bounds how many there may be: the
-// oldest are forgotten before their time rather than that more are held.
-func NewIndex(horizon time.Duration, limit int) *Index {
-	return &Index{horizon: horizon, limit: limit, keys: newTable(), known: make(map[uint32]time.Time)}
+// New returns an index that knows no key yet. Keys are known for a horizon, and together with those of the budget's other
+// indexes they stay within the budget: the oldest are forgotten early rather than that more are held.
+func New(horizon time.Duration, budget *Budget) *Index {
+	return &Index{horizon: horizon, budget: budget, keys: make(map[message.Key]entry)}
 }
 
-// span is the length of a generation.
-func (x *Index) span() time.Duration { return max(x.horizon/generationsPerHorizon, time.Second) }
-
-// numberOf returns the generation of a time. It is not underWay: that one was in 1970.
-func (x *Index) numberOf(t time.Time) uint32 { return uint32(t.UnixNano() / int64(x.span())) } //nolint:gosec // whole seconds
-
-// begin returns the beginning of a generation.
-func (x *Index) begin(number uint32) time.Time {
-	return time.Unix(0, int64(number)*int64(x.span())).UTC()
-}
-
-// Cut returns how many of the first batches, at least one, have no more keys together than one Commit may bring.
-func Cut(batches []*message.Batch) int {
-	keys := 0
-	for n, b := range batches {
-		if keys += b.Entries(); keys > checkpoint.MaxSeenKeys {
-			return max(n, 1)
-		}
-	}
-	return len(batches)
-}
-
-// Claim is what is left to count of some batches.
-type Claim struct {
-	// Batches are those that were claimed, in their order, without the entries that repeat a key.
-	Batches []*message.Batch
-	// Keys are the keys of what is left. While the claim stands nobody else can claim them.
-	Keys []checkpoint.SeenKey
-	// Repeated is the number of entries that were left out. Reused of those were not what the key was counted with: their
-	// producer has given one key to two things.
-	Repeated, Reused int
-	// Late is the number of entries with keys that are to be counted although what they might repeat may have been
-	// forgotten: their message came longer after its acceptance than keys are kept, or too many keys have come since.
-	Late int
-	// oldest is the least time of acceptance.
-	oldest time.Time
-}
-
-// Claim returns what is to be counted of a partition's batches, which the next Commit brings. It ends with Confirm or
-// Release. Of two entries with one key the one in the earlier batch is counted.
-func (x *Index) Claim(partition uint32, batches []*message.Batch) Claim {
-	c := Claim{Batches: batches}
-	if !slices.ContainsFunc(batches, hasKeys) {
-		return c
-	}
-	c.Batches = make([]*message.Batch, len(batches))
-	for i, b := range batches {
-		c.Batches[i] = x.claim(&c, b)
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for i, b := range batches {
-		if earliest := b.AcceptedAt.Add(-x.horizon); earliest.Before(x.forgotten) || earliest.Before(x.known[partition]) {
-			c.Late += keysOf(c.Batches[i])
-		}
-	}
-	return c
-}
-
-// keysOf counts the entries with keys.
-func keysOf(b *message.Batch) (n int) {
+// HasKeys says whether an entry of b has a key.
+func HasKeys(b *message.Batch) bool {
 	for i := range b.Increments {
 		if b.Increments[i].Key != (message.Key{}) {
-			n++
+			return true
 		}
 	}
 	for i := range b.Contributions {
 		if b.Contributions[i].Key != (message.Key{}) {
-			n++
+			return true
 		}
-	}
-	return n
-}
-
-func hasKeys(b *message.Batch) bool {
-	return slices.ContainsFunc(b.Increments, func(i message.Increment) bool { return i.Key != message.Key{} }) ||
-		slices.ContainsFunc(b.Contributions, func(c message.Contribution) bool { return c.Key != message.Key{} })
-}
-
-// claim returns what is left of one batch: itself if that is all.
-func (x *Index) claim(c *Claim, b *message.Batch) *message.Batch {
-	keys, repeated := len(c.Keys), c.Repeated
-	var increments []message.Increment
-	for i := range b.Increments {
-		inc := &b.Increments[i]
-		switch counts := x.claimOne(c, inc.Key, inc.Tag, inc.Value); {
-		case !counts && c.Repeated == repeated+1 && increments == nil: // the first: what is before it is left
-			increments = append(make([]message.Increment, 0, len(b.Increments)), b.Increments[:i]...)
-		case counts && c.Repeated > repeated:
-			increments = append(increments, *inc)
-		}
-	}
-	if c.Repeated == repeated {
-		increments = b.Increments
-	}
-	var contributions []message.Contribution
-	for i := range b.Contributions {
-		if k := b.Contributions[i]; x.claimOne(c, ofContribution(k.Key), k.Contributor, 0) {
-			contributions = append(contributions, k)
-		}
-	}
-	if len(c.Keys) > keys && (c.oldest.IsZero() || b.AcceptedAt.Before(c.oldest)) {
-		c.oldest = b.AcceptedAt
-	}
-	if c.Repeated == repeated {
-		return b
-	}
-	rest := *b
-	rest.Increments, rest.Contributions = increments, contributions
-	return &rest
-}
-
-// claimOne says whether an entry is to be counted, and claims its key.
-func (x *Index) claimOne(c *Claim, key message.Key, name string, value uint8) bool {
-	if key == (message.Key{}) {
-		return true
-	}
-	what := printOf(name, value)
-	seen, known := x.keys.claim(key, what)
-	if !known {
-		c.Keys = append(c.Keys, checkpoint.SeenKey{Key: key, Print: what})
-		return true
-	}
-	if c.Repeated++; seen != what {
-		c.Reused++
 	}
 	return false
 }
 
-// ofContribution keeps the keys of contributions apart from those of increments: an increment that is a contribution too
-// has one key for both, which may well be counted in one partition.
-func ofContribution(key message.Key) message.Key {
+// since is the time from which on keys must be known to count a message that was accepted at a time.
+func (x *Index) since(acceptedAt time.Time) time.Time {
+	since := acceptedAt.Add(-x.horizon - slack)
+	if since.Before(x.evicted) {
+		return x.evicted
+	}
+	return since
+}
+
+// Missing says whether keys must be learned before a message that was accepted at a time can be counted on a checkpoint of
+// the given Commit: those after Next.
+func (x *Index) Missing(acceptedAt time.Time, commit uint64) bool {
+	since := x.since(acceptedAt)
+	switch {
+	case commit == 0:
+		return false
+	case x.from.IsZero():
+		x.from, x.latest = since, store.KeysPosition{At: since}
+		return true
+	case x.latest.Commit < commit:
+		return true
+	case !since.Before(x.from):
+		return false
+	case x.wanted.IsZero() || since.Before(x.wanted):
+		x.wanted, x.read = since, store.KeysPosition{At: since}
+	}
+	return true
+}
+
+// Next is the position after which keys are to be learned, when some are missing.
+func (x *Index) Next() store.KeysPosition {
+	if x.wanted.IsZero() {
+		return x.latest
+	}
+	return x.read
+}
+
+// Learn adds the keys of the Commits that follow a position, which Next returned, in order. Last says that no more follow
+// up to the checkpoint of the given Commit. It returns how many keys were forgotten early to make room.
+func (x *Index) Learn(after store.KeysPosition, commits []store.CommitKeys, last bool, commit uint64) (evicted int) {
+	if after == x.latest {
+		for i := range commits {
+			x.add(len(x.generations), commits[i].At, commits[i].Keys)
+			x.latest = commits[i].KeysPosition
+		}
+		if last && x.latest.Commit < commit {
+			x.latest = store.KeysPosition{At: x.latest.At, Commit: commit}
+		}
+		return x.makeRoom()
+	}
+	for i := range commits {
+		if !commits[i].At.Before(x.from) {
+			last = true
+			break
+		}
+		x.add(x.earlier(), commits[i].At, commits[i].Keys)
+		x.read = commits[i].KeysPosition
+	}
+	if last {
+		x.from, x.wanted = x.wanted, time.Time{}
+	}
+	return x.makeRoom()
+}
+
+// earlier is the number of generations from before x.from.
+func (x *Index) earlier() int {
+	n := 0
+	for n < len(x.generations) && x.generations[n].begin.Before(x.from) {
+		n++
+	}
+	return n
+}
+
+// Claim collects the keys of one Commit in the making.
+type Claim struct {
+	index *Index
+	// Keys are those of the entries that the Commit settles. Each is there once.
+	Keys []checkpoint.SeenKey
+	// Repeated is the number of entries that repeat a key. Reused of those were not what the key was first given to.
+	Repeated, Reused int
+	// Late is the number of entries with keys that are counted although what they might repeat may have been forgotten.
+	Late   int
+	own    map[message.Key]uint16
+	oldest time.Time
+}
+
+// Claim returns an empty claim.
+func (x *Index) Claim() *Claim { return &Claim{index: x} }
+
+// Begin begins the entries of a message with keys.
+func (c *Claim) Begin(acceptedAt time.Time) {
+	if c.own == nil {
+		c.own = make(map[message.Key]uint16)
+	}
+	if c.oldest.IsZero() || acceptedAt.Before(c.oldest) {
+		c.oldest = acceptedAt
+	}
+}
+
+// Increment says whether an increment is new, and claims its key.
+func (c *Claim) Increment(inc *message.Increment) bool { return c.take(inc.Key, inc.Tag, inc.Value) }
+
+// Contribution says whether a contribution is new, and claims its key. An increment that is a contribution too has one key
+// for both, and neither repeats the other.
+func (c *Claim) Contribution(contribution *message.Contribution) bool {
+	key := contribution.Key
 	if key != (message.Key{}) {
 		key[0] ^= 0x80
 	}
-	return key
+	return c.take(key, contribution.Contributor, 0)
 }
 
-func printOf(name string, value uint8) uint16 {
-	return uint16(xxhash.Sum64String(name)) + uint16(value) //nolint:gosec // some of its bits
-}
-
-// Release gives up the keys of a claim whose Commit is not known to be in. If it is, Learn says so.
-func (x *Index) Release(c Claim) {
-	for i := range c.Keys {
-		x.keys.release(c.Keys[i].Key)
+func (c *Claim) take(key message.Key, name string, value uint8) bool {
+	if key == (message.Key{}) {
+		return true
 	}
+	fingerprint := uint16(xxhash.Sum64String(name)) + uint16(value) //nolint:gosec // some of its bits
+	first, known := c.own[key]
+	if !known {
+		var e entry
+		e, known = c.index.keys[key]
+		first = e.print
+	}
+	if known {
+		if c.Repeated++; first != fingerprint {
+			c.Reused++
+		}
+		return false
+	}
+	c.own[key] = fingerprint
+	c.Keys = append(c.Keys, checkpoint.SeenKey{Key: key, Print: fingerprint})
+	if c.oldest.Add(-c.index.horizon).Before(c.index.evicted) {
+		c.Late++
+	}
+	return true
 }
 
-// Confirm takes over the keys of a claim whose Commit was made at a time. It returns how many other keys were forgotten
-// before their time to make room.
-func (x *Index) Confirm(c Claim, at time.Time) (early int) {
+// Confirm adds the keys of a claim whose Commit is in. It returns how many keys were forgotten early to make room.
+func (x *Index) Confirm(c *Claim, at store.KeysPosition) (evicted int) {
+	if x.latest.Commit+1 == at.Commit || x.from.IsZero() && len(c.Keys) > 0 {
+		if x.from.IsZero() {
+			x.from = at.At
+		}
+		x.latest = at
+	}
 	if len(c.Keys) == 0 {
 		return 0
 	}
-	added := x.add(at, c.Keys)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	begins := x.grow(at, added)
 	if x.oldest.IsZero() || c.oldest.Before(x.oldest) {
 		x.oldest = c.oldest
 	}
-	if begins {
-		x.forget(x.oldest.Add(-x.horizon - slack))
+	if begins := x.add(len(x.generations), at.At, c.Keys); begins {
+		x.forget(x.since(x.oldest))
 		x.oldest = c.oldest
 	}
 	return x.makeRoom()
 }
 
-// Learn adds the keys of a partition's Commits that were read, which are all that it made since a time. It returns what
-// Confirm does.
-func (x *Index) Learn(partition uint32, since time.Time, commits []store.CommitKeys) (early int) {
-	for _, c := range commits {
-		added := x.add(c.At, c.Keys)
-		x.mu.Lock()
-		x.grow(c.At, added)
-		early += x.makeRoom()
-		x.mu.Unlock()
+// add puts keys into the generation that ends at a place, or into a new one after it, and says whether it made one.
+func (x *Index) add(end int, at time.Time, keys []checkpoint.SeenKey) (begins bool) {
+	if begins = end == 0 || at.Sub(x.generations[end-1].begin) > max(x.horizon/generationsPerHorizon, time.Second) ||
+		int64(x.generations[end-1].size) >= max(x.budget.limit/generationsPerLimit, 1); begins {
+		x.ids++
+		x.generations = slices.Insert(x.generations, end, generation{id: x.ids, begin: at})
+		end++
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if _, again := x.known[partition]; !again {
-		x.known[partition] = since
-	}
-	return early
-}
-
-// add puts keys into the generation of a time, and returns how many of them were new.
-func (x *Index) add(at time.Time, keys []checkpoint.SeenKey) (added int) {
-	number := x.numberOf(at)
+	g := &x.generations[end-1]
+	g.last = at
 	for i := range keys {
-		if x.keys.keep(keys[i].Key, keys[i].Print, number) {
-			added++
+		if _, known := x.keys[keys[i].Key]; !known {
+			x.keys[keys[i].Key] = entry{g.id, keys[i].Print}
+			g.size++
+			x.budget.held.Add(1)
 		}
 	}
-	return added
+	return begins
 }
 
-// grow counts keys that were added to the generation of a time, and says whether that is a new one, the latest.
-func (x *Index) grow(at time.Time, added int) (begins bool) {
-	number := x.numberOf(at)
-	i, found := slices.BinarySearchFunc(x.generations, number, func(g generation, number uint32) int { return cmp.Compare(g.number, number) })
-	if !found {
-		x.generations = slices.Insert(x.generations, i, generation{number: number})
-	}
-	x.generations[i].size += added
-	x.size += added
-	return !found && i == len(x.generations)-1
-}
-
-// forget lets the generations go that are over before a time. The latest stays.
+// forget lets the generations go whose Commits were all before a time.
 func (x *Index) forget(before time.Time) {
-	n, size := 0, 0
-	for n+1 < len(x.generations) && !x.begin(x.generations[n].number+1).After(before) {
-		size += x.generations[n].size
-		n++
+	for len(x.generations) > 0 && x.generations[0].last.Before(before) {
+		x.from = x.drop()
 	}
-	if n == 0 {
-		return
-	}
-	x.generations = slices.Delete(x.generations, 0, n)
-	x.forgotten = x.begin(x.generations[0].number)
-	x.size -= size
-	x.keys.sweep(x.generations[0].number)
 }
 
-// makeRoom forgets the oldest generations while there are too many keys.
-func (x *Index) makeRoom() (early int) {
-	before := x.size
-	for x.size > x.limit && len(x.generations) > 1 {
-		x.forget(x.begin(x.generations[0].number + 1))
+// makeRoom forgets the oldest generations while there are more keys than the budget allows.
+func (x *Index) makeRoom() (evicted int) {
+	for x.budget.held.Load() > x.budget.limit && len(x.generations) > 0 {
+		evicted += x.generations[0].size
+		x.evicted = x.drop()
+		if x.from.Before(x.evicted) {
+			x.from = x.evicted
+		}
 	}
-	return before - x.size
+	return evicted
 }
 
-// Size is the number of keys that are known.
-func (x *Index) Size() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.size
+// drop drops the oldest generation and returns the time from which on keys are left.
+func (x *Index) drop() (left time.Time) {
+	g := x.generations[0]
+	x.generations = slices.Delete(x.generations, 0, 1)
+	for key, e := range x.keys {
+		if e.generation == g.id {
+			delete(x.keys, key)
+		}
+	}
+	x.budget.held.Add(-int64(g.size))
+	return g.last.Add(time.Millisecond)
 }
+
+// Held is the number of keys in the index.
+func (x *Index) Held() int { return len(x.keys) }

@@ -1,4 +1,4 @@
-// Package window sums the messages of one partition's window. It is pure: it knows no clock, no network and no store.
+// Package window sums the messages of one partition. It is pure: it knows no clock, no network and no store.
 package window
 
 import (
@@ -10,69 +10,107 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// Sums is what messages add, one entry for each document that changes.
+// Sums is what messages add, by the documents that change. NewSums makes one.
 type Sums struct {
-	// Tags is sorted by name.
-	Tags []checkpoint.Delta
-	// Contributors is sorted by id.
-	Contributors []store.Contributions
+	tags, contributors documents
 }
 
-// Sum adds up batches. The order of batches does not matter.
-func Sum(batches []*message.Batch) Sums {
-	var sums Sums
-	// The maps hold an index, so that counting an increment of a known tag allocates nothing.
-	tags, contributors := make(map[string]int), make(map[string]int)
-	for _, b := range batches {
-		for i := range b.Increments {
-			inc := &b.Increments[i]
-			at, ok := tags[inc.Tag]
-			if !ok {
-				at = len(sums.Tags)
-				tags[inc.Tag] = at
-				sums.Tags = append(sums.Tags, checkpoint.Delta{Name: inc.Tag})
-			}
-			sums.Tags[at].Value += int64(inc.Value)
-			sums.Tags[at].Increments++
-		}
-		for i := range b.Contributions {
-			id := b.Contributions[i].Contributor
-			at, ok := contributors[id]
-			if !ok {
-				at = len(sums.Contributors)
-				contributors[id] = at
-				sums.Contributors = append(sums.Contributors, store.Contributions{Contributor: id})
-			}
-			sums.Contributors[at].Contributions++
-		}
-	}
-	slices.SortFunc(sums.Tags, func(a, b checkpoint.Delta) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(sums.Contributors, func(a, b store.Contributions) int { return strings.Compare(a.Contributor, b.Contributor) })
-	return sums
+// Document is what one document gets.
+type Document struct {
+	Name string
+	// Value and Entries are the sum and the number of the entries that were added.
+	Value, Entries int64
+	// Rejected is the reason if no entry of the document may be counted. The owner of the Sums sets it.
+	Rejected string
 }
 
-// Cut returns how many of the first batches, at least one, change at most limit documents together. A batch that alone
-// changes more is cut off by itself: a message is never divided, since it is counted as a whole or not at all.
-func Cut(batches []*message.Batch, limit int) int {
-	entries := 0
-	for _, b := range batches {
-		entries += b.Entries()
+// Add adds an entry.
+func (d *Document) Add(value int64) {
+	d.Value += value
+	d.Entries++
+}
+
+// documents are sorted only when they are read. The map holds places, so that an entry of a known document allocates
+// nothing.
+type documents struct {
+	places map[string]int
+	all    []Document
+	last   int // entries of one name often follow each other
+}
+
+func (d *documents) find(name string) (document *Document, fresh bool) {
+	if d.last < len(d.all) && d.all[d.last].Name == name {
+		return &d.all[d.last], false
 	}
-	if entries <= limit { // no need to look at each
-		return len(batches)
+	at, known := d.places[name]
+	if !known {
+		at = len(d.all)
+		d.places[name] = at
+		d.all = append(d.all, Document{Name: name})
 	}
-	type document struct{ tag, contributor string }
-	changed := make(map[document]struct{}, limit)
-	for n, b := range batches {
-		for i := range b.Increments {
-			changed[document{tag: b.Increments[i].Tag}] = struct{}{}
-		}
-		for i := range b.Contributions {
-			changed[document{contributor: b.Contributions[i].Contributor}] = struct{}{}
-		}
-		if len(changed) > limit {
-			return max(n, 1)
+	d.last = at
+	return &d.all[at], !known
+}
+
+// NewSums returns empty Sums.
+func NewSums() *Sums {
+	return &Sums{documents{places: make(map[string]int)}, documents{places: make(map[string]int)}}
+}
+
+// Tag returns the document of a tag, and whether it is asked for the first time. It is valid until the next call.
+func (s *Sums) Tag(name string) (document *Document, fresh bool) { return s.tags.find(name) }
+
+// Contributor is Tag for contributors.
+func (s *Sums) Contributor(id string) (document *Document, fresh bool) {
+	return s.contributors.find(id)
+}
+
+// Documents is the number of documents that were asked for.
+func (s *Sums) Documents() int { return len(s.tags.all) + len(s.contributors.all) }
+
+// Fits says whether the documents stay within limit when b is added. A first message always fits: a message is never
+// divided, since it is settled as a whole.
+func (s *Sums) Fits(b *message.Batch, limit int) bool {
+	n := s.Documents()
+	if n == 0 || n+b.Entries() <= limit { // no need to look at each
+		return true
+	}
+	fresh := make(map[string]struct{})
+	for i := range b.Increments {
+		if _, known := s.tags.places[b.Increments[i].Tag]; !known {
+			fresh[b.Increments[i].Tag] = struct{}{}
 		}
 	}
-	return len(batches)
+	n += len(fresh)
+	clear(fresh)
+	for i := range b.Contributions {
+		if _, known := s.contributors.places[b.Contributions[i].Contributor]; !known {
+			fresh[b.Contributions[i].Contributor] = struct{}{}
+		}
+	}
+	return n+len(fresh) <= limit
+}
+
+// Deltas returns what the tags get, sorted by name: those that no entry was added to are left out.
+func (s *Sums) Deltas() []checkpoint.Delta {
+	deltas := make([]checkpoint.Delta, 0, len(s.tags.all))
+	for i := range s.tags.all {
+		if t := &s.tags.all[i]; t.Entries > 0 {
+			deltas = append(deltas, checkpoint.Delta{Name: t.Name, Value: t.Value, Increments: t.Entries})
+		}
+	}
+	slices.SortFunc(deltas, func(a, b checkpoint.Delta) int { return strings.Compare(a.Name, b.Name) })
+	return deltas
+}
+
+// Contributions returns what the contributors get, as Deltas does.
+func (s *Sums) Contributions() []store.Contributions {
+	all := make([]store.Contributions, 0, len(s.contributors.all))
+	for i := range s.contributors.all {
+		if c := &s.contributors.all[i]; c.Entries > 0 {
+			all = append(all, store.Contributions{Contributor: c.Name, Contributions: c.Entries})
+		}
+	}
+	slices.SortFunc(all, func(a, b store.Contributions) int { return strings.Compare(a.Contributor, b.Contributor) })
+	return all
 }

@@ -1,0 +1,270 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/accrue/accrue/aggregator/internal/delivery"
+	"github.com/accrue/accrue/aggregator/internal/idempotency"
+	"github.com/accrue/accrue/aggregator/internal/window"
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+const (
+	// keepKeysFor is how much longer than the horizon idempotency keys are kept in the store: messages that waited for so
+	// long, while no aggregator ran, are still told from repeats.
+	keepKeysFor = time.Hour
+	// keysPage is how many Commits' keys are read at once.
+	keysPage = 300
+)
+
+// The reasons of rejected entries.
+const (
+	reasonFull    = "the partition's checkpoint is full and takes no new tags"
+	reasonRefused = "the store refuses the document"
+)
+
+// draft is a Commit in the making.
+type draft struct {
+	// deliveries are the first of the pending ones, all that the Commit settles. Counted of them are in the checkpoint
+	// already, or again in the draft.
+	deliveries []*delivery.Delivery
+	counted    int
+	messages   []checkpoint.Message
+	sums       *window.Sums
+	claim      *idempotency.Claim
+	rejected   []checkpoint.Rejected
+	// rejectedSize bounds rejected, packed. size is that of the totals after the Commit.
+	rejectedSize, size int
+	entries            int
+}
+
+// step settles some of the pending messages, and returns an error if it could not.
+func (p *partition) step(ctx context.Context) error {
+	if !p.loaded {
+		if err := p.load(ctx); err != nil {
+			return err
+		}
+	}
+	d, err := p.draft(ctx)
+	if err != nil {
+		return err
+	}
+	if len(d.messages) == 0 { // all are in the checkpoint
+		p.done(d)
+		return nil
+	}
+	commit := p.commitOf(d)
+	if !p.sequencesFit(&commit.Next) {
+		return p.joinFirst(d)
+	}
+	err = p.commit(ctx, d, &commit)
+	switch {
+	case err == nil:
+		p.done(d)
+		p.most = min(2*p.most, maxMessages)
+		return nil
+	case errors.Is(err, store.ErrRefused):
+		return p.findRefused(ctx, d, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		p.most = max(1, len(d.deliveries)/2)
+	}
+	p.loaded = false
+	return err
+}
+
+// load reads the checkpoint.
+func (p *partition) load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	state, err := p.ledger.Load(ctx, p.no)
+	if err != nil {
+		p.failed(err)
+		return err
+	}
+	p.replace(state, clockAt(state.ReadAt), state.Checkpoint.TotalsSize())
+	p.loaded = true
+	return nil
+}
+
+// replace makes a state the present one, whose totals have a size.
+func (p *partition) replace(state store.State, answered clock, size int) {
+	p.state, p.clock, p.size = state, answered, size
+	p.weigh()
+}
+
+// draft makes a Commit of as many pending messages as its bounds allow.
+func (p *partition) draft(ctx context.Context) (*draft, error) {
+	d := &draft{sums: window.NewSums(), claim: p.index.Claim(), size: p.size}
+	for i, next := range p.pending {
+		b := next.Batch
+		if i >= p.most || d.entries > 0 && d.entries+b.Entries() > maxEntries ||
+			len(d.claim.Keys) > 0 && len(d.claim.Keys)+b.Entries() > checkpoint.MaxSeenKeys || !d.sums.Fits(b, p.settings.Documents) {
+			break
+		}
+		id := next.Identity()
+		if p.state.Checkpoint.Contains(id) || len(d.messages) > 0 && d.messages[len(d.messages)-1] == id {
+			d.counted++
+			d.deliveries = p.pending[:i+1]
+			continue
+		}
+		if d.rejectedSize > 0 && d.rejectedSize+worstRejected(b) > checkpoint.MaxRejected {
+			break
+		}
+		if idempotency.HasKeys(b) {
+			if i > 0 && p.index.Missing(b.AcceptedAt, p.state.Checkpoint.Commit) {
+				break // what is before it can be committed
+			}
+			if err := p.learn(ctx, b.AcceptedAt); err != nil {
+				return nil, err
+			}
+			d.claim.Begin(b.AcceptedAt)
+		}
+		d.deliveries, d.messages = p.pending[:i+1], append(d.messages, id)
+		d.entries += b.Entries()
+		p.sum(d, b)
+	}
+	return d, nil
+}
+
+// sum adds the entries of b to the draft: those that repeat a key are left out, and those that cannot be counted are
+// rejected.
+func (p *partition) sum(d *draft, b *message.Batch) {
+	for i := range b.Increments {
+		inc := &b.Increments[i]
+		if !d.claim.Increment(inc) {
+			continue
+		}
+		tag, fresh := d.sums.Tag(inc.Tag)
+		if fresh {
+			tag.Rejected = p.judge(d, inc.Tag)
+		}
+		if tag.Rejected == "" {
+			tag.Add(int64(inc.Value))
+		} else {
+			d.reject(checkpoint.Rejected{Tag: inc.Tag, Value: inc.Value, Key: inc.Key, Reason: tag.Rejected})
+		}
+	}
+	for i := range b.Contributions {
+		c := &b.Contributions[i]
+		if !d.claim.Contribution(c) {
+			continue
+		}
+		contributor, fresh := d.sums.Contributor(c.Contributor)
+		if fresh {
+			contributor.Rejected = p.refused[document{contributor: c.Contributor}]
+		}
+		if contributor.Rejected == "" {
+			contributor.Add(1)
+		} else {
+			d.reject(checkpoint.Rejected{Contributor: c.Contributor, Key: c.Key, Reason: contributor.Rejected})
+		}
+	}
+}
+
+// judge returns why no increment of a tag can be counted, or "" and makes room for the tag if it is new.
+func (p *partition) judge(d *draft, tag string) string {
+	if reason := p.refused[document{tag: tag}]; reason != "" {
+		return reason
+	}
+	if p.state.Checkpoint.Has(tag) {
+		return ""
+	}
+	if d.size+checkpoint.TagSize(tag) > checkpoint.MaxTotals {
+		return reasonFull
+	}
+	d.size += checkpoint.TagSize(tag)
+	return ""
+}
+
+func (d *draft) reject(entry checkpoint.Rejected) {
+	d.rejected = append(d.rejected, entry)
+	d.rejectedSize += entry.Size()
+}
+
+// worstRejected is the size of b's entries if all of them are rejected.
+func worstRejected(b *message.Batch) (size int) {
+	for i := range b.Increments {
+		size += (&checkpoint.Rejected{Tag: b.Increments[i].Tag, Key: b.Increments[i].Key}).Size()
+	}
+	for i := range b.Contributions {
+		size += (&checkpoint.Rejected{Contributor: b.Contributions[i].Contributor, Key: b.Contributions[i].Key}).Size()
+	}
+	return size
+}
+
+// learn reads the idempotency keys that must be known to count a message that was accepted at a time, and that others have
+// counted, or an earlier life of this process. What was read is kept if a later page fails.
+func (p *partition) learn(ctx context.Context, acceptedAt time.Time) error {
+	commit := p.state.Checkpoint.Commit
+	for p.index.Missing(acceptedAt, commit) {
+		after := p.index.Next()
+		page, err := p.keysPage(ctx, after)
+		if err != nil {
+			p.failed(err)
+			return err
+		}
+		p.forgotten(p.index.Learn(after, page, len(page) < keysPage, commit))
+	}
+	return nil
+}
+
+func (p *partition) keysPage(ctx context.Context, after store.KeysPosition) ([]store.CommitKeys, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	return p.ledger.Keys(ctx, p.no, after, keysPage)
+}
+
+// commitOf makes the Commit of a draft.
+func (p *partition) commitOf(d *draft) store.Commit {
+	commit := p.next(d.messages, d.sums.Deltas())
+	commit.Contributors, commit.Keys, commit.Rejected = d.sums.Contributions(), d.claim.Keys, d.rejected
+	commit.AcceptedAt = d.deliveries[0].Batch.AcceptedAt
+	for _, held := range d.deliveries[1:] {
+		if held.Batch.AcceptedAt.Before(commit.AcceptedAt) {
+			commit.AcceptedAt = held.Batch.AcceptedAt
+		}
+	}
+	return commit
+}
+
+// next makes a Commit that settles messages, which add deltas.
+func (p *partition) next(messages []checkpoint.Message, deltas []checkpoint.Delta) store.Commit {
+	next := p.state.Checkpoint.Next(p.clock.now(), p.settings.Retention(), messages, deltas)
+	return store.Commit{
+		Partition: p.no, Revision: p.state.Revision, Next: next, Tags: deltas,
+		KeepKeys: p.settings.Horizon + keepKeysFor, Closed: p.state.Checkpoint.Closed(&next),
+	}
+}
+
+// write sends a Commit, and takes its state over if it is in.
+func (p *partition) write(ctx context.Context, commit *store.Commit, claim *idempotency.Claim, size int) error {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	revision, err := p.ledger.Commit(ctx, *commit)
+	cancel()
+	<-p.slots
+	if err != nil {
+		p.failed(err)
+		return err
+	}
+	p.outages.commit.Succeeded()
+	p.replace(store.State{Checkpoint: commit.Next, Revision: revision}, clockAt(revision.UpdateTime), size)
+	p.forgotten(p.index.Confirm(claim, store.KeysPosition{At: commit.Next.UpdatedAt, Commit: commit.Next.Commit}))
+	return nil
+}
+
+// done settles the deliveries of a draft, which are in the checkpoint.
+func (p *partition) done(d *draft) {
+	p.metrics.duplicates.Add(context.Background(), int64(d.counted))
+	p.settler.Settled(d.deliveries)
+	p.forget(d.deliveries)
+	p.pending = p.pending[len(d.deliveries):]
+}

@@ -1,0 +1,262 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	noopmetric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
+	nooptrace "go.opentelemetry.io/otel/trace/noop"
+	"golang.org/x/time/rate"
+
+	"github.com/accrue/accrue/aggregator/internal/delivery"
+	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+const (
+	// tracesPerSecond bounds the log lines of Commits with sampled traces.
+	tracesPerSecond = 10
+	// nearlyFull is the part of checkpoint.MaxTotals from which on a checkpoint is logged as filling up, at most once in
+	// fillingEvery.
+	nearlyFull   = 0.6
+	fillingEvery = 5 * time.Minute
+)
+
+// outages are what can fail again and again.
+type outages struct{ commit, reject, crowded *logging.Outage }
+
+func newOutages(log zerolog.Logger) outages {
+	return outages{
+		commit:  logging.NewOutage(log, zerolog.WarnLevel, "commit"),
+		reject:  logging.NewOutage(log, zerolog.ErrorLevel, "count all entries; the rejected ones wait to be redriven"),
+		crowded: logging.NewOutage(log, zerolog.WarnLevel, "commit messages; they are released until others fill the gaps before them"),
+	}
+}
+
+// metrics measures the partitions. docs/metrics.md says what each metric means.
+type metrics struct {
+	commits, duplicates, rejected, released metric.Int64Counter
+	repeated, reused, late, evicted         metric.Int64Counter
+	duration, documents, lag, freshness     metric.Float64Histogram
+	traced, filling                         *rate.Limiter
+}
+
+func newMetrics(m metric.Meter, s *Partitions) (*metrics, error) {
+	if m == nil {
+		m = noopmetric.Meter{}
+	}
+	if s.tracer == nil {
+		s.tracer = nooptrace.Tracer{}
+	}
+	var faults []error
+	counter := func(name, description string) metric.Int64Counter {
+		c, err := m.Int64Counter(name, metric.WithDescription(description))
+		faults = append(faults, err)
+		return c
+	}
+	histogram := func(name, unit, description string, bounds ...float64) metric.Float64Histogram {
+		h, err := m.Float64Histogram(name, metric.WithUnit(unit), metric.WithDescription(description), metric.WithExplicitBucketBoundaries(bounds...))
+		faults = append(faults, err)
+		return h
+	}
+	all := &metrics{
+		commits:    counter("accrue_commits", "Commits, by what ended the window and by outcome."),
+		duplicates: counter("accrue_messages_duplicate", "Messages that were settled already and dropped."),
+		rejected:   counter("accrue_entries_rejected", "Entries that could not be counted and wait to be redriven, by reason."),
+		released:   counter("accrue_messages_released", "Messages that were released because their partition could not commit them."),
+		repeated:   counter("accrue_keys_repeated", "Entries that repeated an idempotency key and were not counted."),
+		reused:     counter("accrue_keys_reused", "Repeated keys whose tag or value differs from the first use."),
+		late:       counter("accrue_keys_late", "Entries counted although the key that they might repeat may have been forgotten."),
+		evicted:    counter("accrue_keys_forgotten", "Keys forgotten before the horizon because of the memory limit."),
+		duration: histogram("accrue_commit_duration", "s", "How long Commits took, by outcome.",
+			.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10),
+		documents: histogram("accrue_commit_documents", "", "Documents that a Commit changed, beside the checkpoint.",
+			1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000),
+		lag: histogram("accrue_commit_lag", "s", "From the end of a window to the end of its Commit.",
+			.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300),
+		freshness: histogram("accrue_freshness_committed", "s", "From accepting a message's first entry in ingest to the end of its Commit.",
+			.1, .25, .5, .75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600),
+		traced:  rate.NewLimiter(tracesPerSecond, tracesPerSecond),
+		filling: rate.NewLimiter(rate.Every(fillingEvery), 1),
+	}
+	if err := errors.Join(append(faults, watch(m, s))...); err != nil {
+		return nil, fmt.Errorf("measure the partitions: %w", err)
+	}
+	return all, nil
+}
+
+// watch makes the gauges of what the partitions hold.
+func watch(m metric.Meter, s *Partitions) error {
+	var faults []error
+	gauge := func(name, unit, description string) metric.Float64ObservableGauge {
+		g, err := m.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description))
+		faults = append(faults, err)
+		return g
+	}
+	keys := gauge("accrue_keys", "", "Idempotency keys in memory.")
+	age := gauge("accrue_held_age", "s", "Since the oldest entry in memory was accepted.")
+	size := gauge("accrue_checkpoint_size", "1", "The share of its limit that the fullest checkpoint's totals take.")
+	publishers := gauge("accrue_checkpoint_publishers", "", "Publishers in the checkpoint that has most.")
+	sequences := gauge("accrue_checkpoint_intervals", "", "Intervals of sequences in the checkpoint that has most.")
+	failing := gauge("accrue_partitions_failing", "", "Partitions whose last attempt to commit failed.")
+	_, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		var most contents
+		var oldest time.Time
+		for _, p := range s.all() {
+			at, c := p.look()
+			most = contents{max(most.size, c.size), max(most.publishers, c.publishers), max(most.intervals, c.intervals)}
+			if !at.IsZero() && (oldest.IsZero() || at.Before(oldest)) {
+				oldest = at
+			}
+		}
+		seconds := 0.0
+		if !oldest.IsZero() {
+			seconds = time.Since(oldest).Seconds()
+		}
+		o.ObserveFloat64(age, seconds)
+		o.ObserveFloat64(keys, float64(s.keys.Held()))
+		o.ObserveFloat64(size, float64(most.size)/checkpoint.MaxTotals)
+		o.ObserveFloat64(publishers, float64(most.publishers))
+		o.ObserveFloat64(sequences, float64(most.intervals))
+		o.ObserveFloat64(failing, float64(s.failing.Load()))
+		return nil
+	}, keys, age, size, publishers, sequences, failing)
+	return errors.Join(append(faults, err)...)
+}
+
+// contents is how much a checkpoint holds.
+type contents struct{ size, publishers, intervals int }
+
+// look returns when the oldest entry was accepted that the partition holds, zero without any, and what its checkpoint
+// holds.
+func (p *partition) look() (oldest time.Time, c contents) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	oldest = p.oldest
+	if len(p.open.deliveries) > 0 && (oldest.IsZero() || p.open.oldest.Before(oldest)) {
+		oldest = p.open.oldest
+	}
+	return oldest, p.contents
+}
+
+// weigh notes how much the checkpoint holds, and logs that it fills up.
+func (p *partition) weigh() {
+	c := contents{p.size, len(p.state.Checkpoint.Publishers), intervals(&p.state.Checkpoint)}
+	p.mu.Lock()
+	p.contents = c
+	p.mu.Unlock()
+	if ratio := float64(c.size) / checkpoint.MaxTotals; ratio >= nearlyFull && p.metrics.filling.Allow() {
+		p.log.Warn().Uint32("partition", p.no).Int("bytes", c.size).Float64("ratio", ratio).
+			Msg("a checkpoint is filling up: raise PARTITIONS before it takes no new tags")
+	}
+}
+
+// failed counts a call to the store that failed. A conflict is the protocol at work; the others are logged.
+func (s *shared) failed(err error) {
+	if !errors.Is(err, store.ErrConflict) && !errors.Is(err, context.Canceled) {
+		s.outages.commit.Failed(err, nil)
+	}
+}
+
+// forgotten counts idempotency keys that were forgotten early, and logs the first time.
+func (s *shared) forgotten(keys int) {
+	if keys == 0 {
+		return
+	}
+	s.metrics.evicted.Add(context.Background(), int64(keys))
+	s.evicting.Do(func() {
+		s.log.Warn().Int("keys", keys).Msg("idempotency key limit reached, forgetting keys before the horizon (logged once)")
+	})
+}
+
+// commit sends the Commit of a draft in a span of its own, if a message of it is traced, and measures it.
+func (p *partition) commit(ctx context.Context, d *draft, commit *store.Commit) error {
+	var traces []trace.SpanContext
+	for _, held := range d.deliveries {
+		for _, t := range held.Traces {
+			traces = delivery.AddTrace(traces, t)
+		}
+	}
+	span := trace.Span(nooptrace.Span{})
+	if len(traces) > 0 {
+		links := make([]trace.Link, len(traces))
+		for i := range traces {
+			links[i].SpanContext = traces[i]
+		}
+		ctx, span = p.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, traces[0]), "commit",
+			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
+			trace.WithAttributes(attribute.Int64("accrue.partition", int64(p.no)),
+				attribute.Int("accrue.messages", len(d.deliveries)), attribute.Int("accrue.documents", commit.Documents())))
+	}
+	defer span.End()
+	began := time.Now()
+	err := p.write(ctx, commit, d.claim, d.size)
+	p.metrics.committed(p, d, commit, time.Since(began), err)
+	if err != nil {
+		span.SetStatus(codes.Error, resultOf(err))
+		return err
+	}
+	for _, t := range traces {
+		if p.metrics.traced.Allow() {
+			p.log.Info().Ctx(trace.ContextWithSpanContext(ctx, t)).Uint32("partition", p.no).Uint64("commit", commit.Next.Commit).
+				Int("messages", len(d.deliveries)).Dur("age_ms", time.Since(commit.AcceptedAt)).Msg("committed")
+		}
+	}
+	return nil
+}
+
+func (m *metrics) committed(p *partition, d *draft, commit *store.Commit, took time.Duration, err error) {
+	ctx, result := context.Background(), attribute.String("result", resultOf(err))
+	m.commits.Add(ctx, 1, metric.WithAttributes(attribute.String("trigger", string(p.why)), result))
+	m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(result))
+	if err != nil {
+		return
+	}
+	m.documents.Record(ctx, float64(commit.Documents()))
+	m.lag.Record(ctx, time.Since(p.dueAt).Seconds())
+	now := time.Now()
+	for _, held := range d.deliveries {
+		m.freshness.Record(ctx, now.Sub(held.Batch.AcceptedAt).Seconds())
+	}
+	m.repeated.Add(ctx, int64(d.claim.Repeated))
+	m.reused.Add(ctx, int64(d.claim.Reused))
+	m.late.Add(ctx, int64(d.claim.Late))
+	if len(d.rejected) == 0 {
+		return
+	}
+	reasons := make(map[string]int64)
+	for i := range d.rejected {
+		reasons[d.rejected[i].Reason]++
+	}
+	for reason, n := range reasons {
+		m.rejected.Add(ctx, n, metric.WithAttributes(attribute.String("reason", labels[reason])))
+		p.outages.reject.Failed(errors.New(reason), func(e *zerolog.Event) {
+			e.Int64("entries", n).Str("document", store.RejectedID(p.no, commit.Next.Commit))
+		})
+	}
+}
+
+// labels are the metric's words for the reasons.
+var labels = map[string]string{reasonFull: "full", reasonRefused: "refused"}
+
+// resultOf is the word for the outcome of a Commit.
+func resultOf(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, store.ErrConflict):
+		return "conflict"
+	case errors.Is(err, store.ErrRefused):
+		return "refused"
+	default:
+		return "unknown"
+	}
+}

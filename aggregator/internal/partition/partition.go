@@ -1,0 +1,298 @@
+package partition
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/accrue/accrue/aggregator/internal/delivery"
+	"github.com/accrue/accrue/aggregator/internal/idempotency"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+const (
+	// commitTimeout bounds one call to the store; its outcome is unknown after that.
+	commitTimeout = 10 * time.Second
+	// maxMessages and maxEntries bound one Commit, and a window: one that is full ends early, and a backlog is committed
+	// in Commits of this size, one after the other.
+	maxMessages = 10_000
+	maxEntries  = 100_000
+	// windowsPerBuffer is how many windows fill the buffer: a larger one ends early.
+	windowsPerBuffer = 16
+	// minPause and maxPause bound for how long messages are released that a partition has no room for.
+	minPause, maxPause = 10 * time.Second, 2 * time.Minute
+)
+
+// trigger says what ended a window.
+type trigger string
+
+const (
+	byAge   trigger = "age"
+	bySize  trigger = "size"
+	byDrain trigger = "drain"
+)
+
+// partition counts the messages of one partition, in a goroutine of its own. While one window is committed the next fills.
+type partition struct {
+	*shared
+	no   uint32        // the partition's number
+	wake chan struct{} // holds a token when something has changed for run
+
+	mu       sync.Mutex
+	open     openWindow // the window that fills
+	flushed  bool       // the open window ends now
+	held     int64      // the cost of open and pending
+	since    time.Time  // of the first of the failed attempts; zero after one that went through
+	oldest   time.Time  // the least time of acceptance in pending; zero if that is empty
+	contents contents
+
+	// The rest belongs to run.
+
+	pending []*delivery.Delivery // the window that is committed, less what is settled
+	why     trigger
+	dueAt   time.Time
+	most    int // messages of one Commit: fewer after a Commit that timed out or was refused
+
+	state  store.State
+	size   int // of the totals, as TotalsSize has it
+	loaded bool
+	clock  clock
+	index  *idempotency.Index
+	// refused are the documents of pending that the store refuses, with its reason.
+	refused map[document]string
+}
+
+// openWindow is messages that wait for their Commit.
+type openWindow struct {
+	deliveries []*delivery.Delivery
+	entries    int
+	bytes      int64
+	openedAt   time.Time
+	oldest     time.Time
+}
+
+func newPartition(s *shared, number uint32) *partition {
+	return &partition{
+		shared: s, no: number, wake: make(chan struct{}, 1), most: maxMessages, index: idempotency.New(s.settings.Horizon, s.keys),
+	}
+}
+
+// clock is the store's: the time of its last answer, and the monotonic time since.
+type clock struct{ answered, at time.Time }
+
+func clockAt(answered time.Time) clock { return clock{answered, time.Now()} }
+
+func (c clock) now() time.Time { return c.answered.Add(time.Since(c.at)) }
+
+// add puts deliveries into the open window, and returns how many it took: all, unless the partition's last attempt failed
+// and it holds its share.
+func (p *partition) add(deliveries []*delivery.Delivery) (taken int) {
+	p.mu.Lock()
+	share := p.share()
+	for _, d := range deliveries {
+		if !p.since.IsZero() && p.held > 0 && p.held+d.Cost > share {
+			break
+		}
+		taken++
+		p.held += d.Cost
+		if len(p.open.deliveries) == 0 {
+			p.open.openedAt, p.open.oldest = time.Now(), d.Batch.AcceptedAt
+		} else if d.Batch.AcceptedAt.Before(p.open.oldest) {
+			p.open.oldest = d.Batch.AcceptedAt
+		}
+		p.open.deliveries = append(p.open.deliveries, d)
+		p.open.entries += d.Batch.Entries()
+		p.open.bytes += d.Cost
+	}
+	p.mu.Unlock()
+	p.wakeUp()
+	return taken
+}
+
+func (p *partition) flush() {
+	p.mu.Lock()
+	p.flushed = true
+	p.mu.Unlock()
+	p.wakeUp()
+}
+
+func (p *partition) wakeUp() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // a token is there already
+	}
+}
+
+// run commits windows until drain is closed and nothing is left, or ctx ends.
+func (p *partition) run(ctx context.Context, drain <-chan struct{}) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		left, full, empty := p.due()
+		why := byAge
+		switch {
+		case full:
+			why = bySize
+		case empty:
+			select {
+			case <-p.wake:
+				continue
+			case <-drain:
+				return
+			case <-ctx.Done():
+				return
+			}
+		default:
+			timer.Reset(left)
+			select {
+			case <-p.wake:
+				continue
+			case <-timer.C:
+			case <-drain:
+				why = byDrain
+			case <-ctx.Done():
+				return
+			}
+		}
+		p.detach(why)
+		p.settle(ctx)
+	}
+}
+
+// due returns how long the open window still has, and whether it is full or empty.
+func (p *partition) due() (left time.Duration, full, empty bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := &p.open
+	if len(w.deliveries) == 0 {
+		p.flushed = false
+		return 0, false, true
+	}
+	full = p.flushed || len(w.deliveries) >= maxMessages || w.entries >= maxEntries || w.bytes >= p.settings.BufferBytes/windowsPerBuffer
+	return time.Until(w.openedAt.Add(p.settings.Window)), full, false
+}
+
+// detach makes the open window the pending one. Its messages are sorted, so that the sequences of a publisher follow each
+// other: then intervals stay few, and deliveries of one message are neighbours.
+func (p *partition) detach(why trigger) {
+	p.mu.Lock()
+	w := p.open
+	p.open, p.flushed, p.oldest = openWindow{}, false, w.oldest
+	p.mu.Unlock()
+	p.pending, p.why, p.dueAt, p.refused = w.deliveries, why, time.Now(), nil
+	if end := w.openedAt.Add(p.settings.Window); end.Before(p.dueAt) {
+		p.dueAt = end
+	}
+	slices.SortStableFunc(p.pending, func(a, b *delivery.Delivery) int {
+		return cmp.Or(bytes.Compare(a.Batch.Publisher[:], b.Batch.Publisher[:]), cmp.Compare(a.Batch.Sequence, b.Batch.Sequence))
+	})
+}
+
+// settle commits the pending messages. It tries until each is settled or released, or ctx ends.
+func (p *partition) settle(ctx context.Context) {
+	pause := newBackOff()
+	for len(p.pending) > 0 && ctx.Err() == nil {
+		err := p.step(ctx)
+		switch {
+		case err == nil:
+			p.succeeded()
+			pause.Reset()
+			continue
+		case errors.Is(err, store.ErrConflict): // another aggregator's Commit came first, or our own whose reply was lost
+		default:
+			p.fail()
+		}
+		sleep(ctx, pause.NextBackOff())
+	}
+}
+
+// succeeded notes that the last attempt went through.
+func (p *partition) succeeded() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.since.IsZero() {
+		p.since = time.Time{}
+		p.failing.Add(-1)
+	}
+	if len(p.pending) == 0 {
+		p.oldest = time.Time{}
+	}
+}
+
+// fail notes that the last attempt failed, and releases what the partition holds beyond its share.
+func (p *partition) fail() {
+	p.mu.Lock()
+	if p.since.IsZero() {
+		p.since = time.Now()
+		p.failing.Add(1)
+	}
+	var over []*delivery.Delivery
+	share := p.share()
+	shed := func(from []*delivery.Delivery, keep int) []*delivery.Delivery {
+		n := len(from)
+		for ; n > keep && p.held > share; n-- {
+			p.held -= from[n-1].Cost
+			over = append(over, from[n-1])
+		}
+		clear(from[n:])
+		return from[:n]
+	}
+	opened := len(p.open.deliveries)
+	p.open.deliveries = shed(p.open.deliveries, 0)
+	for _, d := range over[:opened-len(p.open.deliveries)] {
+		p.open.entries -= d.Batch.Entries()
+		p.open.bytes -= d.Cost
+	}
+	p.pending = shed(p.pending, 1)
+	p.mu.Unlock()
+	if len(over) > 0 {
+		p.release(over, p.pause())
+	}
+}
+
+// pause is for how long messages are released: the longer, the longer the partition has failed.
+func (p *partition) pause() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.since.IsZero() {
+		return minPause
+	}
+	return min(max(time.Since(p.since), minPause), maxPause)
+}
+
+// forget takes deliveries that are settled or released off what is held.
+func (p *partition) forget(deliveries []*delivery.Delivery) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range deliveries {
+		p.held -= d.Cost
+	}
+}
+
+// newBackOff makes the pauses between attempts: growing to a few seconds, and jittered, so that two aggregators that
+// conflict do not stay in step.
+func newBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = 20 * time.Millisecond
+	b.MaxInterval = 3 * time.Second
+	b.Multiplier = 2
+	b.RandomizationFactor = 0.5
+	b.Reset()
+	return b
+}
+
+// sleep waits for d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

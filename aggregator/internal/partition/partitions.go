@@ -1,0 +1,190 @@
+// Package partition counts: it holds the messages of each partition for a window, commits them with the partition's
+// checkpoint in one atomic Commit, and only then settles them (docs/design/protocol.md). Whatever is killed, redelivered or
+// retried, an increment is in the store exactly once: the checkpoint changes in the same Commit as the sums, and it alone
+// says what has been counted.
+//
+// Each partition has a goroutine of its own, a share of the buffer, and a slot only while its Commit is under way, so a
+// partition that cannot commit takes nothing that another needs.
+package partition
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/accrue/accrue/aggregator/internal/delivery"
+	"github.com/accrue/accrue/aggregator/internal/idempotency"
+	"github.com/accrue/accrue/pkg/service"
+	"github.com/accrue/accrue/pkg/store"
+)
+
+// Ledger is where the partitions are kept.
+type Ledger interface {
+	// Load returns a partition's checkpoint.
+	Load(ctx context.Context, partition uint32) (store.State, error)
+	// Keys returns the idempotency keys of the Commits after a position, limit Commits at most, in order.
+	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
+	// Commit replaces a checkpoint and changes the documents that belong to it, all or nothing. The errors are
+	// store.ErrConflict, store.ErrRefused, and others, after which the outcome is unknown.
+	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
+}
+
+// Settler ends deliveries. Its methods return at once.
+type Settler interface {
+	// Settled acknowledges messages whose entries are counted or rejected.
+	Settled(deliveries []*delivery.Delivery)
+	// Release gives messages back, to be delivered again after a pause.
+	Release(deliveries []*delivery.Delivery, pause time.Duration)
+}
+
+// Settings are the bounds. All are positive.
+type Settings struct {
+	// Window is how long a partition sums before it commits.
+	Window time.Duration
+	// Documents is the most documents that one Commit changes, beside the checkpoint. A message is never divided, so one
+	// that alone changes more is committed alone.
+	Documents int
+	// Commits is the most Commits that are under way at once.
+	Commits int
+	// BufferBytes is the size of the buffer that all partitions share.
+	BufferBytes int64
+	// Retention returns how long after its publication a message can still be delivered, plus a margin. Publishers that
+	// were silent for longer leave the checkpoint.
+	Retention func() time.Duration
+	// Horizon is for how long after its acceptance an idempotency key is known.
+	Horizon time.Duration
+	// Keys bounds the idempotency keys in memory.
+	Keys int
+}
+
+// Telemetry is what the partitions are measured with. Nil members measure nothing.
+type Telemetry struct {
+	Meter  metric.Meter
+	Tracer trace.Tracer
+}
+
+// shared is what the partitions have in common.
+type shared struct {
+	settings Settings
+	ledger   Ledger
+	settler  Settler
+	log      zerolog.Logger
+	metrics  *metrics
+	tracer   trace.Tracer
+	outages  outages
+
+	slots chan struct{} // holds a token for each Commit that is under way
+	keys  *idempotency.Budget
+	// number counts the partitions, and failing those whose last attempt failed.
+	number, failing atomic.Int64
+	evicting        sync.Once
+}
+
+// Partitions are all partitions that messages came for.
+type Partitions struct {
+	*shared
+	created chan *partition
+	ended   chan struct{} // closed when no new partition is started any more
+
+	mu       sync.Mutex
+	byNumber map[uint32]*partition
+}
+
+// New returns Partitions without any. Run starts them.
+func New(settings Settings, ledger Ledger, settler Settler, telemetry Telemetry, log zerolog.Logger) (*Partitions, error) {
+	s := &Partitions{
+		shared: &shared{
+			settings: settings, ledger: ledger, settler: settler, log: log, tracer: telemetry.Tracer, outages: newOutages(log),
+			slots: make(chan struct{}, settings.Commits), keys: idempotency.NewBudget(settings.Keys),
+		},
+		created: make(chan *partition), ended: make(chan struct{}), byNumber: make(map[uint32]*partition),
+	}
+	var err error
+	s.metrics, err = newMetrics(telemetry.Meter, s)
+	return s, err
+}
+
+// Run counts until ctx ends. Then it commits what is held, without waiting for windows, until until ends; what is left by
+// then stays with the Settler. It is called once. A panic in a partition ends it at once and is its error.
+func (s *Partitions) Run(ctx, until context.Context) error {
+	ctx, guard := service.NewGuard(ctx)
+	work, cancel := context.WithCancel(until)
+	defer cancel()
+	var running sync.WaitGroup
+	for {
+		select {
+		case p := <-s.created:
+			running.Go(guard.Of(func() { p.run(work, ctx.Done()) }))
+		case <-ctx.Done():
+			close(s.ended)
+			running.Wait()
+			return guard.End()
+		}
+	}
+}
+
+// Add hands deliveries of one partition over, and returns how many were taken. The others are released: the partition
+// cannot commit and holds its share of the buffer.
+func (s *Partitions) Add(number uint32, deliveries []*delivery.Delivery) (taken int) {
+	p := s.partition(number)
+	taken = p.add(deliveries)
+	if refused := deliveries[taken:]; len(refused) > 0 {
+		s.release(refused, p.pause())
+	}
+	return taken
+}
+
+// Flush ends all windows: the buffer is full.
+func (s *Partitions) Flush() {
+	for _, p := range s.all() {
+		p.flush()
+	}
+}
+
+// partition returns the partition of a number, started if it is new.
+func (s *Partitions) partition(number uint32) *partition {
+	s.mu.Lock()
+	p, known := s.byNumber[number]
+	if !known {
+		p = newPartition(s.shared, number)
+		s.number.Add(1)
+		s.byNumber[number] = p
+	}
+	s.mu.Unlock()
+	if !known {
+		select {
+		case s.created <- p:
+		case <-s.ended:
+		}
+	}
+	return p
+}
+
+func (s *Partitions) all() []*partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*partition, 0, len(s.byNumber))
+	for _, p := range s.byNumber {
+		all = append(all, p)
+	}
+	return all
+}
+
+// failingShare is the part of the buffer that all partitions together may hold that cannot commit, while there are more
+// than a few of them.
+const failingShare, few = 2, 4
+
+// share is what a partition that cannot commit may hold, in bytes.
+func (s *shared) share() int64 {
+	return s.settings.BufferBytes / failingShare / max(min(few, s.number.Load()), s.failing.Load())
+}
+
+func (s *shared) release(deliveries []*delivery.Delivery, pause time.Duration) {
+	s.metrics.released.Add(context.Background(), int64(len(deliveries)))
+	s.settler.Release(deliveries, pause)
+}
