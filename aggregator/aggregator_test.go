@@ -56,7 +56,7 @@ func TestServiceCountsAnswersHealthAndStops(t *testing.T) {
 			pulled := make(chan struct{})
 			subscription := tellingSource{wrap(topic.Subscribe(aggregator.AckDeadline)), sync.OnceFunc(func() { close(pulled) })}
 			service, err := aggregator.New(
-				aggregator.Config{Window: 20 * time.Second, CommitDocuments: 1000, BufferBytes: 1 << 20},
+				aggregator.Config{Window: 20 * time.Second, CommitDocuments: 1000, Commits: 256, BufferBytes: 1 << 20},
 				aggregator.Parts{
 					Source: subscription, Ledger: store, DeadLetters: databasetest.NewTopic(t), Log: zerolog.Nop(),
 					Checks: []service.Check{{Name: "store", Check: store.Check}},

@@ -57,7 +57,9 @@ func (p *pipeline) Run(ctx context.Context) error {
 	var describing sync.WaitGroup
 	defer describing.Wait()
 	defer stop()
-	describing.Go(func() { p.subscription.describe(ctx) })
+	if !p.subscription.describe(ctx) {
+		describing.Go(func() { p.subscription.keepAsking(ctx) })
+	}
 	commits, endCommits := endsAfter(ctx, lastCommit)
 	defer endCommits()
 	requests, endRequests := endsAfter(ctx, lastRequest)

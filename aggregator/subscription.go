@@ -48,25 +48,34 @@ func (s *subscription) ackDeadline() time.Duration { return s.info.Load().AckDea
 
 func (s *subscription) retention() time.Duration { return s.info.Load().Retention + retentionMargin }
 
-// describe looks the settings up until they are known, or ctx ends.
-func (s *subscription) describe(ctx context.Context) {
+// describe looks the settings up, and returns whether they are known now.
+func (s *subscription) describe(ctx context.Context) bool {
+	call, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	info, err := s.source.Describe(call)
+	switch {
+	case err == nil:
+		s.info.Store(&info)
+		s.outage.Succeeded()
+		return true
+	case ctx.Err() == nil:
+		s.outage.Failed(err, nil)
+	}
+	return false
+}
+
+// keepAsking calls describe until the settings are known or ctx ends.
+func (s *subscription) keepAsking(ctx context.Context) {
 	ticker := time.NewTicker(describeEvery)
 	defer ticker.Stop()
-	for ctx.Err() == nil {
-		call, cancel := context.WithTimeout(ctx, describeTimeout)
-		info, err := s.source.Describe(call)
-		cancel()
-		if err == nil {
-			s.info.Store(&info)
-			s.outage.Succeeded()
-			return
-		}
-		if ctx.Err() == nil {
-			s.outage.Failed(err, nil)
-		}
+	for {
 		select {
-		case <-ticker.C:
 		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if s.describe(ctx) {
+				return
+			}
 		}
 	}
 }

@@ -3,13 +3,13 @@ package idempotency_test
 import (
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/aggregator/internal/idempotency"
-	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 )
@@ -34,20 +34,43 @@ func keyed(at time.Time, tag string, value uint8, keys ...string) *message.Batch
 	return b
 }
 
-// count claims and confirms at once, and returns how many entries were left.
-func count(x *idempotency.Index, at time.Time, batches ...*message.Batch) (idempotency.Claim, int) {
-	c := x.Claim(1, batches)
-	x.Confirm(c, at)
-	n := 0
-	for _, b := range c.Batches {
-		n += b.Entries()
+// commits numbers the Commits of a test.
+var commits atomic.Uint64
+
+// claim claims the keys of batches, and returns how many entries are to be counted.
+func claim(x *idempotency.Index, batches ...*message.Batch) (c *idempotency.Claim, n int) {
+	c = x.Claim()
+	for _, b := range batches {
+		c.Begin(b.AcceptedAt)
+		for i := range b.Increments {
+			if c.Increment(&b.Increments[i]) {
+				n++
+			}
+		}
+		for i := range b.Contributions {
+			if c.Contribution(&b.Contributions[i]) {
+				n++
+			}
+		}
 	}
 	return c, n
 }
 
+// count claims and confirms.
+func count(x *idempotency.Index, at time.Time, batches ...*message.Batch) (*idempotency.Claim, int) {
+	c, n := claim(x, batches...)
+	x.Confirm(c, store.KeysPosition{At: at, Commit: commits.Add(1)})
+	return c, n
+}
+
+func newIndex(limit int) (*idempotency.Index, *idempotency.Budget) {
+	budget := idempotency.NewBudget(limit)
+	return idempotency.New(horizon, budget), budget
+}
+
 func TestTheFirstOfAKeyCounts(t *testing.T) {
 	t.Parallel()
-	x := idempotency.NewIndex(horizon, plenty)
+	x, _ := newIndex(plenty)
 	c, n := count(x, start, keyed(start, "foo", 4, "a", "b", "a", ""), keyed(start, "foo", 4, "b", "", "c"))
 	if n != 5 || c.Repeated != 2 || c.Reused != 0 || len(c.Keys) != 3 {
 		t.Errorf("counted %d of 7, %+v", n, c)
@@ -63,7 +86,7 @@ func TestAKeyOfSomethingElseIsReused(t *testing.T) {
 		"another value": keyed(start, "foo", 5, "k"),
 		"another tag":   keyed(start, "bar", 4, "k"),
 	} {
-		x := idempotency.NewIndex(horizon, plenty)
+		x, _ := newIndex(plenty)
 		count(x, start, keyed(start, "foo", 4, "k"))
 		if c, n := count(x, start, again); n != 0 || c.Repeated != 1 || c.Reused != 1 {
 			t.Errorf("%s: counted %d, %+v", name, n, c)
@@ -73,7 +96,7 @@ func TestAKeyOfSomethingElseIsReused(t *testing.T) {
 
 func TestAnIncrementAndItsContributionHaveOneKey(t *testing.T) {
 	t.Parallel()
-	x := idempotency.NewIndex(horizon, plenty)
+	x, _ := newIndex(plenty)
 	b := keyed(start, "foo", 4, "k")
 	b.Contributions = []message.Contribution{{Contributor: "ada", Key: message.KeyOf("k")}}
 	if c, n := count(x, start, b); n != 2 || c.Repeated != 0 {
@@ -84,40 +107,99 @@ func TestAnIncrementAndItsContributionHaveOneKey(t *testing.T) {
 	}
 }
 
-// What another partition's Commit has under way is claimed: a key that was given to two tags counts once.
-func TestAClaimHoldsUntilItIsReleased(t *testing.T) {
+// keysOf are the keys of Commits at times, one each.
+func keysOf(first uint64, at ...time.Time) (all []store.CommitKeys) {
+	for i, t := range at {
+		x, _ := newIndex(plenty)
+		c, _ := claim(x, keyed(t, "foo", 4, t.String()))
+		all = append(all, store.CommitKeys{KeysPosition: store.KeysPosition{At: t, Commit: first + uint64(i)}, Keys: c.Keys})
+	}
+	return all
+}
+
+// learn reads what is missing in pages of two from kept, as a partition does, and returns how many it read.
+func learn(t interface{ Fatal(...any) }, x *idempotency.Index, kept []store.CommitKeys, acceptedAt time.Time, commit uint64) (read int) {
+	for pages := 0; x.Missing(acceptedAt, commit); pages++ {
+		if pages > 2*len(kept)+4 {
+			t.Fatal("learning does not end")
+		}
+		after := x.Next()
+		var page []store.CommitKeys
+		for _, k := range kept {
+			if store.KeysID(k.KeysPosition) > store.KeysID(after) && len(page) < 2 {
+				page = append(page, k)
+			}
+		}
+		read += len(page)
+		x.Learn(after, page, len(page) < 2, commit)
+	}
+	return read
+}
+
+func TestKeysAreLearnedInPages(t *testing.T) {
 	t.Parallel()
-	x := idempotency.NewIndex(horizon, plenty)
-	first := x.Claim(1, []*message.Batch{keyed(start, "foo", 4, "k")})
-	if c := x.Claim(2, []*message.Batch{keyed(start, "bar", 4, "k")}); c.Repeated != 1 || c.Reused != 1 {
-		t.Errorf("claimed twice: %+v", c)
+	times := make([]time.Time, 10)
+	for i := range times {
+		times[i] = start.Add(time.Duration(i) * time.Minute)
 	}
-	x.Release(first)
-	if c := x.Claim(1, first.Batches); c.Repeated != 0 || len(c.Keys) != 1 {
-		t.Errorf("not released: %+v", c)
+	kept := keysOf(1, times...)
+	x, _ := newIndex(plenty)
+	now := times[9]
+	if read := learn(t, x, kept, now.Add(15*time.Minute), 10); read > 4 { // the horizon and the slack
+		t.Errorf("read %d Commits, more than the message can repeat", read)
 	}
-	if x.Size() != 0 {
-		t.Errorf("%d keys are known of no Commit", x.Size())
+	if _, n := claim(x, keyed(now, "foo", 4, times[9].String(), times[8].String(), "new")); n != 1 {
+		t.Errorf("%d entries are new, want 1", n)
+	}
+	if read := learn(t, x, kept, now.Add(15*time.Minute), 10); read != 0 {
+		t.Errorf("read %d Commits again", read)
+	}
+	// A message from earlier comes late: what it can repeat is read then.
+	learn(t, x, kept, start.Add(5*time.Minute), 10)
+	if _, n := claim(x, keyed(start.Add(5*time.Minute), "foo", 4, times[0].String(), times[4].String(), "newer")); n != 1 {
+		t.Errorf("%d entries of a late message are new, want 1", n)
+	}
+	// Another aggregator has committed meanwhile.
+	kept = append(kept, keysOf(11, now.Add(time.Second))...)
+	learn(t, x, kept, now, 11)
+	if _, n := claim(x, keyed(now, "foo", 4, now.Add(time.Second).String())); n != 0 {
+		t.Error("a key that another aggregator has counted is new")
 	}
 }
 
-func TestWhatWasLearnedIsKnown(t *testing.T) {
+// Whatever is learned in whatever order, every key is known that a message can repeat.
+func TestEveryKeyThatAMessageCanRepeatIsLearned(t *testing.T) {
 	t.Parallel()
-	x := idempotency.NewIndex(horizon, plenty)
-	counted := idempotency.NewIndex(horizon, plenty).Claim(1, []*message.Batch{keyed(start, "foo", 4, "k")}).Keys
-	x.Learn(1, start.Add(-horizon), []store.CommitKeys{{Commit: 7, At: start, Keys: counted}})
-	if c, n := count(x, start, keyed(start, "foo", 4, "k", "l")); n != 1 || c.Late != 0 {
-		t.Errorf("counted %d, %+v", n, c)
-	}
-	if c, _ := count(x, start, keyed(start.Add(-time.Minute), "foo", 4, "m", "")); c.Late != 1 {
-		t.Errorf("of keys that were not read: late %d, want 1", c.Late)
-	}
+	rapid.Check(t, func(t *rapid.T) {
+		var times []time.Time
+		now := start
+		for range rapid.IntRange(1, 40).Draw(t, "commits") {
+			now = now.Add(time.Duration(rapid.Int64Range(1, int64(3*time.Minute)).Draw(t, "pause")))
+			times = append(times, now)
+		}
+		all := keysOf(1, times...)
+		x, _ := newIndex(plenty)
+		committed := 1
+		for range rapid.IntRange(1, 10).Draw(t, "messages") {
+			committed = rapid.IntRange(committed, len(all)).Draw(t, "committed")
+			acceptedAt := start.Add(time.Duration(rapid.Int64Range(0, int64(now.Sub(start))).Draw(t, "accepted")))
+			learn(t, x, all[:committed], acceptedAt, uint64(committed))
+			for _, at := range times[:committed] {
+				if acceptedAt.Sub(at) > horizon {
+					continue
+				}
+				if _, n := claim(x, keyed(acceptedAt, "foo", 4, at.String())); n != 0 {
+					t.Fatalf("the key of %v is new to a message of %v", at, acceptedAt)
+				}
+			}
+		}
+	})
 }
 
 // Messages wait for hours while no aggregator runs; their repeats wait with them.
 func TestKeysWaitForMessages(t *testing.T) {
 	t.Parallel()
-	x := idempotency.NewIndex(horizon, plenty)
+	x, _ := newIndex(plenty)
 	count(x, start, keyed(start, "foo", 4, "first"))
 	for i := range 300 { // a backlog of five minutes that takes five hours to count
 		accepted, now := start.Add(time.Duration(i)*time.Second), start.Add(time.Duration(i)*time.Minute)
@@ -129,33 +211,32 @@ func TestKeysWaitForMessages(t *testing.T) {
 
 func TestKeysLeaveAfterTheHorizon(t *testing.T) {
 	t.Parallel()
-	x := idempotency.NewIndex(horizon, plenty)
+	x, _ := newIndex(plenty)
 	for minute := range 600 {
 		at := start.Add(time.Duration(minute) * time.Minute)
 		if c, n := count(x, at, keyed(at, "foo", 4, fmt.Sprint(minute))); n != 1 || c.Late > 0 {
 			t.Fatalf("in minute %d counted %d, %+v", minute, n, c)
 		}
-		if x.Size() > 22 { // the horizon, the slack, and two generations
-			t.Fatalf("in minute %d, %d keys are known", minute, x.Size())
+		if x.Held() > 22 { // the horizon, the slack, and two generations
+			t.Fatalf("in minute %d, %d keys are known", minute, x.Held())
 		}
 	}
-	// One that came so late that its repeats have left is counted, and said to be late.
-	if c, n := count(x, start.Add(10*time.Hour), keyed(start, "foo", 4, "0")); n != 1 || c.Late != 1 {
-		t.Errorf("hours late: counted %d, %+v", n, c)
+	if !x.Missing(start, commits.Load()) {
+		t.Error("a message that is hours late can be counted without the keys that it may repeat")
 	}
 }
 
 func TestTooManyKeysLeaveEarlyAndAreSaidToBeLate(t *testing.T) {
 	t.Parallel()
-	x := idempotency.NewIndex(horizon, 100)
+	x, budget := newIndex(100)
 	early, late := 0, 0
 	for i := range 1000 {
 		at := start.Add(time.Duration(i) * time.Second)
-		c := x.Claim(1, []*message.Batch{keyed(at, "foo", 4, fmt.Sprint(i))})
-		early += x.Confirm(c, at)
+		c, _ := claim(x, keyed(at, "foo", 4, fmt.Sprint(i)))
+		early += x.Confirm(c, store.KeysPosition{At: at, Commit: commits.Add(1)})
 		late += c.Late
-		if x.Size() > 100+112 { // a generation is whole
-			t.Fatalf("%d keys are held", x.Size())
+		if budget.Held() > 100 {
+			t.Fatalf("%d keys are held", x.Held())
 		}
 	}
 	if early == 0 || late == 0 {
@@ -167,7 +248,7 @@ func TestTooManyKeysLeaveEarlyAndAreSaidToBeLate(t *testing.T) {
 func TestEveryKeyIsCountedOnceWithinTheHorizon(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		x := idempotency.NewIndex(horizon, plenty)
+		x, _ := newIndex(plenty)
 		now := start
 		counted := make(map[message.Key]time.Time)
 		for range rapid.IntRange(1, 60).Draw(t, "commits") {
@@ -178,13 +259,23 @@ func TestEveryKeyIsCountedOnceWithinTheHorizon(t *testing.T) {
 				keys := rapid.SliceOfN(rapid.SampledFrom([]string{"", "a", "b", "c", "d", "e", "f"}), 1, 5).Draw(t, "keys")
 				batches = append(batches, keyed(now.Add(-delay), "foo", 4, keys...))
 			}
-			c := x.Claim(uint32(rapid.IntRange(0, 3).Draw(t, "partition")), batches)
+			c := x.Claim()
+			var taken []*message.Batch
+			for _, b := range batches {
+				c.Begin(b.AcceptedAt)
+				left := &message.Batch{AcceptedAt: b.AcceptedAt}
+				for i := range b.Increments {
+					if c.Increment(&b.Increments[i]) {
+						left.Increments = append(left.Increments, b.Increments[i])
+					}
+				}
+				taken = append(taken, left)
+			}
 			if rapid.Bool().Draw(t, "fails") {
-				x.Release(c)
 				continue
 			}
-			x.Confirm(c, now)
-			for _, b := range c.Batches {
+			x.Confirm(c, store.KeysPosition{At: now, Commit: commits.Add(1)})
+			for _, b := range taken {
 				for _, inc := range b.Increments {
 					if first, again := counted[inc.Key]; again && inc.Key != (message.Key{}) && b.AcceptedAt.Sub(first) <= horizon {
 						t.Fatalf("%v was counted at %v and again at %v", inc.Key, first, b.AcceptedAt)
@@ -196,20 +287,34 @@ func TestEveryKeyIsCountedOnceWithinTheHorizon(t *testing.T) {
 	})
 }
 
-func TestCutKeepsToWhatOneDocumentHolds(t *testing.T) {
+// The keys of many indexes stay within their budget together, also within the first minute.
+func TestTheBudgetBoundsAllIndexes(t *testing.T) {
 	t.Parallel()
-	big := &message.Batch{Increments: make([]message.Increment, checkpoint.MaxSeenKeys/2)}
-	for name, test := range map[string]struct {
-		batches []*message.Batch
-		want    int
-	}{
-		"all fit":        {[]*message.Batch{big, big}, 2},
-		"two of three":   {[]*message.Batch{big, big, big}, 2},
-		"one is too big": {[]*message.Batch{{Increments: make([]message.Increment, checkpoint.MaxSeenKeys+1)}, big}, 1},
-	} {
-		if got := idempotency.Cut(test.batches); got != test.want {
-			t.Errorf("%s: Cut() = %d, want %d", name, got, test.want)
+	const limit = 50_000
+	budget := idempotency.NewBudget(limit)
+	indexes := make([]*idempotency.Index, 16)
+	for i := range indexes {
+		indexes[i] = idempotency.New(horizon, budget)
+	}
+	key, at := message.KeyOfBatch("x"), start
+	for n := range 1000 { // a million keys within a minute
+		b := &message.Batch{AcceptedAt: at, Increments: make([]message.Increment, 1000)}
+		for i := range b.Increments {
+			b.Increments[i] = message.Increment{Tag: "foo", Value: 1, Key: key}
+			key = key.Next()
 		}
+		x := indexes[n%len(indexes)]
+		if count(x, at, b); budget.Held() > limit {
+			t.Fatalf("%d keys are held, where %d are allowed", budget.Held(), limit)
+		}
+		at = at.Add(60 * time.Millisecond)
+	}
+	held := 0
+	for _, x := range indexes {
+		held += x.Held()
+	}
+	if int64(held) != budget.Held() || held < limit/2 {
+		t.Errorf("%d keys are held, the budget counts %d", held, budget.Held())
 	}
 }
 
@@ -218,7 +323,7 @@ func BenchmarkIndex(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		const batches, each = 1000, 1000
-		x := idempotency.NewIndex(horizon, plenty)
+		x, _ := newIndex(plenty)
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -228,12 +333,12 @@ func BenchmarkIndex(b *testing.B) {
 			for i := range batch.Increments {
 				batch.Increments[i] = message.Increment{Tag: "foo", Value: 4, Key: message.Key{byte(n), byte(n >> 8), byte(i), byte(i >> 8)}}
 			}
-			x.Confirm(x.Claim(1, []*message.Batch{batch}), start.Add(time.Duration(n)*time.Second))
+			count(x, start.Add(time.Duration(n)*time.Second), batch)
 		}
 		b.ReportMetric(float64(time.Since(started).Nanoseconds())/(batches*each), "ns/key")
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(x.Size()), "bytes/key")
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(x.Held()), "bytes/key")
 		runtime.KeepAlive(x)
 	}
 }

@@ -30,6 +30,22 @@ func batches(t *rapid.T) []*message.Batch {
 	}), 0, 20).Draw(t, "batches")
 }
 
+// sum adds batches as a partition does.
+func sum(batches ...*message.Batch) *window.Sums {
+	sums := window.NewSums()
+	for _, b := range batches {
+		for i := range b.Increments {
+			tag, _ := sums.Tag(b.Increments[i].Tag)
+			tag.Add(int64(b.Increments[i].Value))
+		}
+		for i := range b.Contributions {
+			contributor, _ := sums.Contributor(b.Contributions[i].Contributor)
+			contributor.Add(1)
+		}
+	}
+	return sums
+}
+
 func TestSumEqualsCountingOneByOne(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -44,46 +60,37 @@ func TestSumEqualsCountingOneByOne(t *testing.T) {
 				contributions[c.Contributor]++
 			}
 		}
-		sums := window.Sum(all)
+		sums := sum(all...)
 		gotValues, gotIncrements, gotContributions := map[string]int64{}, map[string]int64{}, map[string]int64{}
-		for _, d := range sums.Tags {
+		for _, d := range sums.Deltas() {
 			gotValues[d.Name], gotIncrements[d.Name] = d.Value, d.Increments
 		}
-		for _, c := range sums.Contributors {
+		for _, c := range sums.Contributions() {
 			gotContributions[c.Contributor] = c.Contributions
 		}
 		if !maps.Equal(values, gotValues) || !maps.Equal(increments, gotIncrements) || !maps.Equal(contributions, gotContributions) {
-			t.Fatalf("Sum() = %+v, want %v, %v, %v", sums, values, increments, contributions)
+			t.Fatalf("sums = %+v, want %v, %v, %v", sums, values, increments, contributions)
 		}
-		if len(sums.Tags) != len(values) || len(sums.Contributors) != len(contributions) {
-			t.Fatalf("Sum() = %+v has a document twice", sums)
+		if len(sums.Deltas()) != len(values) || len(sums.Contributions()) != len(contributions) {
+			t.Fatalf("sums = %+v has a document twice", sums)
 		}
-		if !slices.IsSortedFunc(sums.Tags, func(a, b checkpoint.Delta) int { return strings.Compare(a.Name, b.Name) }) {
-			t.Fatalf("Sum() = %+v is not sorted", sums)
+		if !slices.IsSortedFunc(sums.Deltas(), func(a, b checkpoint.Delta) int { return strings.Compare(a.Name, b.Name) }) {
+			t.Fatalf("sums = %+v is not sorted", sums)
 		}
 	})
 }
 
-func TestCutKeepsToTheLimitAndLosesNothing(t *testing.T) {
+func TestFitsIsExact(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		rest, limit := batches(t), rapid.IntRange(1, 12).Draw(t, "limit")
-		for len(rest) > 0 {
-			n := window.Cut(rest, limit)
-			if n < 1 || n > len(rest) {
-				t.Fatalf("Cut() = %d of %d", n, len(rest))
-			}
-			documents := func(batches []*message.Batch) int {
-				sums := window.Sum(batches)
-				return len(sums.Tags) + len(sums.Contributors)
-			}
-			if got := documents(rest[:n]); got > limit && n > 1 {
-				t.Fatalf("Cut() = %d messages with %d documents, limit %d", n, got, limit)
-			}
-			if n < len(rest) && documents(rest[:n+1]) <= limit {
-				t.Fatalf("Cut() = %d, although one more fits", n)
-			}
-			rest = rest[n:]
+		all, limit := batches(t), rapid.IntRange(1, 12).Draw(t, "limit")
+		if len(all) == 0 {
+			return
+		}
+		before, last := all[:len(all)-1], all[len(all)-1]
+		want := sum(before...).Documents() == 0 || sum(all...).Documents() <= limit
+		if got := sum(before...).Fits(last, limit); got != want {
+			t.Fatalf("Fits() = %v for %d documents of %d, want %v", got, sum(all...).Documents(), limit, want)
 		}
 	})
 }
@@ -100,7 +107,7 @@ func BenchmarkSum(b *testing.B) {
 		all = append(all, batch)
 	}
 	for b.Loop() {
-		window.Sum(all)
+		sum(all...).Deltas()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*30*message.MaxEntries), "ns/increment")
 }
