@@ -50,9 +50,16 @@ func (s *Store) Commit(ctx context.Context, commit store.Commit) (store.Revision
 }
 
 // Keys reads the idempotency keys of some Commits.
-func (s *Store) Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error) {
+func (s *Store) Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error) {
 	return do(ctx, s.faults, Call{Method: "Keys", Partition: partition}, func(ctx context.Context) ([]store.CommitKeys, error) {
-		return s.Store.Keys(ctx, partition, first, last)
+		return s.Store.Keys(ctx, partition, after, limit)
+	})
+}
+
+// Rejected reads rejected entries.
+func (s *Store) Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error) {
+	return do(ctx, s.faults, Call{Method: "Rejected"}, func(ctx context.Context) ([]store.RejectedEntries, error) {
+		return s.Store.Rejected(ctx, after, limit)
 	})
 }
 

@@ -30,7 +30,7 @@ type topic interface {
 type documents interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
-	Keys(ctx context.Context, partition uint32, first, last uint64) ([]store.CommitKeys, error)
+	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
 	query.Documents
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -220,6 +221,7 @@ func (m *metrics) committed(p *partition, d *draft, commit *store.Commit, took t
 	if err != nil {
 		return
 	}
+	m.drained.add(p.why, commit)
 	m.documents.Record(ctx, float64(commit.Documents()))
 	m.lag.Record(ctx, time.Since(p.dueAt).Seconds())
 	now := time.Now()

@@ -123,6 +123,7 @@ func (s *Partitions) Run(ctx, until context.Context) error {
 		case <-ctx.Done():
 			close(s.ended)
 			running.Wait()
+			s.metrics.drained.log(s.log)
 			return guard.End()
 		}
 	}

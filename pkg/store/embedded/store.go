@@ -130,17 +130,17 @@ func (s *Store) update(ctx context.Context, doing string, size int, change func(
 
 // partition is the document of a partition's checkpoint.
 type partition struct {
-	updateTime, acceptedAt   time.Time
-	traces                   string
-	commit                   int64
-	publishers, totals, keys []byte
+	updateTime, acceptedAt time.Time
+	traces                 string
+	commit                 int64
+	publishers, totals     []byte
 }
 
 func (p *partition) pack() []byte {
-	b := database.AppendInt(make([]byte, 0, documentOverhead+len(p.publishers)+len(p.totals)+len(p.keys)), checkpoint.Version)
+	b := database.AppendInt(make([]byte, 0, documentOverhead+len(p.publishers)+len(p.totals)), checkpoint.Version)
 	b = database.AppendTime(database.AppendTime(b, p.updateTime), p.acceptedAt)
 	b = database.AppendInt(database.AppendBytes(b, p.traces), p.commit)
-	return database.AppendBytes(database.AppendBytes(database.AppendBytes(b, p.publishers), p.totals), p.keys)
+	return database.AppendBytes(database.AppendBytes(b, p.publishers), p.totals)
 }
 
 func unpackPartition(packed []byte) (p partition, err error) {
@@ -150,7 +150,7 @@ func unpackPartition(packed []byte) (p partition, err error) {
 	}
 	p.updateTime, p.acceptedAt = record.Time(), record.Time()
 	p.traces, p.commit = string(record.Bytes()), record.Int()
-	p.publishers, p.totals, p.keys = record.Bytes(), record.Bytes(), record.Bytes()
+	p.publishers, p.totals = record.Bytes(), record.Bytes()
 	return p, record.Err()
 }
 
@@ -175,12 +175,12 @@ func (s *Store) Load(ctx context.Context, id uint32) (store.State, error) {
 		if state.Checkpoint.Totals, state.Checkpoint.UpdatedAt, err = checkpoint.UnpackTotals(p.totals); err != nil {
 			return err
 		}
-		state.Checkpoint.Keys, err = checkpoint.UnpackKeys(p.keys)
-		return err
+		return nil
 	})
 	if err != nil {
 		return store.State{}, err
 	}
+	state.ReadAt = time.Now().UTC()
 	return state, nil
 }
 
@@ -201,16 +201,20 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	}
 	next := partition{
 		acceptedAt: c.AcceptedAt, traces: tracecontext.Join(c.Traces), commit: int64(c.Next.Commit), //nolint:gosec // one a commit: never so many
-		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(), keys: c.Next.PackKeys(),
+		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(),
 	}
 	documents := documentsOf(&c)
-	size := len(next.publishers) + len(next.totals) + len(next.keys) + documentOverhead*(1+c.Documents())
+	size := len(next.publishers) + len(next.totals) + documentOverhead*(1+c.Documents())
 	for _, d := range documents {
 		size += len(d.packed)
 	}
 	// The caller may use its slices again if ctx ends before the Commit is through.
 	tags, contributors := append([]checkpoint.Delta(nil), c.Tags...), append([]store.Contributions(nil), c.Contributors...)
 	updatedAt := c.Next.UpdatedAt
+	var rejected []byte
+	if len(c.Rejected) > 0 {
+		rejected = checkpoint.PackRejected(c.Rejected)
+	}
 	var revision store.Revision
 	err := s.update(ctx, doing, size, func(tx *bolt.Tx) error {
 		bucket := partitionBucket(c.Partition)
@@ -246,6 +250,12 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 				return err
 			}
 		}
+		if rejected != nil {
+			b := database.AppendTime(database.AppendTime(nil, updatedAt), revision.UpdateTime)
+			if err := put(tx, store.Rejected, store.RejectedID(c.Partition, c.Next.Commit), append(b, rejected...)); err != nil {
+				return err
+			}
+		}
 		return expire(tx, c.Partition, updatedAt)
 	})
 	if err != nil {
@@ -259,7 +269,7 @@ func documentsOf(c *store.Commit) []document {
 	var documents []document
 	if len(c.Keys) > 0 {
 		documents = append(documents, document{
-			bucket: partitionBucket(c.Partition, store.Keys), id: store.KeysID(c.Next.Commit),
+			bucket: partitionBucket(c.Partition, store.Keys), id: store.KeysID(store.KeysPosition{At: c.Next.UpdatedAt, Commit: c.Next.Commit}),
 			expireAt: c.Next.UpdatedAt.Add(c.KeepKeys),
 			packed:   append(database.AppendTime(nil, c.Next.UpdatedAt), checkpoint.PackSeenKeys(c.Keys)...),
 		})
@@ -317,23 +327,55 @@ func expire(tx *bolt.Tx, id uint32, at time.Time) error {
 	return nil
 }
 
-// Keys returns the idempotency keys of the partition's Commits from the first to the last of these numbers, as far as they
-// are kept, in order.
-func (s *Store) Keys(ctx context.Context, id uint32, first, last uint64) ([]store.CommitKeys, error) {
+// Keys returns the idempotency keys of the partition's Commits after a position, limit Commits at most, in order, as far as
+// they are kept.
+func (s *Store) Keys(ctx context.Context, id uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error) {
 	var all []store.CommitKeys
 	err := s.view(ctx, fmt.Sprintf("read keys of partition %d", id), func(tx *bolt.Tx) error {
-		for key, packed := range from(tx, partitionBucket(id, store.Keys), store.KeysID(first)) {
+		first := store.KeysID(store.KeysPosition{At: after.At, Commit: after.Commit + 1})
+		for key, packed := range from(tx, partitionBucket(id, store.Keys), first) {
+			if len(all) == limit {
+				return nil
+			}
 			commit, err := store.KeysOf(key)
-			if err != nil || commit > last {
+			if err != nil {
 				return err
 			}
 			record := database.Read(packed)
 			_ = record.Time() // when it expires
-			keys := store.CommitKeys{Commit: commit, At: record.Time()}
+			keys := store.CommitKeys{KeysPosition: store.KeysPosition{At: record.Time(), Commit: commit}}
 			if keys.Keys, err = checkpoint.UnpackSeenKeys(record.Rest()); err != nil || record.Err() != nil {
 				return fmt.Errorf("commit %d: %w", commit, database.ErrCorrupt)
 			}
 			all = append(all, keys)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Rejected returns the entries that Commits rejected, in the order of their documents' ids after one, limit documents at
+// most.
+func (s *Store) Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error) {
+	var all []store.RejectedEntries
+	err := s.view(ctx, "read rejected entries", func(tx *bolt.Tx) error {
+		for id, packed := range from(tx, store.Rejected, after) {
+			if id == after {
+				continue
+			}
+			if len(all) == limit {
+				return nil
+			}
+			record := database.Read(packed)
+			r := store.RejectedEntries{RejectedAt: record.Time(), Revision: store.Revision{UpdateTime: record.Time()}}
+			var err error
+			if r.Partition, r.Commit, err = store.RejectedOf(id); err != nil {
+				return err
+			}
+			if r.Entries, err = checkpoint.UnpackRejected(record.Rest()); err != nil || record.Err() != nil {
+				return fmt.Errorf("rejected entries %s: %w", id, database.ErrCorrupt)
+			}
+			all = append(all, r)
 		}
 		return nil
 	})

@@ -130,7 +130,7 @@ func TestExpiredDocumentsLeave(t *testing.T) {
 		state = commit(t, s, c)
 	}
 	end := at.Add(1000 * each)
-	keys, err := s.Keys(t.Context(), 0, 0, 1000)
+	keys, err := s.Keys(t.Context(), 0, store.KeysPosition{}, 1000)
 	if err != nil || len(keys) != 3 {
 		t.Errorf("%d documents of keys are kept, want 3: %v", len(keys), err)
 	}

@@ -32,7 +32,7 @@ func (c *Client) Rejected(ctx context.Context, after string, limit int) ([]store
 		From: from(store.Rejected), OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)}, Limit: limitOf(limit),
 	}
 	if after != "" {
-		query.StartAt = behind(&firestorepb.Value{ValueType: &firestorepb.Value_ReferenceValue{ReferenceValue: c.name(store.Rejected, after)}})
+		query.StartAt = startAfter(c.reference(store.Rejected, after))
 	}
 	var all []store.RejectedEntries
 	_, err := c.query(ctx, query, func(doc *firestorepb.Document) error {
