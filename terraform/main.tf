@@ -66,6 +66,7 @@ module "aggregator" {
     DEAD_LETTER_TOPIC       = google_pubsub_topic.dead_letter.name
     WINDOW                  = var.settings.window
     COMMIT_DOCUMENTS        = var.settings.commit_documents
+    COMMITS                 = var.settings.commits
     BUFFER_BYTES            = var.settings.buffer_bytes
     IDEMPOTENCY_HORIZON     = var.settings.idempotency_horizon
     IDEMPOTENCY_KEYS        = var.settings.idempotency_keys

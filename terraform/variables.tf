@@ -49,6 +49,7 @@ variable "settings" {
     pending_bytes       = optional(number, 67108864)    # ingest: bytes waiting to be published; beyond it, 503
     window              = optional(string, "1s")        # aggregator: one write per tag and window
     commit_documents    = optional(number, 1000)        # aggregator: documents of one Commit
+    commits             = optional(number, 256)         # aggregator: Commits in progress at once
     buffer_bytes        = optional(number, 134217728)   # aggregator: messages in memory
     idempotency_horizon = optional(string, "15m")       # aggregator: how long an idempotency key is remembered
     idempotency_keys    = optional(number, 5000000)     # aggregator: keys in memory, 30 to 60 bytes each
@@ -65,6 +66,10 @@ variable "settings" {
   validation {
     condition     = var.settings.partitions >= 1 && var.settings.partitions <= 4096
     error_message = "partitions is 1 to 4096. Raise it at any time; never lower it while tags are near a checkpoint's limit."
+  }
+  validation {
+    condition     = var.settings.commits >= 1 && var.settings.commits <= 10000
+    error_message = "commits is 1 to 10000."
   }
   validation {
     condition     = var.settings.commit_documents >= 1 && var.settings.commit_documents <= 5000

@@ -48,6 +48,23 @@ type metrics struct {
 	repeated, reused, late, evicted         metric.Int64Counter
 	duration, documents, lag, freshness     metric.Float64Histogram
 	traced, filling                         *rate.Limiter
+	drained                                 drained
+}
+
+// drained is what was committed since the start, for the last log line.
+type drained struct{ increments, documents, byAge, bySize, byDrain atomic.Int64 }
+
+func (d *drained) add(why trigger, commit *store.Commit) {
+	for i := range commit.Tags {
+		d.increments.Add(commit.Tags[i].Increments)
+	}
+	d.documents.Add(int64(commit.Documents()))
+	map[trigger]*atomic.Int64{byAge: &d.byAge, bySize: &d.bySize, byDrain: &d.byDrain}[why].Add(1)
+}
+
+func (d *drained) log(log zerolog.Logger) {
+	log.Info().Int64("increments", d.increments.Load()).Int64("documents", d.documents.Load()).Int64("commits_by_age", d.byAge.Load()).
+		Int64("commits_by_size", d.bySize.Load()).Int64("commits_by_drain", d.byDrain.Load()).Msg("drained")
 }
 
 func newMetrics(m metric.Meter, s *Partitions) (*metrics, error) {
