@@ -11,14 +11,13 @@ import (
 	"github.com/accrue/accrue/pkg/service/web"
 )
 
-// Baseline is the API of a Service without what it is for: it routes, decodes, validates and answers 202, and counts
-// nothing. The rate of a Service against that of its baseline, in the same run, is what durability costs. It is for
-// measuring alone: its 202 promises nothing.
+// Baseline returns the API of a Service that counts nothing: it routes, decodes, validates and answers 202. The rate of a
+// Service divided by that of its baseline, in the same run, shows what durability costs. Use it only to measure.
 func Baseline(log zerolog.Logger) http.Handler {
 	return api.New(forgettingCounter{}, web.Base{Log: log})
 }
 
-// forgettingCounter takes everything and keeps nothing.
+// forgettingCounter accepts everything and keeps nothing.
 type forgettingCounter struct{}
 
 func (forgettingCounter) Reserve(int) bool                            { return true }

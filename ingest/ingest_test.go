@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// settings are the defaults, on a free port.
+// settings returns the defaults, with a free port.
 func settings(t *testing.T) ingest.Config {
 	t.Helper()
 	var c ingest.Config
@@ -98,7 +98,7 @@ func (r *running) do(t *testing.T, request *http.Request) (int, string) {
 
 const foo = `{"name":"foo","value":4}`
 
-func TestWhatIsPostedIsPublished(t *testing.T) {
+func TestPostsArePublished(t *testing.T) {
 	t.Parallel()
 	topic := databasetest.NewTopic(t)
 	subscription := topic.Subscribe(time.Minute)
@@ -127,7 +127,7 @@ func TestWhatIsPostedIsPublished(t *testing.T) {
 	}
 }
 
-// pull sums what is in a subscription.
+// pull returns the sums of the messages in a subscription.
 func pull(t *testing.T, subscription *brokerembedded.Subscription) (sums, contributions map[string]int) {
 	t.Helper()
 	deliveries, err := subscription.Pull(t.Context(), broker.MaxPull)
@@ -150,7 +150,7 @@ func pull(t *testing.T, subscription *brokerembedded.Subscription) (sums, contri
 	return sums, contributions
 }
 
-// heldPublisher publishes when it is released, and says when it has begun.
+// heldPublisher signals when a publish begins, and ends it when it is released.
 type heldPublisher struct {
 	begun, release chan struct{}
 	published      atomic.Bool
@@ -167,8 +167,7 @@ func (p *heldPublisher) Publish(ctx context.Context, _ []broker.Message) error {
 	}
 }
 
-// The stop comes while the publish is under way: the request is answered all the same, with what became of it.
-func TestStopAnswersTheRequestsUnderWay(t *testing.T) {
+func TestStopAnswersRequestsInProgress(t *testing.T) {
 	t.Parallel()
 	p := &heldPublisher{begun: make(chan struct{}), release: make(chan struct{})}
 	service := run(t, settings(t), ingest.Parts{Publisher: p})
@@ -189,7 +188,7 @@ func TestStopAnswersTheRequestsUnderWay(t *testing.T) {
 	service.stop()
 }
 
-// failingPublisher takes nothing.
+// failingPublisher fails.
 type failingPublisher struct{}
 
 func (failingPublisher) Publish(context.Context, []broker.Message) error { return errors.New("away") }
@@ -198,7 +197,7 @@ func TestAFailedPublishIsAnswered(t *testing.T) {
 	t.Parallel()
 	service := run(t, settings(t), ingest.Parts{Publisher: failingPublisher{}})
 	if status, body := service.post(t, "/increments", foo); status != http.StatusServiceUnavailable || strings.Contains(body, "away") {
-		t.Errorf("%d %s, want a 503 that does not tell why", status, body)
+		t.Errorf("%d %s, want a 503 without the cause", status, body)
 	}
 }
 
@@ -208,8 +207,8 @@ func TestReadinessAsksTheDependencies(t *testing.T) {
 		err  error
 		want int
 	}{
-		"well": {nil, http.StatusOK},
-		"ill":  {errors.New("away"), http.StatusServiceUnavailable},
+		"working": {nil, http.StatusOK},
+		"failing": {errors.New("away"), http.StatusServiceUnavailable},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -228,7 +227,7 @@ func TestReadinessAsksTheDependencies(t *testing.T) {
 	}
 }
 
-func TestNewNeedsItsPort(t *testing.T) {
+func TestNewFailsIfThePortIsTaken(t *testing.T) {
 	t.Parallel()
 	config := settings(t)
 	first := run(t, config, ingest.Parts{Publisher: failingPublisher{}})
@@ -236,11 +235,11 @@ func TestNewNeedsItsPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := ingest.New(config, ingest.Parts{Publisher: failingPublisher{}, Log: zerolog.Nop()}); err == nil {
-		t.Error("New() = nil for a port that is taken")
+		t.Error("New() = nil although the port is taken")
 	}
 }
 
-func TestBaselineRefusesWhatAServiceDoes(t *testing.T) {
+func TestBaselineValidates(t *testing.T) {
 	t.Parallel()
 	handler := ingest.Baseline(zerolog.Nop())
 	for body, want := range map[string]int{foo: http.StatusAccepted, `{"name":"foo","value":10}`: http.StatusUnprocessableEntity} {

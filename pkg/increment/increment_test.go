@@ -32,7 +32,7 @@ func FuzzValidateNameEqualsThePattern(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		// Go's $ without (?m) matches at the end of the text alone.
+		// Go's $ without (?m) matches only at the end of the text.
 		if got, want := increment.ValidateName(name) == nil, pattern.MatchString(name); got != want {
 			t.Errorf("ValidateName(%q) accepts: %v, the pattern: %v", name, got, want)
 		}
@@ -69,7 +69,7 @@ func TestValidateContributor(t *testing.T) {
 	}
 }
 
-// The partition is part of the stored data's meaning: these values hold for every release.
+// Stored data depends on the partition: these values hold for every release.
 func TestPartitionIsStable(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]uint32{"foo": 15, "ballz": 12, "__init__": 1, "ada": 0} {
@@ -79,7 +79,7 @@ func TestPartitionIsStable(t *testing.T) {
 	}
 }
 
-// The API's document holds contributors to the pattern and the bounds of their length: together they are the rule.
+// The OpenAPI document gives the pattern of contributor ids and the bounds of their length. Together they are the rule.
 func TestContributorPatternIsTheRule(t *testing.T) {
 	t.Parallel()
 	pattern := regexp.MustCompile(increment.ContributorPattern)

@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The numbers of the fields in batch.proto.
+// The field numbers of batch.proto.
 const (
 	publisherField, partitionField, sequenceField, acceptedAtField = 1, 2, 3, 4
 	incrementsField, contributionsField                            = 5, 6
@@ -14,16 +14,15 @@ const (
 	contributorField, contributionKeyField                         = 1, 2
 )
 
-// Builder collects the entries of one message in their wire form, so that what waits to be published holds no
-// pointers, is copied from the request, and is exactly as large as it says. The zero value is empty. What it encodes is,
-// byte for byte, what Batch encodes.
+// Builder collects the entries of one message in their wire form: entries that wait to be published hold no pointers, do not
+// refer to the request, and have an exact size. The zero value is empty.
 type Builder struct {
 	increments    []byte
 	contributions []byte
 	entries       int
 }
 
-// AddIncrement copies an increment into the message. Like Batch.Encode it does not validate. The zero key is none.
+// AddIncrement copies an increment into the message. It does not validate. The zero key means none.
 func (b *Builder) AddIncrement(tag string, value uint8, key Key) {
 	b.entries++
 	d := protowire.AppendTag(b.increments, incrementsField, protowire.BytesType)
@@ -33,7 +32,7 @@ func (b *Builder) AddIncrement(tag string, value uint8, key Key) {
 	b.increments = appendKey(d, keyField, key)
 }
 
-// AddContribution copies a contribution into the message. Like Batch.Encode it does not validate. The zero key is none.
+// AddContribution copies a contribution into the message. It does not validate. The zero key means none.
 func (b *Builder) AddContribution(contributor string, key Key) {
 	b.entries++
 	d := protowire.AppendTag(b.contributions, contributionsField, protowire.BytesType)
@@ -42,10 +41,10 @@ func (b *Builder) AddContribution(contributor string, key Key) {
 	b.contributions = appendKey(d, contributionKeyField, key)
 }
 
-// Entries counts what was added.
+// Entries returns the number of entries.
 func (b *Builder) Entries() int { return b.entries }
 
-// Capacity is the memory, in bytes, that the builder holds, also after Reset.
+// Capacity returns the memory, in bytes, that the builder holds, even after Reset.
 func (b *Builder) Capacity() int { return cap(b.increments) + cap(b.contributions) }
 
 // Reset empties the builder and keeps its memory for the next message.
@@ -53,8 +52,7 @@ func (b *Builder) Reset() {
 	b.increments, b.contributions, b.entries = b.increments[:0], b.contributions[:0], 0
 }
 
-// Encode returns the message on the wire: what was added, under the identity that it is published with. The result
-// shares no memory with the builder.
+// Encode returns the message in its wire form. The result shares no memory with the builder.
 func (b *Builder) Encode(publisher Publisher, partition uint32, sequence uint64, acceptedAt time.Time) []byte {
 	const header = 2 + len(Publisher{}) + 3*(1+10)
 	d := make([]byte, 0, header+len(b.increments)+len(b.contributions))
@@ -67,15 +65,15 @@ func (b *Builder) Encode(publisher Publisher, partition uint32, sequence uint64,
 	return append(d, b.contributions...)
 }
 
-// IncrementSize is the number of bytes that an increment of tag takes in a message, for every value that may be counted.
+// IncrementSize returns the number of bytes that an increment takes in a message, with any valid value.
 func IncrementSize(tag string, key Key) int { return fieldSize(incrementSize(tag, 1, key)) }
 
-// ContributionSize is the number of bytes that a contribution takes in a message.
+// ContributionSize returns the number of bytes that a contribution takes in a message.
 func ContributionSize(contributor string, key Key) int {
 	return fieldSize(textSize(contributor) + keySize(key))
 }
 
-// incrementSize is the size of a Batch.Increment, without its own tag and length.
+// incrementSize returns the size of a Batch.Increment without its own tag and length.
 func incrementSize(tag string, value uint8, key Key) int {
 	size := textSize(tag) + keySize(key)
 	if value != 0 {
@@ -91,7 +89,7 @@ func keySize(key Key) int {
 	return fieldSize(len(key))
 }
 
-// appendKey appends a key's field, which is left out when there is none.
+// appendKey appends the field of a key, unless it is zero.
 func appendKey(d []byte, field protowire.Number, key Key) []byte {
 	if key == (Key{}) {
 		return d
@@ -99,7 +97,7 @@ func appendKey(d []byte, field protowire.Number, key Key) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(d, field, protowire.BytesType), key[:])
 }
 
-// fieldSize is the size of a field below 16 that holds n bytes.
+// fieldSize returns the size of a field of n bytes with a number below 16.
 func fieldSize(n int) int { return 1 + protowire.SizeBytes(n) }
 
 func textSize(text string) int {
@@ -109,7 +107,7 @@ func textSize(text string) int {
 	return fieldSize(len(text))
 }
 
-// appendText appends a string field, which is left out when it is empty, as proto3 has it.
+// appendText appends a string field, unless it is empty, as proto3 does.
 func appendText(d []byte, field protowire.Number, text string) []byte {
 	if text == "" {
 		return d
@@ -117,7 +115,7 @@ func appendText(d []byte, field protowire.Number, text string) []byte {
 	return protowire.AppendString(protowire.AppendTag(d, field, protowire.BytesType), text)
 }
 
-// appendNumber appends a number field, which is left out when it is zero, as proto3 has it.
+// appendNumber appends a number field, unless it is zero, as proto3 does.
 func appendNumber(d []byte, field protowire.Number, n uint64) []byte {
 	if n == 0 {
 		return d

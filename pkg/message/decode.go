@@ -12,15 +12,14 @@ import (
 	"github.com/accrue/accrue/pkg/increment"
 )
 
-// Decode reads a message from the wire. The error is ErrInvalid, with the reason, for everything that is not a message
-// whose every entry keeps the rules of package increment. Fields that batch.proto does not have are passed over, as
-// protobuf has it: a newer ingest may write them.
+// Decode decodes a message. The error is ErrInvalid, with the reason, unless every entry follows the rules of package
+// increment. Unknown fields are skipped, as protobuf does: a newer ingest may write them.
 //
-// It is the aggregator's hot path, so it reads the wire itself: generated code makes three objects of each entry, and this
-// two slices and a string of each message. A test holds it to what generated code reads.
+// It is the hot path of the aggregator, so it does not use generated code, which allocates three objects for each entry.
+// Decode allocates two slices and a string for each message. A test compares the two.
 func Decode(data []byte) (*Batch, error) {
 	b := &Batch{AcceptedAt: time.UnixMicro(0).UTC()}
-	text := string(data) // the one copy that all names are parts of
+	text := string(data) // the one copy, which all names refer to
 	increments, contributions, err := count(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -126,7 +125,7 @@ func decodeContribution(in field, text string) (c Contribution, err error) {
 	return c, err
 }
 
-// field is one field on the wire: a varint's number, or bytes and where in the message they are.
+// field is one field: the number of a varint, or bytes and their offset in the message.
 type field struct {
 	number uint64
 	bytes  []byte
@@ -135,12 +134,12 @@ type field struct {
 	kind   protowire.Type
 }
 
-// is says whether the field has a number and is of its type. One of another type is not the field that is meant.
+// is reports whether the field has a number and a type. A known number with another type is an unknown field.
 func (f *field) is(number protowire.Number, kind protowire.Type) bool {
 	return f.field == number && f.kind == kind
 }
 
-// text is the field as a part of the message's text.
+// text returns the field as a substring of the text of the message.
 func (f *field) text(message string) (string, error) {
 	if !utf8.Valid(f.bytes) {
 		return "", errUTF8
@@ -148,7 +147,7 @@ func (f *field) text(message string) (string, error) {
 	return message[f.at : f.at+len(f.bytes)], nil
 }
 
-// fields calls each with every field of some data, which begins at a place in the message.
+// fields calls each with every field of data, which begins at an offset in the message.
 func fields(data []byte, at int, each func(field) error) error {
 	for len(data) > 0 {
 		var f field

@@ -6,20 +6,20 @@ import (
 	"fmt"
 )
 
-// Key is an idempotency key as messages and the store hold it: the first 16 bytes of its SHA-256, so that nobody can make
-// two keys that are taken for one. The zero value is no key.
+// Key is an idempotency key as messages and the store hold it: the first 16 bytes of its SHA-256, so that it is infeasible to
+// make two keys collide. The zero value means no key.
 type Key [16]byte
 
 // KeyOf returns the key of an entry that was posted alone, or in a batch with an id of its own. Text is valid by
 // increment.ValidateKey.
 func KeyOf(text string) Key { return hash(text) }
 
-// KeyOfBatch returns the key of the first entry of a batch that was posted with one key for all; those of the others
-// follow it: Next. It is no KeyOf a valid text, since no valid text has a space in it.
+// KeyOfBatch returns the key of the first entry of a batch that was posted with one key. The keys of the other entries
+// follow by Next. It differs from KeyOf every valid text, since those have no space.
 func KeyOfBatch(text string) Key { return hash(text + " ") }
 
-// Next is the key of a batch's next entry: the number after it. One hash does for a thousand entries, and to make two
-// batches' keys meet is as hard, but for that factor, as to make two hashes meet.
+// Next returns the key of the next entry of a batch, the number after k. One hash is enough for a thousand entries, and to
+// make the keys of two batches collide is, but for that factor, as hard as to make two hashes collide.
 func (k Key) Next() Key {
 	for i := len(k) - 1; i >= 0; i-- {
 		if k[i]++; k[i] != 0 {
@@ -34,10 +34,10 @@ func hash(text string) Key {
 	return Key(sum[:len(Key{})])
 }
 
-// String is the key in hexadecimal.
+// String returns the key in hexadecimal.
 func (k Key) String() string { return hex.EncodeToString(k[:]) }
 
-// keyFrom reads a key from the wire, where none is empty.
+// keyFrom decodes a key. No bytes mean no key.
 func keyFrom(wire []byte) (Key, error) {
 	if len(wire) == 0 {
 		return Key{}, nil
@@ -46,12 +46,4 @@ func keyFrom(wire []byte) (Key, error) {
 		return Key{}, fmt.Errorf("key has %d bytes, not %d", len(wire), len(Key{}))
 	}
 	return Key(wire), nil
-}
-
-// onWire is what keyFrom reads.
-func (k *Key) onWire() []byte {
-	if *k == (Key{}) {
-		return nil
-	}
-	return k[:]
 }

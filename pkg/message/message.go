@@ -1,45 +1,39 @@
-// Package message is the batch message: what ingest publishes and the aggregator counts (design sections 1 and 4). The
-// wire format is protobuf, batch.proto in this folder; Decode returns nothing that the aggregator could not apply.
+// Package message encodes and decodes the messages that ingest publishes and the aggregator counts. The format is protobuf,
+// batch.proto in this folder. docs/design/protocol.md says what their identity is for.
 package message
 
 import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
-
-	"google.golang.org/protobuf/proto"
-
-	"github.com/accrue/accrue/pkg/message/messagepb"
 )
 
-// MaxEntries is the most increments and contributions that ingest lists in one message. Each changes one document, so
-// one message alone stays within the default COMMIT_DOCUMENTS. Decode accepts more: it is a matter of speed, not of
-// correctness.
+// MaxEntries is the maximum number of entries that ingest puts in one message. Each entry changes one document, so one
+// message stays within the default of COMMIT_DOCUMENTS. Decode accepts more: this is a matter of speed, not of correctness.
 const MaxEntries = 1000
 
-// ReasonAttribute is the attribute of a dead letter that says why the aggregator could not apply it.
+// ReasonAttribute is the attribute of a dead letter with the reason why the aggregator could not count it.
 const ReasonAttribute = "reason"
 
-// ErrInvalid is the case of a message that can never be applied. Delivering it again does not help.
-var ErrInvalid = errors.New("invalid batch message")
+// ErrInvalid is returned for a message that can never be counted, however often it is delivered.
+var ErrInvalid = errors.New("invalid message")
 
 // Publisher identifies one life of one ingest process.
 type Publisher [16]byte
 
-// NewPublisher makes a random identity: 128 bits, so that two lives never share one.
+// NewPublisher returns a random id of 128 bits.
 func NewPublisher() Publisher {
 	var p Publisher
 	_, _ = rand.Read(p[:]) // never fails, by its documentation since Go 1.24
 	return p
 }
 
-// String is the identity in hexadecimal, for logs.
+// String returns the id in hexadecimal.
 func (p Publisher) String() string { return hex.EncodeToString(p[:]) }
 
-// Batch is one message: everything of one partition that one publish carries.
+// Batch is a decoded message: the entries of one partition from one publish.
 type Batch struct {
 	Publisher Publisher
 	Partition uint32
@@ -59,44 +53,27 @@ type Increment struct {
 	Key Key
 }
 
-// Contribution is one contribution of a contributor.
+// Contribution adds one to a contributor.
 type Contribution struct {
 	Contributor string
-	// Key is zero without an idempotency key. It is the increment's key if both were posted as one, and yet another: an
-	// increment and a contribution never repeat each other.
+	// Key is zero without an idempotency key. If an increment was posted with its contributor, both have the same key. They
+	// do not count as repetitions of each other.
 	Key Key
 }
 
-// Entries counts the increments and contributions of b.
+// Entries returns the number of increments and contributions.
 func (b *Batch) Entries() int { return len(b.Increments) + len(b.Contributions) }
 
-// Encode returns b on the wire. It does not validate: its caller built b from accepted increments.
+// Encode returns the message in its wire form. It does not validate.
 func (b *Batch) Encode() ([]byte, error) {
-	increments := make([]messagepb.Batch_Increment, len(b.Increments))
-	contributions := make([]messagepb.Batch_Contribution, len(b.Contributions))
-	pb := &messagepb.Batch{
-		Publisher:     b.Publisher[:],
-		Partition:     b.Partition,
-		Sequence:      b.Sequence,
-		AcceptedAt:    b.AcceptedAt.UnixMicro(),
-		Increments:    make([]*messagepb.Batch_Increment, len(b.Increments)),
-		Contributions: make([]*messagepb.Batch_Contribution, len(b.Contributions)),
-	}
+	var d Builder
 	for i := range b.Increments {
-		inc := &b.Increments[i]
-		increments[i].Tag, increments[i].Value, increments[i].Key = inc.Tag, uint32(inc.Value), inc.Key.onWire()
-		pb.Increments[i] = &increments[i]
+		d.AddIncrement(b.Increments[i].Tag, b.Increments[i].Value, b.Increments[i].Key)
 	}
 	for i := range b.Contributions {
-		c := &b.Contributions[i]
-		contributions[i].Contributor, contributions[i].Key = c.Contributor, c.Key.onWire()
-		pb.Contributions[i] = &contributions[i]
+		d.AddContribution(b.Contributions[i].Contributor, b.Contributions[i].Key)
 	}
-	data, err := proto.Marshal(pb)
-	if err != nil {
-		return nil, fmt.Errorf("encode batch message: %w", err)
-	}
-	return data, nil
+	return d.Encode(b.Publisher, b.Partition, b.Sequence, b.AcceptedAt), nil
 }
 
 // Shards is the number of values of ShardAttribute.

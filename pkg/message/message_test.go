@@ -41,7 +41,7 @@ func keyed() *message.Batch {
 	return b
 }
 
-// The golden files are what a deployed aggregator reads while ingest is already newer: they must never change.
+// A deployed aggregator must read what an older or newer ingest writes, so the golden files never change.
 func TestGoldenFiles(t *testing.T) {
 	t.Parallel()
 	for name, batch := range map[string]*message.Batch{"batch": example(), "keyed": keyed()} {
@@ -79,8 +79,8 @@ func TestGoldenFiles(t *testing.T) {
 	}
 }
 
-// What producers were told is one key must stay one, and what is two must stay two.
-func TestKeysAreApart(t *testing.T) {
+// Equal keys stay equal and different keys stay different in every release.
+func TestKeysDiffer(t *testing.T) {
 	t.Parallel()
 	keys := map[message.Key]string{{}: "none"}
 	for name, key := range map[string]message.Key{
@@ -111,7 +111,7 @@ func TestNextCarries(t *testing.T) {
 	}
 }
 
-func TestDecodeRefusesWhatCannotBeApplied(t *testing.T) {
+func TestDecodeRefusesInvalidMessages(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*messagepb.Batch){
 		"no publisher":        func(b *messagepb.Batch) { b.Publisher = nil },
@@ -150,7 +150,7 @@ func TestDecodeRefusesWhatCannotBeApplied(t *testing.T) {
 	}
 }
 
-// reference is Decode by generated code.
+// reference is Decode with generated code.
 func reference(data []byte) (*message.Batch, error) {
 	var pb messagepb.Batch
 	if err := proto.Unmarshal(data, &pb); err != nil {
@@ -182,7 +182,7 @@ func reference(data []byte) (*message.Batch, error) {
 	return b, nil
 }
 
-// Decode reads the wire itself: whatever is there, it must read what generated code reads.
+// Decode agrees with generated code on every input.
 func FuzzDecode(f *testing.F) {
 	for _, b := range []*message.Batch{example(), keyed()} {
 		data, err := b.Encode()

@@ -72,7 +72,7 @@ func serve(t *testing.T, counter api.Counter, checks ...service.Check) *httptest
 	return server
 }
 
-// response is an answer that was read.
+// response is an answer with its body.
 type response struct {
 	status int
 	header http.Header
@@ -153,14 +153,14 @@ const (
 	lines = "+lines"
 )
 
-// list is a batch of items.
+// list returns a batch of items.
 func list(name string, items ...string) string {
 	return fmt.Sprintf(`{"%s":[%s]}`, name, strings.Join(items, ","))
 }
 
 const foo = `{"name":"foo","value":4}`
 
-func TestAcceptedIsCounted(t *testing.T) {
+func TestValidBodiesAreCounted(t *testing.T) {
 	t.Parallel()
 	longest := strings.Repeat("𝒳", increment.MaxContributorLength)
 	for title, tc := range map[string]struct {
@@ -219,7 +219,7 @@ func TestAcceptedIsCounted(t *testing.T) {
 	}
 }
 
-func TestKeysGoWithWhatIsCounted(t *testing.T) {
+func TestEntriesHaveTheirKeys(t *testing.T) {
 	t.Parallel()
 	longest := strings.Repeat("~", increment.MaxKeyLength)
 	one := func(key message.Key) []batching.Entry { return []batching.Entry{{Tag: "foo", Value: 4, Key: key}} }
@@ -264,7 +264,7 @@ func TestKeysGoWithWhatIsCounted(t *testing.T) {
 	}
 }
 
-func TestAWrongKeyIsRefused(t *testing.T) {
+func TestInvalidKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	for title, header := range map[string][]string{
 		"empty": {""}, "empty in quotes": {`""`}, "half quoted": {`"k`}, "a quote": {`"`}, "a space": {"a b"}, "too long": {strings.Repeat("x", 256)},
@@ -288,7 +288,7 @@ func TestAWrongKeyIsRefused(t *testing.T) {
 	}
 }
 
-func TestRefusedIsNotCounted(t *testing.T) {
+func TestInvalidBodiesAreRefused(t *testing.T) {
 	t.Parallel()
 	const malformed, broken = http.StatusBadRequest, http.StatusUnprocessableEntity
 	deep := strings.Repeat("[", 20_000)
@@ -420,7 +420,7 @@ func TestRefusedIsNotCounted(t *testing.T) {
 	}
 }
 
-// each is format with the numbers from 0 to below n.
+// each formats the numbers from 0 to n-1.
 func each(format string, n int) []string {
 	s := make([]string, n)
 	for i := range s {
@@ -429,7 +429,7 @@ func each(format string, n int) []string {
 	return s
 }
 
-// The text of a fault tells a producer what would have been right, in the words of package increment.
+// The detail of a fault says what would be right, in the words of package increment.
 func TestFaultsSayWhatWouldBeRight(t *testing.T) {
 	t.Parallel()
 	server := serve(t, &recordingCounter{})
@@ -454,7 +454,7 @@ func TestFaultsSayWhatWouldBeRight(t *testing.T) {
 	}
 }
 
-func TestHeadersThatAreRefused(t *testing.T) {
+func TestMediaTypesAndEncodings(t *testing.T) {
 	t.Parallel()
 	for title, tc := range map[string]struct {
 		header http.Header
@@ -510,10 +510,10 @@ func TestHeadersThatAreRefused(t *testing.T) {
 	}
 }
 
-// unsized hides how long a body is, so that it is sent in chunks.
+// unsized hides the size of a body, so that it is sent in chunks.
 type unsized struct{ io.Reader }
 
-func TestTooLargeIsRefused(t *testing.T) {
+func TestLargeBodiesAreRefused(t *testing.T) {
 	t.Parallel()
 	for title, tc := range map[string]struct {
 		body   io.Reader
@@ -529,7 +529,7 @@ func TestTooLargeIsRefused(t *testing.T) {
 			counter := &recordingCounter{}
 			server := serve(t, counter)
 			r := request(t, server, http.MethodPost, increments, tc.body)
-			r.Header.Set("Expect", "100-continue") // so that what is refused unread is not sent
+			r.Header.Set("Expect", "100-continue") // a body that is refused unread is not sent
 			server.Client().Transport.(*http.Transport).ExpectContinueTimeout = 10 * time.Second
 			answer := do(t, server, r)
 			if answer.status != tc.status {
@@ -781,7 +781,7 @@ func TestHealth(t *testing.T) {
 		status int
 	}{
 		"live without a dependency": {nil, "/health/live", http.StatusOK},
-		"live though one is ill":    {[]service.Check{ill}, "/health/live", http.StatusOK},
+		"live, with a failing one":  {[]service.Check{ill}, "/health/live", http.StatusOK},
 		"ready":                     {[]service.Check{well}, "/health/ready", http.StatusOK},
 		"not ready":                 {[]service.Check{well, ill}, "/health/ready", http.StatusServiceUnavailable},
 	} {
