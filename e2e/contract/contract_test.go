@@ -25,7 +25,7 @@ func each(t *testing.T, test func(t *testing.T, s *service, method, path string,
 	}
 }
 
-func TestNoValidRequestIsRefused(t *testing.T) {
+func TestAcceptsValidRequests(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *service, method, path string, o *openapi3.Operation) {
 		t.Helper()
@@ -50,7 +50,7 @@ func TestNoValidRequestIsRefused(t *testing.T) {
 			}
 		})
 		if answered == 0 {
-			t.Error("nothing that there is was ever asked for")
+			t.Error("no request found anything")
 		}
 	})
 }
@@ -66,10 +66,10 @@ func count(body any) int {
 	return 1
 }
 
-// breaksAtOnce is how many ways of breaking a rule are tried on one valid request.
+// breaksAtOnce is the number of rules that are broken in turn on one valid request.
 const breaksAtOnce = 8
 
-func TestNoInvalidRequestIsTaken(t *testing.T) {
+func TestRefusesInvalidRequests(t *testing.T) {
 	t.Parallel()
 	var seen sync.Map // the rules that were broken
 	t.Cleanup(func() {
@@ -80,7 +80,7 @@ func TestNoInvalidRequestIsTaken(t *testing.T) {
 	each(t, func(t *testing.T, s *service, method, path string, o *openapi3.Operation) {
 		t.Helper()
 		if o.Responses.Status(http.StatusBadRequest) == nil {
-			return // such as health: it takes what comes
+			return // such as health: it accepts anything
 		}
 		rapid.Check(t, func(t *rapid.T) {
 			valid, body := drawRequest(t, method, path, o)
@@ -92,7 +92,7 @@ func TestNoInvalidRequestIsTaken(t *testing.T) {
 					t.Fatalf("%s: %v: %v", b.rule, b.with, err)
 				}
 				if e.Status < 400 || e.Status > 499 {
-					t.Fatalf("%s: %v is taken: %d %s", b.rule, b.with, e.Status, e.Answer)
+					t.Fatalf("%s: %v is accepted: %d %s", b.rule, b.with, e.Status, e.Answer)
 				}
 				if err := s.document.Check(t.Context(), e); err != nil {
 					t.Fatalf("%s: %v", b.rule, err)
@@ -103,8 +103,8 @@ func TestNoInvalidRequestIsTaken(t *testing.T) {
 	})
 }
 
-// What the document shows as an example can be sent as it stands.
-func TestTheExamplesAreAnswered(t *testing.T) {
+// The examples in the documents can be sent as they are.
+func TestExamplesAreAnswered(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *service, method, path string, o *openapi3.Operation) {
 		t.Helper()
@@ -134,8 +134,7 @@ func TestTheExamplesAreAnswered(t *testing.T) {
 	})
 }
 
-// Pages lead from one to the next by their tokens.
-func TestTokensLeadOn(t *testing.T) {
+func TestPageTokensLeadToTheNextPage(t *testing.T) {
 	t.Parallel()
 	services := start(t)
 	e, err := services["ingest"].send(t.Context(), request{
@@ -162,7 +161,7 @@ func TestTokensLeadOn(t *testing.T) {
 			if err := json.Unmarshal(e.Answer, &page); err != nil {
 				t.Fatal(err)
 			}
-			if pages++; page.Next == "" { // what was posted just now may not be counted yet: begin again
+			if pages++; page.Next == "" { // the increments may not be counted yet: start over
 				pages = 0
 				query.Del("page_token")
 				continue

@@ -122,10 +122,10 @@ func (s *service) get(t *testing.T, path string) (status int, body string) {
 	return response.StatusCode, string(text)
 }
 
-// known are a tag and a contributor that there are.
+// known names a tag and a contributor that exist.
 const known = "ada"
 
-// fill posts what later requests find, and waits until query shows it.
+// fill posts increments for later requests to find, and waits until query shows them.
 func (s *service) fill(t *testing.T, reading *service) {
 	t.Helper()
 	for range 3 {

@@ -104,7 +104,7 @@ func current(t *testing.T) contract {
 	return c
 }
 
-func TestTerraformKnowsWhatTheServicesRead(t *testing.T) {
+func TestContractEqualsTheServices(t *testing.T) {
 	t.Parallel()
 	var want bytes.Buffer
 	encoder := json.NewEncoder(&want)

@@ -101,7 +101,7 @@ func pageQueries(t *testing.T) map[string]string {
 }
 
 // A query that does not parse is an alert that never fires, and a look that finds nothing in the middle of the night.
-func TestQueriesAreOfTheLanguage(t *testing.T) {
+func TestQueriesParse(t *testing.T) {
 	t.Parallel()
 	all := terraformQueries(t)
 	if len(all) < 20 {
@@ -121,7 +121,7 @@ func TestQueriesAreOfTheLanguage(t *testing.T) {
 var documentedMetric = regexp.MustCompile("(?m)^\\| `(accrue_[a-z_]+)` \\| [a-z, ]+ \\| ([a-z]+) \\|")
 
 // What the playbooks and the table of metrics name is the same.
-func TestPlaybooksAskForMetricsThatThereAre(t *testing.T) {
+func TestPlaybooksUseExistingMetrics(t *testing.T) {
 	t.Parallel()
 	table, err := os.ReadFile(filepath.Join(root, "docs", "metrics.md"))
 	if err != nil {
@@ -198,7 +198,7 @@ func messages(t *testing.T) []string {
 					all = append(all, first+last)
 				case name == "NewOutage" && last != "":
 					all = append(all, "cannot "+last, "works again: "+last)
-				case name == "retrying" && first != "":
+				case name == "newRetry" && first != "":
 					all = append(all, "cannot "+first, "works again: "+first)
 				}
 				return true
@@ -213,13 +213,13 @@ func messages(t *testing.T) []string {
 }
 
 var (
-	// logMessage finds the messages that a filter of logs asks for, and toldMessage those that a page's text quotes.
-	logMessage  = regexp.MustCompile(`jsonPayload\.message *(?:=~|=|:) *\\?"([^"\\]+)`)
-	toldMessage = regexp.MustCompile("`((?:cannot|works again) ?[^`]*)`")
+	// logMessage finds the messages that log filters search for, and quotedMessage those that pages quote.
+	logMessage    = regexp.MustCompile(`jsonPayload\.message *(?:=~|=|:) *\\?"([^"\\]+)`)
+	quotedMessage = regexp.MustCompile("`((?:cannot|works again) ?[^`]*)`")
 )
 
-// Pages, metrics and exclusions that look for lines which nobody writes find nothing, whatever happens.
-func TestTheLinesThatAreLookedForAreWritten(t *testing.T) {
+// Playbooks, metrics and exclusions that search for a log message which no service writes never find anything.
+func TestSearchedLogMessagesAreWritten(t *testing.T) {
 	t.Parallel()
 	written := messages(t)
 	texts := pages(t)
@@ -228,18 +228,18 @@ func TestTheLinesThatAreLookedForAreWritten(t *testing.T) {
 	}
 	looked := 0
 	for where, text := range texts {
-		for _, form := range []*regexp.Regexp{logMessage, toldMessage} {
+		for _, form := range []*regexp.Regexp{logMessage, quotedMessage} {
 			for _, found := range form.FindAllStringSubmatch(text, -1) {
 				for _, wanted := range strings.Split(strings.TrimPrefix(found[1], "^"), "|") {
 					looked++
 					if !slices.ContainsFunc(written, func(message string) bool { return strings.Contains(message, wanted) }) {
-						t.Errorf("%s looks for %q, which no service says", where, wanted)
+						t.Errorf("%s searches for %q, which no service logs", where, wanted)
 					}
 				}
 			}
 		}
 	}
 	if looked < 10 {
-		t.Errorf("found %d messages that are looked for", looked)
+		t.Errorf("found %d searched messages", looked)
 	}
 }

@@ -61,7 +61,7 @@ func start(t *testing.T) map[string]running {
 }
 
 // A probe of a path that is not there never passes, and the deployment never comes up.
-func TestTheServicesServeWhatIsProbed(t *testing.T) {
+func TestServicesServeTheProbedPaths(t *testing.T) {
 	t.Parallel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for name, service := range start(t) {
@@ -83,8 +83,8 @@ func TestTheServicesServeWhatIsProbed(t *testing.T) {
 	}
 }
 
-// Whose pages may read is one setting for all services: an aggregator's metrics are read by a page like totals are.
-func TestEveryServiceAnswersThePagesThatItIsToldOf(t *testing.T) {
+// CORS_ORIGINS applies to all services: a page may read the metrics of an aggregator as well as totals.
+func TestServicesAnswerCORSOfTheConfiguredOrigins(t *testing.T) {
 	t.Parallel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for name, service := range start(t) {

@@ -41,7 +41,7 @@ var (
 )
 
 // The Terraform tests compare each role with a list. This one sees what such a list does not: a resource that is new.
-func TestNoAccountHasTheWholeProject(t *testing.T) {
+func TestNoAccountHasAProjectWideRole(t *testing.T) {
 	t.Parallel()
 	for path, content := range terraform(t) {
 		if found := wideRoles.FindString(content); found != "" {
@@ -59,7 +59,7 @@ func TestNoAccountHasTheWholeProject(t *testing.T) {
 }
 
 // What is deployed is what was built: the images of cloudbuild.yaml are the ones that Terraform runs.
-func TestEachServiceIsBuiltAndDeployed(t *testing.T) {
+func TestBuildsAndDeploysEachService(t *testing.T) {
 	t.Parallel()
 	build, err := os.ReadFile(filepath.Join(root, "deployments", "cloudbuild.yaml"))
 	if err != nil {
@@ -86,7 +86,7 @@ func TestEachServiceIsBuiltAndDeployed(t *testing.T) {
 }
 
 // The path that docs/deploy.md gives for the schema is that of the message.
-func TestTheSchemaIsTheMessage(t *testing.T) {
+func TestSchemaEqualsTheMessage(t *testing.T) {
 	t.Parallel()
 	const path = "../pkg/message/batch.proto"
 	for name, content := range terraform(t) {
@@ -108,7 +108,7 @@ func TestTheSchemaIsTheMessage(t *testing.T) {
 }
 
 // The pages and the variable name the rules that e2e tests.
-func TestTheRulesAreThoseThatAreTested(t *testing.T) {
+func TestDeploysTheTestedRules(t *testing.T) {
 	t.Parallel()
 	const path = "../deployments/firestore.rules"
 	if _, err := os.Stat(filepath.Join(root, "terraform", path)); err != nil {
@@ -123,7 +123,7 @@ func TestTheRulesAreThoseThatAreTested(t *testing.T) {
 
 var alert = regexp.MustCompile(`(?m)^    ([a-z-]+) = \{\n      severity `)
 
-// An alert without a playbook wakes somebody who does not know what to do; a playbook without an alert is never read.
+// An alert without a playbook does not say what to do; a playbook without an alert is never read.
 func TestEachAlertHasItsPlaybook(t *testing.T) {
 	t.Parallel()
 	var alerts, playbooks []string
@@ -144,8 +144,8 @@ func TestEachAlertHasItsPlaybook(t *testing.T) {
 
 var counted = regexp.MustCompile(`jsonPayload\.error : "([^"]+)"`)
 
-// A metric of log lines that nobody writes stays at zero, whatever happens.
-func TestTheErrorsThatAreCountedFromLogsAreWritten(t *testing.T) {
+// A metric of a log message that no service writes is always zero.
+func TestCountedErrorsAreLogged(t *testing.T) {
 	t.Parallel()
 	filters := counted.FindAllStringSubmatch(terraform(t)[filepath.Join(root, "terraform", "logs.tf")], -1)
 	if len(filters) == 0 {

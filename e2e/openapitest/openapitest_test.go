@@ -51,7 +51,7 @@ const (
 )
 
 // Each exchange is as the document says, or departs from it in one way.
-func TestExchangesAreHeldToTheDocument(t *testing.T) {
+func TestCheckComparesExchangesWithTheDocument(t *testing.T) {
 	t.Parallel()
 	for title, tc := range map[string]struct {
 		request, body string // method, path, and the body with its media type in front
@@ -73,10 +73,10 @@ func TestExchangesAreHeldToTheDocument(t *testing.T) {
 		"another status":                    {"GET /things/a", "", 500, wrong + ",,", status, "status 500"},
 		"another status of HEAD":            {"HEAD /things/a", "", 500, wrong + ",,", "", "status 500"},
 		"another media type":                {"GET /things/a", "", 200, "text/html,x,", `{"n":1}`, "text/html"},
-		"a field that nobody knows":         {"GET /things/a", "", 200, plain + ",x,", `{"n":1,"m":2}`, `"m"`},
+		"an unknown field":                  {"GET /things/a", "", 200, plain + ",x,", `{"n":1,"m":2}`, `"m"`},
 		"a field that is missing":           {"GET /things/a", "", 200, plain + ",x,", `{}`, `"n"`},
 		"a body of a 304":                   {"GET /things/a", "", 304, ",x,", "{}", "a body"},
-		"a parameter that nobody knows":     {"GET /things/a?page=1", "", 200, plain + ",x,", `{"n":1}`, "not refused"},
+		"an unknown parameter":              {"GET /things/a?page=1", "", 200, plain + ",x,", `{"n":1}`, "not refused"},
 		"a parameter given twice":           {"GET /things/a?size=1&size=1", "", 200, plain + ",x,", `{"n":1}`, "not refused"},
 		"a parameter out of bounds":         {"GET /things/a?size=0", "", 200, plain + ",x,", `{"n":1}`, "not refused"},
 		"a good request refused":            {"GET /things/a?size=1", "", 400, wrong + ",,", status, "the document allows"},
@@ -129,7 +129,7 @@ func TestExchangesAreHeldToTheDocument(t *testing.T) {
 	}
 }
 
-func TestReadRefusesADocumentThatIsNotValid(t *testing.T) {
+func TestReadRefusesAnInvalidDocument(t *testing.T) {
 	t.Parallel()
 	for title, text := range map[string]string{
 		"no JSON":         "{",

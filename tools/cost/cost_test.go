@@ -114,7 +114,7 @@ func TestEachParameterChangesTheCostAsDocumented(t *testing.T) {
 		compare("no lines for publishes", func(l *load) { l.publishLogs = false }, total)
 		compare("a longer refresh", func(l *load) { l.refresh *= 2 }, total)
 		compare("fewer tags", func(l *load) { l.tags = math.Max(1, l.tags/2) }, writes)
-		compare("nobody named", func(l *load) { l.contributors = 0 }, writes)
+		compare("no contributors", func(l *load) { l.contributors = 0 }, writes)
 		// An increment is one write at most for its tag, one for its contributor, and the share of a checkpoint.
 		if most := p.write.of(billion * 3); base.writes > most*(1+1e-9) {
 			t.Errorf("writes cost $%v, more than three for each increment: $%v", base.writes, most)

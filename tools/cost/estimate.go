@@ -16,7 +16,7 @@ type load struct {
 	batch float64
 	// tags is how many tags the increments are spread over, evenly: the worst case for writes.
 	tags float64
-	// contributors is how many people the increments name, each increment one of them; 0 if they name nobody.
+	// contributors is the number of contributors that increments name, one each; 0 for none.
 	contributors float64
 
 	window, refresh time.Duration
@@ -153,7 +153,7 @@ func estimate(l load, increments float64, p prices) bill {
 
 // quiet is what seconds without any increment cost: the aggregator and query stay, and look now and then.
 func quiet(l load, seconds float64, p prices) bill {
-	const interval = 10 // seconds between two reads of query, when nobody asks
+	const interval = 10 // seconds between two reads of an idle query
 	b := bill{
 		pubsub:  p.throughput.of(seconds * idlePulls * smallestRequest),
 		reads:   p.read.of(seconds / interval * l.queries * (l.partitions + 1)),

@@ -46,12 +46,12 @@ func TestReady(t *testing.T) {
 		})
 	}
 	if err := ready("1"); err == nil {
-		t.Error("ready() of nobody = nil")
+		t.Error("ready() of a closed port = nil")
 	}
 }
 
 // The Dockerfile builds the one file, outside of any module.
-func TestItBuildsAsTheDockerfileDoes(t *testing.T) {
+func TestBuildsWithoutTheModule(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("main.go")
 	if err != nil {

@@ -70,7 +70,7 @@ func TestConnectionOverTLS(t *testing.T) {
 	c := newConnection(address(t, server.URL), "increments")
 	defer c.close()
 	if _, err := c.post(nil); !errors.Is(err, errNotSent) {
-		t.Errorf("post() to a server that nobody vouches for = %v, want %v", err, errNotSent)
+		t.Errorf("post() to a server with an unknown certificate = %v, want %v", err, errNotSent)
 	}
 	c.tls.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	if a, err := c.post(nil); err != nil || a.status != http.StatusAccepted || a.retryAfter >= 0 {
@@ -78,7 +78,7 @@ func TestConnectionOverTLS(t *testing.T) {
 	}
 }
 
-func TestConnectionSaysWhatIsKnownOfAFailure(t *testing.T) {
+func TestConnectionDistinguishesRequestsThatWereNotSent(t *testing.T) {
 	t.Parallel()
 	const request = "POST /increments HTTP/1.1\r\n"
 	for name, tc := range map[string]struct {
@@ -131,13 +131,13 @@ func TestConnectionSaysWhatIsKnownOfAFailure(t *testing.T) {
 				t.Error(err)
 			}
 			if _, err := c.post(nil); !errors.Is(err, errNotSent) {
-				t.Errorf("post() to nobody = %v, want %v", err, errNotSent)
+				t.Errorf("post() to a closed port = %v, want %v", err, errNotSent)
 			}
 		})
 	}
 }
 
-func TestConnectionTakesAnAnswerThatComesBeforeTheEndOfTheRequest(t *testing.T) {
+func TestConnectionReadsAnAnswerBeforeTheEndOfTheRequest(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")

@@ -19,13 +19,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeSystem counts what is posted to it and makes the totals visible at intervals, as the real one does. It can be told
-// to do wrong.
+// fakeSystem counts what is posted to it and makes the totals visible at intervals, as the real one does. Its hooks make it
+// fail.
 type fakeSystem struct {
-	// window is how long what was counted stays invisible.
+	// window is how long counted increments stay invisible.
 	window time.Duration
-	// times says how often an increment is counted, if not once. It is called for one increment after the other, the n-th
-	// from 1.
+	// times returns how often an increment is counted, once if nil. It is called for each increment, the n-th from 1.
 	times func(n int, name string) int64
 	// answer, if it returns not 0, is the status of the n-th post from 1; the increments are counted if counted is true.
 	answer func(n int) (status int, detail string, counted bool)

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// freshness measures the time from a 202 to the sight of what it counted. A probe is an increment of 1 of a tag that
-// nothing else uses, posted beside the load, one after the other. The n-th probe is visible when that tag's total has
-// grown by n. Totals are polled, so a time is too long by one poll at most.
+// freshness measures the time from a 202 until the increment is in /stats. Probes are increments of 1 of a tag that nothing
+// else uses, posted beside the load, one after the other. The n-th probe is visible when the tag's total has grown by n.
+// Totals are polled, so a time is at most one poll too long.
 //
-// A probe whose outcome is unknown would make all later ones wrong by one: after it, another tag is used.
+// A probe with an unknown outcome would make all later ones wrong by one, so after it another tag is used.
 type freshness struct {
 	ledger *ledger
 	before func(tag string) int64 // the total of a tag before the run
@@ -30,7 +30,7 @@ func newFreshness(l *ledger, before func(string) int64) *freshness {
 	return f
 }
 
-// nextTag goes over to a tag of which every probe is known. It reports whether there was one left.
+// nextTag switches to a new tag, and reports whether there was one left.
 func (f *freshness) nextTag() bool {
 	const letters = "abcdefghijklmnopqrstuvwxyz"
 	if f.tags == len(letters) {
@@ -64,12 +64,12 @@ func (f *freshness) probe(ctx context.Context, p *poster, interval time.Duration
 	}
 }
 
-// next makes the probes a source of increments.
+// next returns a probe: freshness is a source.
 func (f *freshness) next() (entry, error) { return entry{f.tag, 1}, nil }
 
 func (*freshness) progress() (float64, bool) { return 0, false }
 
-// posted enters the probe that was posted last. It reports whether another one can be posted.
+// posted records the last probe, and reports whether another can be posted.
 func (f *freshness) posted(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,7 +83,7 @@ func (f *freshness) posted(now time.Time) bool {
 	return true
 }
 
-// look finds the probes that are visible in totals that were read at the time now.
+// look records the probes that are visible in the totals read at the time now.
 func (f *freshness) look(s *statsReader, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

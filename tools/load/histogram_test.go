@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestQuantileIsThatOfTheSortedDurationsWithin2Percent(t *testing.T) {
+func TestQuantileEqualsSortedDurationsWithin2Percent(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOfN(rapid.Int64Range(0, math.MaxInt64), 1, 200).Draw(t, "durations")
@@ -36,7 +36,7 @@ func TestQuantileIsThatOfTheSortedDurationsWithin2Percent(t *testing.T) {
 	})
 }
 
-func TestQuantileOfNothing(t *testing.T) {
+func TestQuantileWithoutDurations(t *testing.T) {
 	t.Parallel()
 	var h histogram
 	if got := h.quantile(0.5); got != 0 {
@@ -48,7 +48,7 @@ func TestQuantileOfNothing(t *testing.T) {
 	}
 }
 
-func TestBucketsFollowEachOther(t *testing.T) {
+func TestBucketsAreContiguous(t *testing.T) {
 	t.Parallel()
 	for b := range len(histogram{}.buckets) - 1 {
 		last := top(b)

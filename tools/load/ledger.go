@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// tally is what was sent of one tag. Sums, not counts.
+// tally records what was sent of one tag, as sums.
 type tally struct {
 	name string
 	// item is the start of an increment of this tag as it is posted: {"name":"foo","value":
@@ -18,7 +18,7 @@ type tally struct {
 	accepted, unknown atomic.Int64
 }
 
-// ledger is all that was sent. Its methods may be called at the same time.
+// ledger records everything that was sent. It is safe for concurrent use.
 type ledger struct {
 	mu      sync.Mutex
 	tallies map[string]*tally
@@ -26,7 +26,7 @@ type ledger struct {
 
 func newLedger() *ledger { return &ledger{tallies: make(map[string]*tally)} }
 
-// tag returns the tally of a tag, a new one if it is the first time.
+// tag returns the tally of a tag, and creates it the first time.
 func (l *ledger) tag(name []byte) *tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -38,14 +38,14 @@ func (l *ledger) tag(name []byte) *tally {
 	return t
 }
 
-// tags counts the tags that something was sent of.
+// tags returns the number of tags in the ledger.
 func (l *ledger) tags() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.tallies)
 }
 
-// difference is a tag whose total has grown by something else than was sent.
+// difference is a tag whose total has not grown by what was sent.
 type difference struct {
 	Tag string `json:"tag"`
 	// Counted is what the total has grown by. It should be Accepted, or more by Unknown at most.
@@ -54,7 +54,7 @@ type difference struct {
 	Unknown  int64 `json:"unknown,omitempty"`
 }
 
-// over says that too much was counted, which no waiting cures: totals never shrink.
+// over reports whether too much was counted, which is final: totals never shrink.
 func (d difference) over() bool { return d.Counted > d.Accepted+d.Unknown }
 
 func (d difference) String() string {
@@ -65,10 +65,10 @@ func (d difference) String() string {
 	if d.over() {
 		off -= d.Unknown
 	}
-	return fmt.Sprintf("%s: counted %d, accepted %d and perhaps %d more (%+d)", d.Tag, d.Counted, d.Accepted, d.Unknown, off)
+	return fmt.Sprintf("%s: counted %d, accepted %d and possibly %d more (%+d)", d.Tag, d.Counted, d.Accepted, d.Unknown, off)
 }
 
-// compare returns every tag, sorted by name, whose total has grown from before to after by other than what was sent.
+// compare returns every tag, sorted by name, whose total has not grown from before to after by what was sent.
 // Tags of which nothing was sent must not have changed.
 func (l *ledger) compare(before, after map[string]int64) []difference {
 	l.mu.Lock()

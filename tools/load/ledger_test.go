@@ -42,13 +42,13 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-func TestDifferencesSayWhatIsWrong(t *testing.T) {
+func TestDifferencesShowTheError(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]difference{
-		"foo: counted 4, accepted 5 (-1)":                     {"foo", 4, 5, 0},
-		"foo: counted 6, accepted 5 (+1)":                     {"foo", 6, 5, 0},
-		"foo: counted 4, accepted 5 and perhaps 3 more (-1)":  {"foo", 4, 5, 3},
-		"foo: counted 10, accepted 5 and perhaps 3 more (+2)": {"foo", 10, 5, 3},
+		"foo: counted 4, accepted 5 (-1)":                      {"foo", 4, 5, 0},
+		"foo: counted 6, accepted 5 (+1)":                      {"foo", 6, 5, 0},
+		"foo: counted 4, accepted 5 and possibly 3 more (-1)":  {"foo", 4, 5, 3},
+		"foo: counted 10, accepted 5 and possibly 3 more (+2)": {"foo", 10, 5, 3},
 	} {
 		if got := d.String(); got != want {
 			t.Errorf("String() = %q, want %q", got, want)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// pacer spreads increments evenly over time. The latency of a post counts from when it was due, not from when a
-// connection was free for it: otherwise a server that stands still for a second would delay one post a connection, and
-// hide what it does to all that should have been posted in that second.
+// pacer spreads increments evenly over time. The latency of a post is measured from when it was due, not from when a
+// connection was free for it: otherwise a pause of the server for a second would show in one post a connection only, and
+// not in all those that were due in that second.
 type pacer struct {
 	start time.Time
 	rate  float64 // increments a second; 0 for no limit

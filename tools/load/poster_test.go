@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// scriptedServer gives one answer after the other, the last one for ever.
+// scriptedServer gives one answer after the other, and then repeats the last.
 type scriptedServer struct {
 	script []reply
 	at     []time.Duration // when it was asked
@@ -111,7 +111,7 @@ func TestPostGivesUp(t *testing.T) {
 	}
 }
 
-func TestPacerSpreadsIncrementsEvenlyAndForgivesNoDelay(t *testing.T) {
+func TestPacerSpreadsIncrementsEvenlyAndCatchesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -45,7 +45,7 @@ type recognizing struct {
 	// early holds those whose event came before their third 202 was noted here.
 	early map[string]time.Time
 	times histogram
-	all   chan struct{} // closed when nobody waits any more
+	all   chan struct{} // closed when all are recognized
 }
 
 func newRecognizing(ingest *url.URL, events consumer.Source, people int) *recognizing {
@@ -85,7 +85,7 @@ func (r *recognizing) missing() error {
 	return fmt.Errorf("%w: %d of %d were not, within %v", errNotRecognized, uint64(r.people)-r.times.count, r.people, recognitionPatience) //nolint:gosec // not negative
 }
 
-// post posts three contributions of each of so many contributors whom nobody has used before.
+// post posts three contributions of each of so many new contributors.
 func (r *recognizing) post(ctx context.Context) error {
 	client := &http.Client{Timeout: responseTimeout, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()

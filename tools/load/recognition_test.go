@@ -57,7 +57,7 @@ func recognizer(t *testing.T, status, copies int) (*url.URL, *brokerembedded.Sub
 	return address, subscription
 }
 
-func TestEveryRecognitionIsTimedOnce(t *testing.T) {
+func TestTimesEachRecognitionOnce(t *testing.T) {
 	t.Parallel()
 	address, events := recognizer(t, http.StatusAccepted, 2)
 	r := newRecognizing(address, events, 5)
@@ -66,7 +66,7 @@ func TestEveryRecognitionIsTimedOnce(t *testing.T) {
 	}
 }
 
-func TestARefusedContributionEndsTheTiming(t *testing.T) {
+func TestRefusedContributionEndsTheTiming(t *testing.T) {
 	t.Parallel()
 	address, events := recognizer(t, http.StatusServiceUnavailable, 1)
 	if err := newRecognizing(address, events, 5).run(t.Context()); !errors.Is(err, errNotAccepted) {
@@ -74,7 +74,7 @@ func TestARefusedContributionEndsTheTiming(t *testing.T) {
 	}
 }
 
-func TestAnEventThatDoesNotComeIsWaitedForUntilTheEnd(t *testing.T) {
+func TestWaitsForAMissingEventUntilTheEnd(t *testing.T) {
 	t.Parallel()
 	address, events := recognizer(t, http.StatusAccepted, 0)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -89,7 +89,7 @@ func TestRun(t *testing.T) {
 				return 0, "", false
 			}
 		}, true, 100, 0, 0, ""},
-		"full for ever": {"--count 100 --batch 10 --connections 2 --probe 0", func(f *fakeSystem) {
+		"always full": {"--count 100 --batch 10 --connections 2 --probe 0", func(f *fakeSystem) {
 			f.answer = func(int) (int, string, bool) { return http.StatusServiceUnavailable, "Nothing was counted.", false }
 		}, false, 0, 0, 0, "nothing was accepted"},
 		"full from some time on": {"--count 100 --batch 10 --connections 2 --probe 0", func(f *fakeSystem) {
@@ -159,7 +159,7 @@ func TestRun(t *testing.T) {
 }
 
 // What is counted twice may come late: totals that are exact for a moment are not enough.
-func TestRunWaitsForWhatComesLate(t *testing.T) {
+func TestRunWaitsForLateTotals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeSystem()
@@ -180,7 +180,7 @@ func TestRunWaitsForWhatComesLate(t *testing.T) {
 	})
 }
 
-func TestRunWaitsAsLongAsTotalsMove(t *testing.T) {
+func TestRunWaitsWhileTotalsChange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeSystem()
@@ -217,7 +217,7 @@ func TestRunMeasuresFreshness(t *testing.T) {
 	})
 }
 
-func TestAProbeThatIsUnknownDoesNotSpoilFreshness(t *testing.T) {
+func TestUnknownProbeDoesNotDistortFreshness(t *testing.T) {
 	t.Parallel()
 	for name, counted := range map[string]bool{"counted": true, "not counted": false} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestAProbeThatIsUnknownDoesNotSpoilFreshness(t *testing.T) {
 	}
 }
 
-func TestRunRefusesTotalsThatDoNotRest(t *testing.T) {
+func TestRunRefusesTotalsThatKeepChanging(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeSystem()
@@ -267,7 +267,7 @@ func TestRunRefusesTotalsThatDoNotRest(t *testing.T) {
 	})
 }
 
-func TestAnInterruptedRunStillCompares(t *testing.T) {
+func TestInterruptedRunStillVerifies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeSystem()
@@ -335,7 +335,7 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestCommandLineErrors(t *testing.T) {
 	t.Parallel()
 	for arguments, want := range map[string]string{
 		"--batch 0":             "--batch",

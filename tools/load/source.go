@@ -13,11 +13,11 @@ import (
 	"github.com/accrue/accrue/pkg/increment"
 )
 
-// source is where increments come from. Its methods may be called at the same time.
+// source is a source of increments. It is safe for concurrent use.
 type source interface {
 	// next returns the next increment. The error is io.EOF when there are no more.
 	next() (entry, error)
-	// progress says how much of the whole has been given out, from 0 to 1, and false if there is no whole.
+	// progress returns how much of the source was returned, from 0 to 1, and false if it is endless.
 	progress() (float64, bool)
 }
 
@@ -27,14 +27,14 @@ type entry struct {
 	value uint8
 }
 
-// batch is what one request posts.
+// batch is the content of one request.
 type batch struct {
 	entries []entry
 	body    []byte
 }
 
 // fill makes b the next batch of up to size increments. Contributors, if any, are drawn for each increment. The error is
-// io.EOF when there was none.
+// io.EOF when there is none.
 func (b *batch) fill(from source, size, contributors int) error {
 	b.entries, b.body = b.entries[:0], b.body[:0]
 	for len(b.entries) < size {
@@ -59,7 +59,7 @@ func (b *batch) fill(from source, size, contributors int) error {
 		b.body = append(b.body, '0'+e.value)
 		if contributors > 0 {
 			b.body = append(b.body, `,"contributor":"contributor-`...)
-			b.body = strconv.AppendInt(b.body, int64(rand.IntN(contributors)), 10) //nolint:gosec // no secret
+			b.body = strconv.AppendInt(b.body, int64(rand.IntN(contributors)), 10) //nolint:gosec // not a secret
 			b.body = append(b.body, '"')
 		}
 		b.body = append(b.body, '}')
@@ -88,18 +88,17 @@ func (l *limited) progress() (float64, bool) {
 	return min(1, float64(l.given.Load())/float64(l.count)), true
 }
 
-// randomSource gives out increments of any of its tags, of any value, without end.
+// randomSource returns increments of random tags and values, endlessly.
 type randomSource struct{ tallies []*tally }
 
-// newRandomSource draws the names of n tags. The same seed draws the same names, so that many runs need no more tags than
-// one.
+// newRandomSource draws the names of n tags. The same seed draws the same names, so that several runs use the same tags.
 func newRandomSource(l *ledger, n int, seed uint64) *randomSource {
 	const letters = "abcdefghijklmnopqrstuvwxyz_"
-	draw := rand.New(rand.NewPCG(seed, uint64(n))) //nolint:gosec // names of tags are no secret
+	draw := rand.New(rand.NewPCG(seed, uint64(n))) //nolint:gosec // names of tags are not a secret
 	s := &randomSource{}
 	drawn := make(map[string]bool, n)
 	for len(s.tallies) < n {
-		// Seven random letters or more: a billion names, so that few are drawn twice.
+		// At least seven random letters: few names are drawn twice.
 		name := make([]byte, 7+draw.IntN(increment.MaxNameLength-7+1))
 		for i := range name {
 			name[i] = letters[draw.IntN(len(letters))]
@@ -113,7 +112,7 @@ func newRandomSource(l *ledger, n int, seed uint64) *randomSource {
 }
 
 func (s *randomSource) next() (entry, error) {
-	draw := rand.Uint64() //nolint:gosec // no secret
+	draw := rand.Uint64() //nolint:gosec // not a secret
 	return entry{
 		tally: s.tallies[draw>>8%uint64(len(s.tallies))],
 		value: uint8(increment.MinValue + draw&0xff%increment.MaxValue),
@@ -122,15 +121,15 @@ func (s *randomSource) next() (entry, error) {
 
 func (*randomSource) progress() (float64, bool) { return 0, false }
 
-// wordSource gives out an increment of 1 for every word of some files, in their order, and ends.
+// wordSource returns an increment of 1 for every word of some files, in order.
 type wordSource struct {
 	ledger *ledger
 
 	mu      sync.Mutex
-	files   []file // still to be read, the one that is open not among them
+	files   []file // still to be read; the first is open
 	open    *os.File
 	words   Words
-	read    int64 // bytes of the files that were read to their end
+	read    int64 // bytes of the files that were read
 	whole   int64
 	tallies map[string]*tally // of the ledger, found without its lock
 }
@@ -178,7 +177,7 @@ func (s *wordSource) next() (entry, error) {
 
 func (s *wordSource) close() {
 	if s.open != nil {
-		_ = s.open.Close() // it was only read
+		_ = s.open.Close() // only read
 		s.open = nil
 	}
 }

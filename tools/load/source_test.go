@@ -14,7 +14,7 @@ import (
 	"github.com/accrue/accrue/pkg/increment"
 )
 
-func TestRandomIncrementsKeepTheRules(t *testing.T) {
+func TestRandomIncrementsAreValid(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
 	s := newRandomSource(l, 500, 1)
@@ -38,7 +38,7 @@ func TestRandomIncrementsKeepTheRules(t *testing.T) {
 	}
 }
 
-func TestASeedDrawsTheSameTags(t *testing.T) {
+func TestSameSeedDrawsTheSameTags(t *testing.T) {
 	t.Parallel()
 	names := func(seed uint64) []string {
 		l := newLedger()
@@ -50,7 +50,7 @@ func TestASeedDrawsTheSameTags(t *testing.T) {
 	}
 }
 
-func TestWordSourceGivesEveryWordOfEveryFile(t *testing.T) {
+func TestWordSourceReturnsEveryWord(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	for name, text := range map[string]string{"a": "foo bar", "b": "", "c": "bar\nbaz foo\n"} {
@@ -82,7 +82,7 @@ func TestWordSourceGivesEveryWordOfEveryFile(t *testing.T) {
 	}
 }
 
-func TestWordSourceReportsAFileThatIsGone(t *testing.T) {
+func TestWordSourceReportsAMissingFile(t *testing.T) {
 	t.Parallel()
 	s := newWordSource(newLedger(), []file{{"missing", 1}})
 	if _, err := s.next(); !errors.Is(err, os.ErrNotExist) {
@@ -113,7 +113,7 @@ type item struct {
 	Contributor string `json:"contributor"`
 }
 
-func TestABatchIsWhatItsEntriesSay(t *testing.T) {
+func TestBatchEncodesItsEntries(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
 	for name, tc := range map[string]struct{ size, contributors int }{

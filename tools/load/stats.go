@@ -17,10 +17,10 @@ import (
 // maxStats bounds an answer of /stats: ten million tags.
 const maxStats = 512 << 20
 
-// errNotSettled is the case of totals that go on changing before anything was posted.
-var errNotSettled = errors.New("the totals do not come to rest: does somebody else post?")
+// errNotSettled is returned for totals that keep changing before anything is posted.
+var errNotSettled = errors.New("the totals keep changing: another producer is posting")
 
-// statsReader reads /stats, as often as is wanted, and takes the body only when it has changed. It is for one goroutine.
+// statsReader reads /stats, with its body only when it has changed. It is not safe for concurrent use.
 type statsReader struct {
 	transport http.RoundTripper
 	request   *http.Request
@@ -36,7 +36,7 @@ func newStatsReader(transport http.RoundTripper, query *url.URL) (*statsReader, 
 	return &statsReader{transport: transport, request: request}, nil
 }
 
-// read asks for the totals and says whether they have changed since the read before.
+// read reads the totals and reports whether they have changed since the previous read.
 func (s *statsReader) read(ctx context.Context) (changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, responseTimeout)
 	defer cancel()
@@ -48,7 +48,7 @@ func (s *statsReader) read(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the totals: %w", err)
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
+	defer answer.Body.Close() //nolint:errcheck // read
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxStats))
 	switch {
 	case err != nil:
@@ -63,7 +63,7 @@ func (s *statsReader) read(ctx context.Context) (changed bool, err error) {
 	return changed, nil
 }
 
-// totals returns what was read last.
+// totals returns the totals of the last read.
 func (s *statsReader) totals() (map[string]int64, error) {
 	totals := make(map[string]int64)
 	if err := json.Unmarshal(s.body, &totals); err != nil {
@@ -72,7 +72,7 @@ func (s *statsReader) totals() (map[string]int64, error) {
 	return totals, nil
 }
 
-// total returns the total of one tag in what was read last, without looking at the rest as a whole.
+// total returns the total of one tag in the last read, without decoding the rest.
 func (s *statsReader) total(tag string) int64 {
 	_, rest, _ := bytes.Cut(s.body, []byte(`"`+tag+`":`))
 	n := 0
@@ -83,8 +83,8 @@ func (s *statsReader) total(tag string) int64 {
 	return total
 }
 
-// settle reads the totals until they have not changed for the given time, which is longer than a window: then nothing of
-// an earlier run is under way. It gives up after limit.
+// settle reads the totals until they have not changed for the given time, which is longer than a window: then no increment
+// of an earlier run is under way. It gives up after limit.
 func (s *statsReader) settle(ctx context.Context, still, limit time.Duration) (map[string]int64, error) {
 	start := time.Now()
 	for since := start; ; {
@@ -104,7 +104,7 @@ func (s *statsReader) settle(ctx context.Context, still, limit time.Duration) (m
 		}
 		sleep(ctx, min(still, 100*time.Millisecond))
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("wait for the totals to rest: %w", err)
+			return nil, fmt.Errorf("wait for the totals: %w", err)
 		}
 	}
 }

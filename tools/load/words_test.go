@@ -56,7 +56,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-func TestWordsReportsAFault(t *testing.T) {
+func TestWordsReportsAnError(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	var w Words

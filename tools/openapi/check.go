@@ -10,11 +10,11 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// check validates an encoded document with its examples, and refuses what is not described.
+// check validates an encoded document with its examples, and refuses gaps in the descriptions.
 func check(ctx context.Context, encoded []byte) error {
 	document, err := openapi3.NewLoader().LoadFromData(encoded)
 	if err != nil {
-		return fmt.Errorf("read what was written: %w", err)
+		return fmt.Errorf("decode: %w", err)
 	}
 	if err := document.Validate(ctx, openapi3.EnableExamplesValidation(), openapi3.EnableSchemaPatternValidation(), openapi3.EnableSchemaDefaultsValidation()); err != nil {
 		return fmt.Errorf("not valid: %w", err)
@@ -52,7 +52,7 @@ func check(ctx context.Context, encoded []byte) error {
 				for header, h := range r.Value.Headers {
 					lacks(h.Value.Description == "", at+" "+status+" header "+header, "description")
 					lacks(h.Value.Example == nil, at+" "+status+" header "+header, "example")
-					if err := h.Value.Schema.Value.VisitJSON(h.Value.Example); err != nil { // nobody else looks at these
+					if err := h.Value.Schema.Value.VisitJSON(h.Value.Example); err != nil { // Validate does not check these
 						gaps = append(gaps, fmt.Sprintf("%s %s header %s: the example: %v", at, status, header, err))
 					}
 				}
@@ -66,7 +66,7 @@ func check(ctx context.Context, encoded []byte) error {
 	return nil
 }
 
-// undescribed returns the properties of a schema that say nothing of themselves.
+// undescribed returns the properties of a schema without a description.
 func undescribed(at string, ref *openapi3.SchemaRef) (gaps []string) {
 	for _, name := range slices.Sorted(maps.Keys(ref.Value.Properties)) {
 		property := ref.Value.Properties[name]

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/tools/go/packages"
 )
 
-// constants are those of a package and of the packages that it imports.
+// constants are the constants of a package and of its imports.
 type constants struct{ of *packages.Package }
 
 // loadConstants checks the types of the package in a folder, with its imports.
@@ -33,7 +33,7 @@ func loadConstants(ctx context.Context, folder string) (*constants, error) {
 
 var errConstant = errors.New("no such constant")
 
-// value returns the constant of a name as the package writes it: name, or package.name.
+// value returns a constant by its name in the package: name, or package.name.
 func (c *constants) value(name string) (constant.Value, error) {
 	scope := c.of.Types.Scope()
 	if qualifier, rest, ok := strings.Cut(name, "."); ok {
@@ -58,7 +58,7 @@ func (c *constants) text(name string) (string, error) {
 		return "", err
 	}
 	if v.Kind() != constant.String {
-		return "", fmt.Errorf("%s is no text: %w", name, errConstant)
+		return "", fmt.Errorf("%s is not a string: %w", name, errConstant)
 	}
 	return constant.StringVal(v), nil
 }
@@ -70,7 +70,7 @@ func (c *constants) count(name string) (uint64, error) {
 	}
 	n, exact := constant.Uint64Val(constant.ToInt(v))
 	if !exact {
-		return 0, fmt.Errorf("%s is no count: %w", name, errConstant)
+		return 0, fmt.Errorf("%s is not a count: %w", name, errConstant)
 	}
 	return n, nil
 }
@@ -82,14 +82,14 @@ func (c *constants) number(name string) (*float64, error) {
 	}
 	n, exact := constant.Float64Val(constant.ToFloat(v))
 	if !exact {
-		return nil, fmt.Errorf("%s is no number: %w", name, errConstant)
+		return nil, fmt.Errorf("%s is not a number: %w", name, errConstant)
 	}
 	return &n, nil
 }
 
 var placeholder = regexp.MustCompile(`\$\{[A-Za-z.]+\}`)
 
-// expand puts constants for each ${name} in the texts of an encoded document.
+// expand replaces each ${name} in an encoded document by the value of the constant.
 func (c *constants) expand(encoded []byte) ([]byte, error) {
 	var faults []error
 	expanded := placeholder.ReplaceAllFunc(encoded, func(found []byte) []byte {

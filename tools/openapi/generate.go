@@ -63,7 +63,7 @@ func generate(ctx context.Context, folders []string) ([]byte, error) {
 	return indented.Bytes(), nil
 }
 
-// convert reads the annotations and makes OpenAPI 3.0 of them.
+// convert reads the annotations and converts them to OpenAPI 3.0.
 func convert(folders []string) (*openapi3.T, error) {
 	parser := swag.New(swag.SetDebugger(log.New(io.Discard, "", 0)), swag.SetStrict(true))
 	parser.ParseFuncBody = true // annotations may stand anywhere, not only at a handler
@@ -85,7 +85,7 @@ func convert(folders []string) (*openapi3.T, error) {
 	return three, nil
 }
 
-// The annotations that are for this program. None of them stays in the document.
+// The annotations for this command. None of them remains in the document.
 const (
 	extensionConstant  = "x-go-"               // at a schema or parameter: a keyword whose value is a constant
 	extensionExample   = "x-example"           // at a parameter
@@ -95,7 +95,7 @@ const (
 	extensionConverted = "x-originalParamName" // left by the conversion
 )
 
-// finisher adds what annotations and conversion have left out.
+// finisher adds what annotations and conversion leave out.
 type finisher struct {
 	document  *openapi3.T
 	constants *constants
@@ -110,7 +110,7 @@ func (f *finisher) finish() {
 	d := f.document
 	d.Info.Contact = nil // of empty strings
 	for name, ref := range d.Components.Schemas {
-		if ref.Value.Description == d.Info.Description { // swag takes the last @Description of the file for the API's
+		if ref.Value.Description == d.Info.Description { // swag takes the last @Description of the file as that of the API
 			f.fault("the API's description is that of the type %s: describe types in another file than %s", name, generalFile)
 		}
 	}
@@ -128,7 +128,7 @@ func (f *finisher) finish() {
 	}
 }
 
-// schema puts constants for the names of constants, in a schema and all that are in it.
+// schema replaces names of constants by their values, in a schema and those within it.
 func (f *finisher) schema(at string, ref *openapi3.SchemaRef) {
 	if ref == nil || ref.Ref != "" {
 		return
@@ -146,7 +146,7 @@ func (f *finisher) schema(at string, ref *openapi3.SchemaRef) {
 	}
 }
 
-// bounds takes the x-go-… among extensions into a schema.
+// bounds sets the keywords of a schema from its x-go-… extensions.
 func (f *finisher) bounds(at string, s *openapi3.Schema, extensions map[string]any) {
 	for name, value := range extensions {
 		keyword, ok := strings.CutPrefix(name, extensionConstant)
@@ -180,7 +180,7 @@ func (f *finisher) bounds(at string, s *openapi3.Schema, extensions map[string]a
 			number, err = f.constants.number(constant)
 			s.Default = number
 		default:
-			f.fault("%s: there is no keyword %s", at, keyword)
+			f.fault("%s: unknown keyword %s", at, keyword)
 		}
 		if err != nil {
 			f.fault("%s: %s: %v", at, keyword, err)
@@ -232,7 +232,7 @@ func (f *finisher) parameter(at string, p *openapi3.Parameter) {
 	}
 }
 
-// header gives a header, of requests or of answers, what the general annotations say of its name.
+// header completes a header of a request or an answer from the general annotations.
 func (f *finisher) header(at, name string, p *openapi3.Parameter) {
 	annotation, ok := f.document.Extensions[extensionHeader+strings.ToLower(name)]
 	if !ok {
@@ -256,10 +256,10 @@ func (f *finisher) header(at, name string, p *openapi3.Parameter) {
 	p.Example = details.Example
 }
 
-// response gives an answer its media type, its headers and its example.
+// response sets the media type, headers and example of an answer.
 func (f *finisher) response(at, status string, r *openapi3.Response, o *openapi3.Operation) {
 	for name, ref := range r.Headers {
-		ref.Value.Required = true // what is described comes with every such answer
+		ref.Value.Required = true // always part of such an answer
 		f.header(at+" header "+name, name, &ref.Value.Parameter)
 	}
 	example := o.Extensions[extensionExampleOf+status]
@@ -282,7 +282,7 @@ func (f *finisher) response(at, status string, r *openapi3.Response, o *openapi3
 func problemExample(status, description string, annotations ...any) (map[string]any, error) {
 	code, err := strconv.Atoi(status)
 	if err != nil || http.StatusText(code) == "" {
-		return nil, fmt.Errorf("there is no status %s", status)
+		return nil, fmt.Errorf("unknown status %s", status)
 	}
 	encoded, err := json.Marshal(problem.New(code, description))
 	if err != nil {
@@ -300,7 +300,7 @@ func problemExample(status, description string, annotations ...any) (map[string]
 	return example, nil
 }
 
-// close says of the objects of a request that they have no other fields: those are refused.
+// close closes the objects of a request, since unknown fields are refused.
 func (f *finisher) close(ref *openapi3.SchemaRef) {
 	if ref == nil {
 		return

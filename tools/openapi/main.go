@@ -1,8 +1,8 @@
 // Command openapi writes the OpenAPI documents of the services, openapi.json beside each API, from the annotations in
-// their sources. github.com/swaggo/swag reads those into Swagger 2.0; openapi2conv makes OpenAPI 3.0 of that; what neither
-// can say is added here: bounds from the sources' constants, examples, the media type of problem documents, and which
-// fields are the only ones. A document that is not valid, with all its examples, or that leaves anything without a
-// description or an example, is not written.
+// their sources. github.com/swaggo/swag reads them as Swagger 2.0, and openapi2conv converts that to OpenAPI 3.0. This
+// command adds what neither supports: bounds from constants of the sources, examples, the media type of problem
+// documents, and closed objects. It refuses documents that are not valid, examples included, and those with anything that
+// lacks a description or an example.
 package main
 
 import (

@@ -13,8 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Each document is what its annotations say today, valid, with every example, and without gaps: it would not be made otherwise.
-func TestTheDocumentsAreOfTheirAnnotations(t *testing.T) {
+func TestDocumentsAreUpToDate(t *testing.T) {
 	t.Parallel()
 	for service, folders := range services() {
 		for i, folder := range folders {
@@ -76,7 +75,7 @@ func generateOf(ctx context.Context, t *testing.T, source string) ([]byte, error
 	return generate(ctx, []string{folder})
 }
 
-func TestConstantsAndExamplesAreInTheDocument(t *testing.T) {
+func TestDocumentHasConstantsAndExamples(t *testing.T) {
 	t.Setenv("GOWORK", "off")
 	document, err := generateOf(t.Context(), t, api)
 	if err != nil {
@@ -92,7 +91,7 @@ func TestConstantsAndExamplesAreInTheDocument(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongOrMissingIsNotWritten(t *testing.T) {
+func TestRefusesErrorsAndGaps(t *testing.T) {
 	t.Setenv("GOWORK", "off")
 	for title, tc := range map[string]struct{ old, with, want string }{
 		"an example that breaks a bound":          {`{"n":4}`, `{"n":10}`, "maximum"},
@@ -104,10 +103,10 @@ func TestWhatIsWrongOrMissingIsNotWritten(t *testing.T) {
 		"no summary":                              {"//	@Summary		One number\n", "", "no summary"},
 		"no id":                                   {"//	@ID				getNumber\n", "", "no id"},
 		"no description of a field":               {"	// A number.\n", "", "Number.n has no description"},
-		"a tag that nobody describes":             {"//	@tag.name			numbers\n", "", "no tag that is described"},
+		"an undescribed tag":                      {"//	@tag.name			numbers\n", "", "no tag that is described"},
 		"a constant that there is not":            {"const most", "const least", "most: no such constant"},
-		"a constant that is of no use":            {"const most = 9", `const most = "nine"`, "is no number"},
-		"a keyword that there is not":             {"x-go-maximum=most,", "x-go-largest=most,", "no keyword largest"},
+		"a constant of the wrong type":            {"const most = 9", `const most = "nine"`, "is not a number"},
+		"an unknown keyword":             {"x-go-maximum=most,", "x-go-largest=most,", "unknown keyword largest"},
 		"a type that there is not":                {"{object}	Number", "{object}	Count", "Count"},
 		"a name that is none, in a text":          {"${most}", "${least}", "least: no such constant"},
 		"a pattern that is not regular":           {"^x$", "^(x$", "regexp"},

@@ -1,6 +1,6 @@
-// Package consumer is a sample of how recognition events are consumed: each recognition is handled once, although its
-// event may come twice. Pub/Sub may deliver a message again, and an instance of query that was killed between publishing
-// an event and noting that leaves it to another one, which publishes a copy. Both have the source and the id of the first.
+// Package consumer is an example of a consumer of recognition events: it handles each recognition once, although its event
+// may arrive twice. Pub/Sub may redeliver a message, and if an instance of query is killed after it has published an event
+// and before it has recorded that, another instance publishes a copy. Both have the same source and id.
 package consumer
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 )
 
-// Source is the subscription of events.
+// Source is a subscription to the events.
 type Source interface {
 	// Pull leases up to limit messages; none, after a while, if there are none.
 	Pull(ctx context.Context, limit int) ([]broker.Delivery, error)
@@ -21,7 +21,7 @@ type Source interface {
 	Acknowledge(ctx context.Context, receipts []string) error
 }
 
-// Recognition is what an event says.
+// Recognition is the data of an event.
 type Recognition struct {
 	Contributor   string    `json:"contributor"`
 	Tier          int64     `json:"tier"`
@@ -30,8 +30,8 @@ type Recognition struct {
 }
 
 const (
-	// pullTimeout and acknowledgeTimeout bound calls. A Pull ends by itself after 2 s; one that is cut off can take
-	// messages with it, which come again only when their leases end.
+	// pullTimeout and acknowledgeTimeout bound calls. A Pull ends by itself after 2 s; messages of one that is cut off are
+	// redelivered only when their leases end.
 	pullTimeout, acknowledgeTimeout = 10 * time.Second, 5 * time.Second
 	// retryInterval is the wait after a call that failed.
 	retryInterval = 2 * time.Second
@@ -47,16 +47,16 @@ type Consumer struct {
 	seen   seen
 }
 
-// New makes a consumer that remembers so many events, 1 or more. Handle is called for one recognition after the other; if
-// it fails, its event is left to be delivered again. Report is told of everything that goes wrong, and of messages that
-// are no recognition, which are dropped.
+// New returns a consumer that remembers so many events, 1 or more. Handle is called for one recognition at a time; if
+// it fails, its event will be delivered again. Report is called with every error, and for messages that are not
+// recognitions, which are dropped.
 func New(source Source, remember int, handle func(Recognition) error, report func(error)) *Consumer {
 	return &Consumer{source: source, handle: handle, report: report, seen: newSeen(remember)}
 }
 
-// Run consumes until ctx ends and what was pulled by then is handled, 2 s later at most as a rule.
+// Run consumes until ctx ends and the pulled events are handled, usually within 2 s.
 func (c *Consumer) Run(ctx context.Context) error {
-	calls := context.WithoutCancel(ctx) // a call that is under way is let end
+	calls := context.WithoutCancel(ctx) // calls under way complete
 	for ctx.Err() == nil {
 		if err := c.consume(calls); err != nil {
 			c.report(err)
@@ -66,7 +66,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return nil
 }
 
-// consume pulls once, and handles and acknowledges what that brings.
+// consume pulls once, and handles and acknowledges the events.
 func (c *Consumer) consume(ctx context.Context) error {
 	pull, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
@@ -88,7 +88,7 @@ func (c *Consumer) consume(ctx context.Context) error {
 	return errors.Join(failed, c.source.Acknowledge(acknowledge, receipts))
 }
 
-// take handles a message unless its event was handled before. An error means that it should come again.
+// take handles a message unless its event was handled before. After an error it must be redelivered.
 func (c *Consumer) take(m broker.Message) error {
 	key, recognition, err := parse(m)
 	if err != nil {
@@ -105,31 +105,31 @@ func (c *Consumer) take(m broker.Message) error {
 	return nil
 }
 
-// eventKey is what CloudEvents says tells events apart: of two with the same source and id, one is a copy.
+// eventKey identifies a CloudEvent: two with the same source and id are copies.
 type eventKey struct{ source, id string }
 
-// parse reads an event: a CloudEvent in binary mode, its attributes those of the message. Others are errors.
+// parse reads a CloudEvent in binary mode, whose attributes are those of the message.
 func parse(m broker.Message) (eventKey, Recognition, error) {
 	key := eventKey{source: m.Attributes["ce-source"], id: m.Attributes["ce-id"]}
 	var r Recognition
 	if key.source == "" || key.id == "" || m.Attributes["ce-specversion"] != "1.0" {
-		return key, r, errors.New("it is no CloudEvent")
+		return key, r, errors.New("not a CloudEvent")
 	}
 	const recognized = "dev.accrue.contributor.recognized.v1"
 	if kind := m.Attributes["ce-type"]; kind != recognized {
-		return key, r, fmt.Errorf("it is a CloudEvent of type %q, not %s", kind, recognized)
+		return key, r, fmt.Errorf("a CloudEvent of type %q, not %s", kind, recognized)
 	}
 	if err := json.Unmarshal(m.Data, &r); err != nil {
-		return key, r, fmt.Errorf("its data is no recognition: %w", err)
+		return key, r, fmt.Errorf("its data is not a recognition: %w", err)
 	}
 	return key, r, nil
 }
 
-// seen is a bounded set of events: the oldest makes room for the latest.
+// seen is a bounded set of events. The oldest is evicted.
 type seen struct {
 	keys  map[eventKey]bool
 	order []eventKey // a ring
-	next  int        // where the oldest is, once the ring is full
+	next  int        // the oldest, once the ring is full
 }
 
 func newSeen(size int) seen {

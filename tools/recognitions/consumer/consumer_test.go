@@ -100,7 +100,7 @@ func (b *bench) after(d time.Duration, want ...string) {
 	b.handled = nil
 }
 
-func TestSecondCopiesAreDropped(t *testing.T) {
+func TestDropsSecondCopies(t *testing.T) {
 	bubble(t, 100, func(b *bench) {
 		b.publish(event("ada", 3), event("bob", 3), event("ada", 3), event("ada", 10))
 		b.after(time.Second, "ada:3", "bob:3", "ada:10")
@@ -113,7 +113,7 @@ func TestSecondCopiesAreDropped(t *testing.T) {
 	})
 }
 
-func TestOnlySoManyEventsAreRemembered(t *testing.T) {
+func TestRemembersABoundedNumberOfEvents(t *testing.T) {
 	bubble(t, 3, func(b *bench) {
 		b.publish(event("a", 3), event("b", 3), event("c", 3), event("b", 3), event("d", 3))
 		b.after(time.Second, "a:3", "b:3", "c:3", "d:3")
@@ -128,7 +128,7 @@ func TestOnlySoManyEventsAreRemembered(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoRecognitionIsReportedAndDropped(t *testing.T) {
+func TestReportsAndDropsOtherMessages(t *testing.T) {
 	bubble(t, 100, func(b *bench) {
 		b.publish(
 			broker.Message{Data: []byte("garbage")},
@@ -145,7 +145,7 @@ func TestWhatIsNoRecognitionIsReportedAndDropped(t *testing.T) {
 	})
 }
 
-func TestARecognitionThatCannotBeHandledComesAgain(t *testing.T) {
+func TestFailedRecognitionIsRedelivered(t *testing.T) {
 	bubble(t, 100, func(b *bench) {
 		b.fail = errors.New("the printer is out of paper")
 		b.publish(event("ada", 3))
@@ -160,7 +160,7 @@ func TestARecognitionThatCannotBeHandledComesAgain(t *testing.T) {
 	})
 }
 
-func TestPrintQuotesWhatComesFromOutside(t *testing.T) {
+func TestPrintQuotesContributors(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	at := time.Date(2026, 11, 23, 7, 8, 9, 0, time.FixedZone("elsewhere", 3600))
