@@ -22,25 +22,25 @@ import (
 	"github.com/accrue/accrue/query"
 )
 
-var update = flag.Bool("update", false, "write terraform/tests/contract.json anew")
+var update = flag.Bool("update", false, "update terraform/tests/contract.json")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // root is the top of the repository.
 const root = "../.."
 
-// contract is what a deployment must know of the programs. It lies beside the Terraform tests, which compare what they
-// plan with it: an environment variable that a service does not read, or one that it reads and is not given, fails there.
+// contract is what a deployment must know about the services. It lies beside the Terraform tests, which compare their plan
+// with it: they fail for a variable that a service does not read, and for one that it reads and is not given.
 type contract struct {
 	Services map[string]service `json:"services"`
-	// Collections are those of Firestore that the programs write.
+	// Collections are the Firestore collections that the services write.
 	Collections []string `json:"collections"`
-	// LeaseSeconds is the ack deadline that the aggregator reckons with.
+	// LeaseSeconds is the ack deadline that the aggregator assumes.
 	LeaseSeconds int `json:"lease_seconds"`
 }
 
 type service struct {
-	// Environment is every variable that the service reads, with its default. Emulators are not for deployments.
+	// Environment is every variable that the service reads in a deployment, with its default.
 	Environment map[string]string `json:"environment"`
 	Health      health            `json:"health"`
 }
@@ -56,7 +56,7 @@ type variable struct {
 	required bool
 }
 
-// emulator says whether a variable names an emulator: only compose files and developers set it.
+// emulator reports whether a variable is the address of an emulator, which deployments do not set.
 func emulator(name string) bool { return strings.HasSuffix(name, "_EMULATOR_HOST") }
 
 // configs are the settings of each service.
@@ -64,7 +64,7 @@ func configs() map[string]any {
 	return map[string]any{"ingest": ingest.Config{}, "aggregator": aggregator.Config{}, "query": query.Config{}}
 }
 
-// variables are what a Config reads, by name, from the tags of its fields.
+// variables returns the variables that a Config reads, by name, from the tags of its fields.
 func variables(t *testing.T, config any) map[string]variable {
 	t.Helper()
 	all := make(map[string]variable)
@@ -95,7 +95,7 @@ func current(t *testing.T) contract {
 	for name, config := range configs() {
 		environment := make(map[string]string)
 		for variable, v := range variables(t, config) {
-			if !emulator(variable) {
+			if !emulator(variable) && !(name == "ingest" && variable == "INCREMENTS_SUBSCRIPTION") { // ingest creates it at an emulator only
 				environment[variable] = v.fallback
 			}
 		}
@@ -123,8 +123,8 @@ func TestContractEqualsTheServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want.Bytes()) {
-		t.Errorf("%s does not say what the services read. Write it anew with\n"+
-			"\tcd e2e && go test ./deployment -update\nand give Terraform what changed: its tests say where.\ngot:\n%s\nwant:\n%s",
+		t.Errorf("%s differs from the services. Update it with\n"+
+			"\tcd e2e && go test ./deployment -update\nand change Terraform accordingly: its tests show where.\ngot:\n%s\nwant:\n%s",
 			path, got, want.Bytes())
 	}
 }
