@@ -468,7 +468,7 @@ func BenchmarkStatsOverHTTP(b *testing.B) {
 	}
 }
 
-func TestTheBoardIsAtTheTop(t *testing.T) {
+func TestBoardIsAtTheRoot(t *testing.T) {
 	t.Parallel()
 	address := serve(t, handler(empty())) // there is a page before there is a view
 	page := request(t, http.MethodGet, address+"/?whatever=else")
@@ -477,7 +477,7 @@ func TestTheBoardIsAtTheTop(t *testing.T) {
 	}
 	_, script, _ := strings.Cut(page.body, `type="module" src="`)
 	script, _, _ = strings.Cut(script, `"`)
-	if got := request(t, http.MethodGet, address+script); got.status != http.StatusOK || got.header.Get("Content-Type") != "text/javascript; charset=utf-8" {
+	if got := request(t, http.MethodGet, address+"/"+script); got.status != http.StatusOK || got.header.Get("Content-Type") != "text/javascript; charset=utf-8" {
 		t.Errorf("%s: %d %v", script, got.status, got.header)
 	}
 	wantProblem(t, request(t, http.MethodPost, address+"/"), http.StatusMethodNotAllowed)

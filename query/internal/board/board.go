@@ -1,5 +1,6 @@
-// Package board is the page for people at / of query: what the API tells, drawn. The page is in page/ as a browser takes
-// it, without a build; it speaks to this service and to nobody else. What of it is arithmetic is tested with Node, in test/.
+// Package board is the page for people at / of query: what the API answers, drawn. The page is in page/ as browsers take it,
+// without a build. It makes requests to this service alone, by relative paths, so that it works behind a path prefix. Its
+// logic is tested with Node, in test/.
 package board
 
 import (
@@ -19,14 +20,14 @@ import (
 // Assets is where the parts of the page are: Assets/{release}/{file}.
 const Assets = "/board"
 
-// policy lets the page load its parts and ask the API, and nothing else: whatever an id or a name may hold, it is text.
+// policy lets the page load its parts and call the API, and nothing else: an id or a name is never more than text.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 const (
 	// index is the page itself.
 	index = "index.html"
-	// placeholder is where the page names its release.
+	// placeholder stands for the release in the page.
 	placeholder = "{release}"
 )
 
@@ -41,16 +42,15 @@ type file struct {
 // Board answers requests for the page and its parts.
 type Board struct {
 	files map[string]file
-	// release names the contents of all parts. It is in their addresses, so that browsers need not ask again for one that
-	// they have.
+	// release identifies the contents of all parts. It is in their paths, so that browsers can cache them forever.
 	release string
 }
 
-// New makes the board.
+// New returns the board.
 func New() *Board {
 	b := &Board{files: make(map[string]file)}
 	all := sha256.New()
-	_ = fs.WalkDir(files, "page", func(name string, entry fs.DirEntry, err error) error { // within the program: it cannot fail
+	_ = fs.WalkDir(files, "page", func(name string, entry fs.DirEntry, err error) error { // embedded: no error
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -70,7 +70,7 @@ func New() *Board {
 	return b
 }
 
-// contentType does not depend on what the machine thinks of a file's name.
+// contentType returns the media type of a file, independently of the machine's configuration.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".html":
@@ -86,9 +86,9 @@ func contentType(name string) string {
 	}
 }
 
-// ServeHTTP answers GET and HEAD of / and of what is under Assets. The page is asked for anew each time, its parts once a
-// release: during an update a page may ask an instance of another release, which then answers with its own part and
-// forbids to keep it.
+// ServeHTTP answers GET and HEAD of / and of paths below Assets. Browsers revalidate the page each time, and cache its parts
+// per release. During an update a page may request a part from an instance of another release, which then answers with
+// its own part, not to be cached.
 func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, caching := index, "no-cache"
 	if r.URL.Path != "/" {
@@ -100,7 +100,7 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f, ok := b.files[name]
 	if !ok || (name == index && r.URL.Path != "/") {
-		problem.New(http.StatusNotFound, "there is nothing at this path").Write(w)
+		problem.New(http.StatusNotFound, problem.NoPath).Write(w)
 		return
 	}
 	h := w.Header()

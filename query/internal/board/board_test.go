@@ -37,8 +37,8 @@ func parts(t *testing.T) []string {
 	t.Helper()
 	_, page := ask(t, http.MethodGet, "/")
 	var all []string
-	for _, found := range regexp.MustCompile(`(?:src|href)="(/board/[^"]+)"`).FindAllStringSubmatch(page, -1) {
-		all = append(all, found[1])
+	for _, found := range regexp.MustCompile(`(?:src|href)="(board/[^"]+)"`).FindAllStringSubmatch(page, -1) {
+		all = append(all, "/"+found[1])
 	}
 	if len(all) < 5 {
 		t.Fatalf("the page names the parts %v:\n%s", all, page)
@@ -46,7 +46,7 @@ func parts(t *testing.T) []string {
 	return all
 }
 
-func TestThePageIsAskedForAnewAndItsPartsAreKept(t *testing.T) {
+func TestPageIsRevalidatedAndItsPartsAreCached(t *testing.T) {
 	t.Parallel()
 	types := map[string]string{
 		".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", "": "text/html; charset=utf-8",
@@ -71,7 +71,7 @@ func TestThePageIsAskedForAnewAndItsPartsAreKept(t *testing.T) {
 	}
 }
 
-func TestNothingIsRunOrShownThatIsNotAPartOfThePage(t *testing.T) {
+func TestPageRunsAndShowsOnlyItsParts(t *testing.T) {
 	t.Parallel()
 	for _, path := range append(parts(t), "/") {
 		answer, body := ask(t, http.MethodGet, path)
@@ -85,7 +85,7 @@ func TestNothingIsRunOrShownThatIsNotAPartOfThePage(t *testing.T) {
 		}
 		for what, pattern := range map[string]string{
 			"a script of its own": `<script[^>]*>[^<]`, "a style of its own": `<style|\sstyle=`, "a handler": `\son[a-z]+=`,
-			"another address": `(src|href|action)="[a-z]*:?//`, "a placeholder": `\{release\}`,
+			"another address": `(src|href|action)="[a-z]*:?//`, "an absolute path": `(src|href|action)="/`, "a placeholder": `\{release\}`,
 		} {
 			if found := regexp.MustCompile(pattern).FindString(body); found != "" {
 				t.Errorf("the page has %s: %s", what, found)
@@ -94,8 +94,8 @@ func TestNothingIsRunOrShownThatIsNotAPartOfThePage(t *testing.T) {
 	}
 }
 
-// What a part of the page imports or shows must be a part, and preloaded, or it would be waited for one after the other.
-func TestEveryModuleIsAPartThatThePageNames(t *testing.T) {
+// Modules that are not preloaded load one after the other.
+func TestPagePreloadsEveryModule(t *testing.T) {
 	t.Parallel()
 	all := parts(t)
 	for _, path := range all {
@@ -113,7 +113,7 @@ func TestEveryModuleIsAPartThatThePageNames(t *testing.T) {
 	}
 }
 
-func TestAPartOfAnotherReleaseIsNotKept(t *testing.T) {
+func TestPartOfAnotherReleaseIsNotCached(t *testing.T) {
 	t.Parallel()
 	answer, body := ask(t, http.MethodGet, "/board/0123456789abcdef/board.js")
 	if answer.StatusCode != http.StatusOK || body == "" || answer.Header.Get("Cache-Control") != "no-cache" {
@@ -121,7 +121,7 @@ func TestAPartOfAnotherReleaseIsNotKept(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoPartIsNotFound(t *testing.T) {
+func TestUnknownPartsAreNotFound(t *testing.T) {
 	t.Parallel()
 	release := strings.Split(parts(t)[0], "/")[2]
 	for _, path := range []string{
@@ -135,15 +135,15 @@ func TestWhatIsNoPartIsNotFound(t *testing.T) {
 	}
 }
 
-// What of the page is arithmetic has tests of its own, in the language of the page.
-func TestThePagesArithmetic(t *testing.T) {
+// The logic of the page has tests in JavaScript.
+func TestJavaScript(t *testing.T) {
 	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal("node is not here, and in CI it must be: ", err)
+			t.Fatal("node is required in CI: ", err)
 		}
-		t.Skip("node is not here: ", err)
+		t.Skip("node is not installed: ", err)
 	}
 	tests, err := filepath.Glob("test/*.test.js")
 	if err != nil || len(tests) == 0 {

@@ -1,4 +1,4 @@
-// The board: what the stream tells, drawn.
+// The board: the totals of the stream, drawn.
 import { areaPath, drawBars, element } from './charts.js';
 import { age, clockSeconds, number, rate } from './format.js';
 import { Histories, parse, path } from './history.js';
@@ -20,7 +20,7 @@ const pulseSamples = 180;
 
 const byId = (id) => document.getElementById(id);
 const e = {
-  state: byId('state'), word: byId('state-word'), age: byId('age'), notice: byId('notice'),
+  state: byId('state'), word: byId('state-word'), age: byId('age'), notice: byId('notice'), degraded: byId('degraded'),
   rate: byId('rate'), count: byId('count'), countUnit: byId('count-unit'), sum: byId('sum'), pulse: byId('pulse'),
   empty: byId('empty'), now: byId('now'), columns: byId('columns'), curl: byId('curl'), copy: byId('copy'),
   prefix: byId('prefix'), search: byId('search'), found: byId('found'), nothing: byId('nothing'), nothingPrefix: byId('nothing-prefix'),
@@ -138,7 +138,7 @@ function wantHistories() {
 }
 
 function show() {
-  const empty = known && totals.size === 0;
+  const empty = known && totals.size === 0 && people.contributors === false;
   e.empty.hidden = !empty;
   e.columns.hidden = empty;
   e.now.hidden = empty;
@@ -158,7 +158,7 @@ function sort() {
     const found = totals.list(prefix, order.by, order.falling);
     list.set(found);
     e.grid.setAttribute('aria-rowcount', found.length + 1);
-    e.nothing.hidden = !known || found.length > 0;
+    e.nothing.hidden = !known || found.length > 0 || !prefix;
     setText(e.nothingPrefix, prefix);
     setText(e.found, prefix ? `${number(found.length)} of ${number(totals.size)}` : '');
     sorted = now;
@@ -229,13 +229,13 @@ function everySecond() {
   wantHistories();
 }
 
-// A tag that is open is in the address, so that it can be sent to somebody, and Back closes it.
+// The address names the open tag, so that it can be shared, and Back closes it.
 const view = new TagView(totals, live, serverNow, () => {
   if (location.hash.startsWith('#tag/')) history.replaceState(null, '', location.pathname + location.search);
 });
 
 function follow() {
-  const hash = decodeURIComponent(location.hash.slice(1));
+  const hash = location.hash.slice(1); // anything: it is compared, not decoded
   const name = hash.startsWith('tag/') ? hash.slice(4) : '';
   if (/^[a-z_]{3,15}$/.test(name)) {
     view.open(name);
@@ -273,7 +273,7 @@ for (const kind of ['pointermove', 'keydown', 'focusin']) {
   e.body.addEventListener(kind, () => { touched = performance.now(); }, { passive: true });
 }
 
-// ingest has an address of its own. Where all of Accrue runs on one machine it is this one, unless somebody chose another.
+// ingest has an address of its own. Where all of Accrue runs on one machine it is this one, unless another was chosen.
 const here = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
 const ingest = here ? 'http://localhost:8080' : 'https://INGEST';
 const curl = `curl -H 'Content-Type: application/json' -d '{"name":"foo","value":4}' ${ingest}/increments`;
@@ -285,9 +285,28 @@ e.copy.addEventListener('click', async () => {
   setTimeout(() => { e.copy.textContent = 'Copy'; }, 2000);
 });
 
+// readHealth shows which partitions the service cannot read: their totals are old or missing.
+async function readHealth() {
+  if (document.hidden || !live()) return;
+  try {
+    const response = await fetch('health/ready', { signal: AbortSignal.timeout(8000) });
+    if (!response.ok) return; // the state of the stream shows it
+    const { degraded = [] } = await response.json();
+    const partitions = degraded.filter((d) => d.parameter === 'checkpoints');
+    e.degraded.textContent = partitions.length > 0
+      ? `Some totals are old or missing: the service cannot read all of its data. ${partitions.map((d) => d.detail).join('; ')}` : '';
+    e.degraded.hidden = partitions.length === 0;
+  } catch {
+    // The state of the stream shows it.
+  }
+}
+
+const people = new People(live, show);
 addEventListener('hashchange', follow);
 document.addEventListener('visibilitychange', () => { if (!document.hidden) everySecond(); });
 setInterval(everySecond, 1000);
 follow();
 stream.start();
-new People(live).start();
+people.start();
+setInterval(readHealth, 10_000);
+readHealth();

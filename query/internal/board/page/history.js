@@ -18,7 +18,7 @@ export function path(name, resolution, count, now, group = 1) {
     from: new Date(to - (count / group) * period).toISOString(),
     to: new Date(to).toISOString(),
   });
-  return `/tags/${encodeURIComponent(name)}/history?${query}`;
+  return `tags/${encodeURIComponent(name)}/history?${query}`;
 }
 
 // parse returns the body of an answer as {from, period, changes, closed}: times in milliseconds, and closed the number of

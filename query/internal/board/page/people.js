@@ -1,4 +1,4 @@
-// Who contributes, and who was recognized last. Both are read anew now and then: they are not part of the stream.
+// Contributors and the latest recognitions. They are not part of the stream, and are read every few seconds.
 import { ago, number } from './format.js';
 
 const every = 10_000;
@@ -19,12 +19,18 @@ function name(id) {
 }
 
 export class People {
-  #live; // says whether there is anybody to ask
+  #live; // reports whether the service answers
   #lists;
   #asked = -Infinity;
+  #changed;
 
-  constructor(live) {
+  // contributors is whether there are any, or null while that is unknown.
+  contributors = null;
+
+  // live() reports whether the service answers; changed() is called when contributors has changed.
+  constructor(live, changed) {
     this.#live = live;
+    this.#changed = changed;
     const byId = (id) => document.getElementById(id);
     this.#lists = {
       contributors: { list: byId('contributors'), nothing: byId('contributors-nothing') },
@@ -42,13 +48,18 @@ export class People {
     if (document.hidden || !this.#live()) return;
     if (performance.now() - this.#asked < every) return;
     this.#asked = performance.now();
-    this.#read(`/contributors?order_by=-contributions&page_size=${shown}`, this.#lists.contributors, (body) =>
-      body.contributors.map((c) => this.#contributor(c, body.contributors[0].contributions)),
-    'Nobody has contributed yet. An increment may name a contributor.');
-    this.#read(`/recognitions?page_size=${shown}`, this.#lists.latest, (body) => {
+    this.#read(`contributors?order_by=-contributions&page_size=${shown}`, this.#lists.contributors, (body) => {
+      const any = body.contributors.length > 0;
+      if (any !== this.contributors) {
+        this.contributors = any;
+        this.#changed();
+      }
+      return body.contributors.map((c) => this.#contributor(c, body.contributors[0].contributions));
+    }, 'There are no contributors yet. An increment may name one.');
+    this.#read(`recognitions?page_size=${shown}`, this.#lists.latest, (body) => {
       const now = Date.parse(body.as_of) + body.lag_ms;
       return body.recognitions.map((r) => this.#recognition(r, now));
-    }, 'Nobody has been recognized yet.');
+    }, 'There are no recognitions yet.');
   }
 
   async #read(path, { list, nothing }, items, empty) {
@@ -60,7 +71,7 @@ export class People {
       nothing.textContent = empty;
       nothing.hidden = made.length > 0;
     } catch {
-      nothing.textContent = list.children.length > 0 ? 'These could not be read anew.' : 'These cannot be read at the moment.';
+      nothing.textContent = list.children.length > 0 ? 'These could not be refreshed.' : 'These cannot be read at the moment.';
       nothing.hidden = false;
     }
   }

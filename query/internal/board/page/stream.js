@@ -15,9 +15,9 @@ const closed = 2;
 
 // toTheService is what the stream needs of the world outside, as it is in a browser.
 const toTheService = {
-  open: () => new EventSource('/stats/stream'),
+  open: () => new EventSource('stats/stream'),
   // lastChange is of which time the totals are, and the tag that changed last: a response with the body of /tags.
-  lastChange: () => fetch('/tags?order_by=-updated_at&page_size=1', { signal: AbortSignal.timeout(8000) }),
+  lastChange: () => fetch('tags?order_by=-updated_at&page_size=1', { signal: AbortSignal.timeout(8000) }),
   now: () => performance.now(),
   later: (call, ms) => setTimeout(call, ms),
 };

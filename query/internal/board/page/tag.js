@@ -112,7 +112,7 @@ export class TagView {
 
   async #readDetail(name) {
     try {
-      const response = await fetch(`/tags/${encodeURIComponent(name)}`, { signal: AbortSignal.timeout(8000) });
+      const response = await fetch(`tags/${encodeURIComponent(name)}`, { signal: AbortSignal.timeout(8000) });
       if (!response.ok || name !== this.#name) return;
       const body = await response.json();
       const now = Date.parse(body.as_of) + body.lag_ms;
@@ -167,7 +167,8 @@ export class TagView {
       const time = from + i * period;
       const here = new Date(time);
       const minutes = here.getHours() * 60 + here.getMinutes();
-      if (minutes % range.ticks !== 0) continue;
+      // The first period after it, where the time zone's midnight is not the beginning of one.
+      if (minutes % range.ticks >= period / 60_000) continue;
       const x = left + i * step;
       if (x > width - 28) continue;
       parts.push(element('line', { class: 'tick', x1: x, x2: x, y1: top + plot.height, y2: top + plot.height + 4 }));

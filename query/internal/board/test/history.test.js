@@ -6,11 +6,11 @@ import { Histories, parse, path } from '../page/history.js';
 test('a path asks for whole periods, the present one last', () => {
   const now = Date.parse('2026-11-23T09:30:17.5Z');
   assert.equal(path('foo', 'minute', 30, now),
-    '/tags/foo/history?resolution=minute&from=2026-11-23T09%3A01%3A00.000Z&to=2026-11-23T09%3A31%3A00.000Z');
+    'tags/foo/history?resolution=minute&from=2026-11-23T09%3A01%3A00.000Z&to=2026-11-23T09%3A31%3A00.000Z');
   assert.equal(path('foo', 'hour', 24, now),
-    '/tags/foo/history?resolution=hour&from=2026-11-22T10%3A00%3A00.000Z&to=2026-11-23T10%3A00%3A00.000Z');
+    'tags/foo/history?resolution=hour&from=2026-11-22T10%3A00%3A00.000Z&to=2026-11-23T10%3A00%3A00.000Z');
   assert.equal(path('foo', 'minute', 60, now, 5),
-    '/tags/foo/history?resolution=minute&from=2026-11-23T08%3A35%3A00.000Z&to=2026-11-23T09%3A35%3A00.000Z');
+    'tags/foo/history?resolution=minute&from=2026-11-23T08%3A35%3A00.000Z&to=2026-11-23T09%3A35%3A00.000Z');
 });
 
 test('a history knows what changes no more', () => {
