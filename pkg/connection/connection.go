@@ -44,17 +44,15 @@ var tcpKeepalive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Int
 func Options() []grpc.DialOption { return options(silence) }
 
 func options(silence time.Duration) []grpc.DialOption {
-	connect := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}
-	connect.Backoff.MaxDelay = maxBackoff
-	options := []grpc.DialOption{
-		grpc.WithConnectParams(connect),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval}),
-	}
+	params := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}
+	params.Backoff.MaxDelay = maxBackoff
+	connect := grpc.WithConnectParams(params)
+	keep := grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval})
 	if proxied() {
-		return options
+		return []grpc.DialOption{connect, keep}
 	}
 	w := &watch{silence: silence, begun: time.Now(), conns: make(map[ends]*conn)}
-	return append(options, grpc.WithContextDialer(w.dial), grpc.WithStatsHandler(w))
+	return []grpc.DialOption{connect, keep, grpc.WithContextDialer(w.dial), grpc.WithStatsHandler(w)}
 }
 
 // proxied reports whether the environment names a proxy for Google's servers.

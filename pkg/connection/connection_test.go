@@ -47,7 +47,7 @@ func (s server) Check(ctx context.Context, r *healthpb.HealthCheckRequest) (*hea
 	return s.Server.Check(ctx, &healthpb.HealthCheckRequest{})
 }
 
-func startServer(t *testing.T) (address string) {
+func startServer(t testing.TB) (address string) {
 	t.Helper()
 	listener := listen(t)
 	s := grpc.NewServer()
@@ -65,7 +65,7 @@ func startServer(t *testing.T) (address string) {
 	return listener.Addr().String()
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -171,7 +171,7 @@ func connect(t *testing.T, address string) *grpc.ClientConn {
 	return connectWith(t, address, options(testSilence))
 }
 
-func connectWith(t *testing.T, address string, options []grpc.DialOption) *grpc.ClientConn {
+func connectWith(t testing.TB, address string, options []grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	cc, err := grpc.NewClient(address, append(slices.Clip(options), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
@@ -393,6 +393,22 @@ func TestProxyOfTheEnvironmentIsUsed(t *testing.T) {
 			}
 			if got := proxied(); got != tc.want {
 				t.Errorf("proxied() = %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+// BenchmarkCall measures what watching a connection adds to a call.
+func BenchmarkCall(b *testing.B) {
+	address := startServer(b)
+	for name, options := range map[string][]grpc.DialOption{"plain": nil, "watched": Options()} {
+		b.Run(name, func(b *testing.B) {
+			cc := connectWith(b, address, options)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := healthpb.NewHealthClient(cc).Check(b.Context(), &healthpb.HealthCheckRequest{}); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

@@ -122,7 +122,7 @@ func (f *Faults) Late(d time.Duration, err error) Fault {
 	return func(ctx context.Context, request func(context.Context) error) error {
 		f.late.Go(func() {
 			time.Sleep(d)
-			_ = request(context.WithoutCancel(ctx)) // nobody waits for the reply
+			_ = request(context.WithoutCancel(ctx)) // its sender is gone
 		})
 		return err
 	}

@@ -21,7 +21,9 @@ func TestWhatAnEmulatorHasLostIsCreatedAgain(t *testing.T) {
 		call func(*testing.T, *pubsub.Topic, *pubsub.Subscription) error
 		want int // messages
 	}{
-		"publish": {func(t *testing.T, topic *pubsub.Topic, _ *pubsub.Subscription) error { return topic.Publish(t.Context(), ping) }, 2},
+		"publish": {func(t *testing.T, topic *pubsub.Topic, _ *pubsub.Subscription) error {
+			return topic.Publish(t.Context(), ping)
+		}, 2},
 		"check of the topic": {
 			func(t *testing.T, topic *pubsub.Topic, _ *pubsub.Subscription) error { return topic.Check(t.Context()) }, 1,
 		},
