@@ -76,6 +76,17 @@ type Commit struct {
 	// Rejected are the entries of the settled messages that could not be counted. They become one document, and together
 	// stay within checkpoint.MaxRejected.
 	Rejected []checkpoint.Rejected
+	// Redriven, unless it is nil, is the document of rejected entries that the Commit counts from.
+	Redriven *Redriven
+}
+
+// Redriven is the change of a document of rejected entries by the Commit that counts some of them. The Commit is
+// ErrConflict if the document has changed since it was read, or is gone.
+type Redriven struct {
+	// From is the document as it was read.
+	From RejectedEntries
+	// Left are the entries that remain in it. Without any it is deleted.
+	Left []checkpoint.Rejected
 }
 
 // Documents counts the documents of tags and contributors that change.
@@ -101,7 +112,7 @@ type KeysPosition struct {
 	Commit uint64
 }
 
-// RejectedEntries are the entries that one Commit could not count.
+// RejectedEntries are the entries that one Commit could not count, less what was redriven.
 type RejectedEntries struct {
 	Partition uint32
 	Commit    uint64

@@ -224,10 +224,14 @@ func (f *found) print(w io.Writer, dryRun bool) {
 		}
 	}
 	fmt.Fprintln(w)
-	reasons := slices.SortedFunc(maps.Keys(f.reasons), func(a, b string) int {
-		return cmp.Or(f.reasons[b]-f.reasons[a], strings.Compare(a, b))
-	})
-	for _, reason := range reasons {
-		fmt.Fprintf(w, "%8d  %s\n", f.reasons[reason], reason)
+	printReasons(w, f.reasons)
+}
+
+// printReasons writes reasons with their counts, the most frequent first.
+func printReasons(w io.Writer, reasons map[string]int) {
+	for _, reason := range slices.SortedFunc(maps.Keys(reasons), func(a, b string) int {
+		return cmp.Or(reasons[b]-reasons[a], strings.Compare(a, b))
+	}) {
+		fmt.Fprintf(w, "%8d  %s\n", reasons[reason], reason)
 	}
 }

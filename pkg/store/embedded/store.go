@@ -215,6 +215,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	if len(c.Rejected) > 0 {
 		rejected = checkpoint.PackRejected(c.Rejected)
 	}
+	redriven := c.Redriven
 	var revision store.Revision
 	err := s.update(ctx, doing, size, func(tx *bolt.Tx) error {
 		bucket := partitionBucket(c.Partition)
@@ -256,12 +257,36 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 				return err
 			}
 		}
+		if err := redrive(tx, redriven, revision); err != nil {
+			return err
+		}
 		return expire(tx, c.Partition, updatedAt)
 	})
 	if err != nil {
 		return store.Revision{}, err
 	}
 	return revision, nil
+}
+
+// redrive shrinks or deletes the document of rejected entries that a Commit counts from, if there is one.
+func redrive(tx *bolt.Tx, r *store.Redriven, revision store.Revision) error {
+	if r == nil {
+		return nil
+	}
+	packed := get(tx, store.Rejected, r.From.ID())
+	if packed == nil {
+		return store.ErrConflict
+	}
+	record := database.Read(packed)
+	rejectedAt := record.Time()
+	if present := (store.Revision{UpdateTime: record.Time()}); present != r.From.Revision {
+		return store.ErrConflict
+	}
+	if len(r.Left) == 0 {
+		return tx.Bucket([]byte(store.Rejected)).Delete([]byte(r.From.ID()))
+	}
+	b := database.AppendTime(database.AppendTime(nil, rejectedAt), revision.UpdateTime)
+	return put(tx, store.Rejected, r.From.ID(), append(b, checkpoint.PackRejected(r.Left)...))
 }
 
 // documentsOf returns the documents of a Commit's idempotency keys and of the periods that are over with it.

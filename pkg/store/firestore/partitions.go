@@ -90,10 +90,11 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 	writes = append(writes, c.keysWrite(&commit)...)
 	writes = append(writes, c.historyWrites(&commit)...)
 	writes = append(writes, c.rejectedWrite(&commit)...)
+	writes = append(writes, c.redrivenWrite(&commit)...)
 	response, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
 	if err != nil {
-		// The document is gone although we hold its update time: as much a conflict as one that has changed.
-		if status.Code(err) == codes.NotFound && commit.Revision != (store.Revision{}) {
+		// A document is gone although we hold its update time: as much a conflict as one that has changed.
+		if status.Code(err) == codes.NotFound && (commit.Revision != (store.Revision{}) || commit.Redriven != nil) {
 			return store.Revision{}, fmt.Errorf("commit partition %d: %w: %w", commit.Partition, store.ErrConflict, discreet(err))
 		}
 		return store.Revision{}, fmt.Errorf("partition %d: %w", commit.Partition, classifyCommit(err))

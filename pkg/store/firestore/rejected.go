@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/store"
@@ -23,6 +24,32 @@ func (c *Client) rejectedWrite(commit *store.Commit) []*firestorepb.Write {
 			fieldUpdatedAt: timestamp(commit.Next.UpdatedAt),
 		},
 	}}}}
+}
+
+// redrivenWrite shrinks or deletes the document that a redrive counts from, or is nothing without one.
+func (c *Client) redrivenWrite(commit *store.Commit) []*firestorepb.Write {
+	r := commit.Redriven
+	if r == nil {
+		return nil
+	}
+	name := c.name(store.Rejected, r.From.ID())
+	write := &firestorepb.Write{
+		CurrentDocument: &firestorepb.Precondition{
+			ConditionType: &firestorepb.Precondition_UpdateTime{UpdateTime: timestamppb.New(r.From.Revision.UpdateTime)},
+		},
+		Operation: &firestorepb.Write_Delete{Delete: name},
+	}
+	if len(r.Left) > 0 {
+		write.Operation = &firestorepb.Write_Update{Update: &firestorepb.Document{
+			Name: name,
+			Fields: map[string]*firestorepb.Value{
+				fieldEntries:   {ValueType: &firestorepb.Value_BytesValue{BytesValue: checkpoint.PackRejected(r.Left)}},
+				fieldCount:     integer(int64(len(r.Left))),
+				fieldUpdatedAt: timestamp(r.From.RejectedAt),
+			},
+		}}
+	}
+	return []*firestorepb.Write{write}
 }
 
 // Rejected returns the entries that Commits rejected, in the order of their documents' ids after one, limit documents at

@@ -71,6 +71,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"where the latest commit came from is read":             origin,
 		"keys are read in pages, in the order of their commits": keysInPages,
 		"rejected entries are listed as they were committed":    rejectedEntries,
+		"a redrive changes the checkpoint and the document":     redrives,
 		"a commit in conflict leaves nothing":                   leavesNothingOnConflict,
 		"periods that are over are read by their beginnings":    history,
 	}
@@ -447,5 +448,64 @@ func wantContributor(t *testing.T, s Store, want store.Contributor) {
 	t.Helper()
 	if got, err := s.Contributor(t.Context(), want.ID); err != nil || got != want {
 		t.Errorf("Contributor(%q) = %+v, %v, want %+v", want.ID, got, err, want)
+	}
+}
+
+// redrives checks that a document of rejected entries and the checkpoint that counts them change together or not at all.
+func redrives(t *testing.T, s Store) {
+	first := commitOf(store.State{}, 7, 1)
+	first.Rejected = []checkpoint.Rejected{{Tag: "bar", Value: 3, Reason: "full"}, {Tag: "zoo", Value: 1, Reason: "full"}}
+	mustCommit(t, s, first)
+	read := func() []store.RejectedEntries {
+		t.Helper()
+		all, err := s.Rejected(t.Context(), "", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := read()[0]
+
+	// Another partition takes one of the two.
+	one := commitOf(store.State{}, 8, 1, "bar", 3)
+	one.Redriven = &store.Redriven{From: before, Left: before.Entries[1:]}
+	eight := store.State{Checkpoint: one.Next, Revision: mustCommit(t, s, one)}
+	after := read()[0]
+	if want := before.Entries[1:]; !reflect.DeepEqual(after.Entries, want) || !after.RejectedAt.Equal(before.RejectedAt) {
+		t.Errorf("Rejected() = %+v, want %+v of %v", after, want, before.RejectedAt)
+	}
+
+	// With the document as it was before, nothing is counted, also where the checkpoint is the present one.
+	again := commitOf(eight, 8, 2, "bar", 3)
+	again.Redriven = one.Redriven
+	if _, err := s.Commit(t.Context(), again); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("a second redrive of the same entries: %v, want a conflict", err)
+	}
+
+	// With the checkpoint as it was before, the document stays.
+	late := commitOf(store.State{}, 8, 1, "zoo", 1)
+	late.Redriven = &store.Redriven{From: after}
+	if _, err := s.Commit(t.Context(), late); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("a redrive into a checkpoint that has changed: %v, want a conflict", err)
+	}
+	if got := read(); len(got) != 1 {
+		t.Fatalf("Rejected() = %+v, want one document", got)
+	}
+
+	// The revision of a document that was changed is that of the Commit that changed it.
+	last := commitOf(eight, 8, 2, "zoo", 1)
+	last.Redriven = &store.Redriven{From: after}
+	eight = store.State{Checkpoint: last.Next, Revision: mustCommit(t, s, last)}
+	if got := read(); len(got) != 0 {
+		t.Errorf("Rejected() = %+v, want none", got)
+	}
+	gone := commitOf(eight, 8, 3, "zoo", 1)
+	gone.Redriven = last.Redriven
+	if _, err := s.Commit(t.Context(), gone); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("a redrive of a document that is gone: %v, want a conflict", err)
+	}
+	state, err := s.Load(t.Context(), 8)
+	if err != nil || state.Checkpoint.Commit != 2 {
+		t.Errorf("Load() = commit %d, %v, want 2", state.Checkpoint.Commit, err)
 	}
 }
