@@ -3,6 +3,7 @@ package aggregator
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 )
@@ -22,7 +24,7 @@ func TestEveryMessageIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 	t.Parallel()
 	for range 30 {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig()
+			r := newRig(t)
 			r.config.CommitDocuments = 1 + rand.N(8)
 			r.config.BufferBytes = 1 + rand.N[int64](100_000)
 			var stops []*running
@@ -42,7 +44,7 @@ func TestEveryMessageIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 					stops[i] = r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store})
 				}
 			}
-			for r.subscription.Held() > 0 { // forgotten acknowledgements come back with the lease's end
+			for databasetest.Held(t, r.subscription) > 0 { // forgotten acknowledgements come back with the lease's end
 				time.Sleep(AckDeadline)
 			}
 			for _, one := range stops {
@@ -59,7 +61,7 @@ func TestEveryKeyIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 	t.Parallel()
 	for range 30 {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig()
+			r := newRig(t)
 			var stops []*running
 			for range 3 {
 				stops = append(stops, r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store}))
@@ -77,7 +79,7 @@ func TestEveryKeyIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 					stops[i] = r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store})
 				}
 			}
-			for r.subscription.Held() > 0 {
+			for databasetest.Held(t, r.subscription) > 0 {
 				time.Sleep(AckDeadline)
 			}
 			for _, one := range stops {
@@ -93,7 +95,7 @@ func TestEveryKeyIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 func TestAKeyThatIsReusedForAnotherTagIsNotCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		run := r.start(t, r.subscription, r.store)
 		for n := range 20 {
 			key := fmt.Sprint(n)
@@ -118,7 +120,7 @@ func TestTheHistoryAddsUpToTheTotalsWhateverHappens(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig()
+			r := newRig(t)
 			begun := time.Now()
 			stopOne := r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store})
 			stopTwo := r.start(t, &chaoticSource{Subscription: r.subscription}, &chaoticLedger{r.store})
@@ -126,7 +128,7 @@ func TestTheHistoryAddsUpToTheTotalsWhateverHappens(t *testing.T) {
 				r.publish(t, rand.N[uint32](3), "foo", "bar")
 				time.Sleep(rand.N(2 * time.Minute))
 			}
-			for r.subscription.Held() > 0 {
+			for databasetest.Held(t, r.subscription) > 0 {
 				time.Sleep(AckDeadline)
 			}
 			stopOne.stop(t)
@@ -145,7 +147,7 @@ func TestTheHistoryAddsUpToTheTotalsWhateverHappens(t *testing.T) {
 func TestAPartitionCommitsOnceAWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		ledger := &countingLedger{Ledger: r.store}
 		stop := r.start(t, r.subscription, ledger)
 		defer stop.stop(t)
@@ -169,7 +171,7 @@ func TestAPartitionCommitsOnceAWindow(t *testing.T) {
 func TestAFullWindowIsCommittedEarly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		r.config.BufferBytes = 16 * 1000
 		ledger := &countingLedger{Ledger: r.store}
 		stop := r.start(t, r.subscription, ledger)
@@ -185,7 +187,7 @@ func TestAFullWindowIsCommittedEarly(t *testing.T) {
 func TestNothingIsAcknowledgedBeforeItsCommitIsKnown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		source := &recordingSource{Subscription: r.subscription}
 		ledger := &stallingLedger{r.store, make(chan struct{})}
 		stop := r.start(t, source, ledger)
@@ -213,7 +215,7 @@ func TestNothingIsAcknowledgedBeforeItsCommitIsKnown(t *testing.T) {
 func TestLeasesAreNotExtendedWhileCommitsAreInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		source := &recordingSource{Subscription: r.subscription}
 		stop := r.start(t, source, r.store)
 		defer stop.stop(t)
@@ -230,7 +232,7 @@ func TestLeasesAreNotExtendedWhileCommitsAreInTime(t *testing.T) {
 func TestNothingIsPulledWhileTheBufferIsFull(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		r.config.BufferBytes = 10_000
 		ledger := &stallingLedger{r.store, make(chan struct{})}
 		run := r.start(t, r.subscription, ledger)
@@ -255,7 +257,7 @@ func TestNothingIsPulledWhileTheBufferIsFull(t *testing.T) {
 func TestStopCommitsWhatIsHeldWithoutWaitingForTheWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		r.config.Window = 20 * time.Second
 		stop := r.start(t, r.subscription, r.store)
 		for partition := range uint32(5) {
@@ -267,7 +269,7 @@ func TestStopCommitsWhatIsHeldWithoutWaitingForTheWindow(t *testing.T) {
 		if took := time.Since(before); took > 600*time.Millisecond { // the memory broker's Pulls end after 500 ms
 			t.Errorf("the stop took %v", took)
 		}
-		if got := r.subscription.Held(); got != 0 {
+		if got := databasetest.Held(t, r.subscription); got != 0 {
 			t.Errorf("%d messages are not acknowledged", got)
 		}
 		r.verify(t)
@@ -277,7 +279,7 @@ func TestStopCommitsWhatIsHeldWithoutWaitingForTheWindow(t *testing.T) {
 func TestStopGivesBackWhatItCannotCommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		source := &recordingSource{Subscription: r.subscription}
 		stop := r.start(t, source, &stallingLedger{r.store, make(chan struct{})})
 		for range 3 {
@@ -302,7 +304,7 @@ func TestStopGivesBackWhatItCannotCommit(t *testing.T) {
 func TestAWindowIsSplitAtTheLimitOfDocuments(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		r.config.CommitDocuments = 10
 		ledger := &countingLedger{Ledger: r.store}
 		stop := r.start(t, r.subscription, ledger)
@@ -322,7 +324,7 @@ func TestAWindowIsSplitAtTheLimitOfDocuments(t *testing.T) {
 func TestWhatCannotBeDecodedIsDeadLettered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		stop := r.start(t, r.subscription, r.store)
 		r.publishRaw(t, []byte("garbage"))
 		r.publish(t, 1, "foo")
@@ -332,7 +334,7 @@ func TestWhatCannotBeDecodedIsDeadLettered(t *testing.T) {
 		if len(letters) != 1 || string(letters[0].Data) != "garbage" || !strings.Contains(letters[0].Attributes[message.ReasonAttribute], "invalid") {
 			t.Errorf("dead letters = %v", letters)
 		}
-		if got := r.subscription.Held(); got != 0 {
+		if got := databasetest.Held(t, r.subscription); got != 0 {
 			t.Errorf("%d messages are not acknowledged", got)
 		}
 		r.verify(t)
@@ -343,7 +345,7 @@ func TestWhatCannotBeDecodedIsDeadLettered(t *testing.T) {
 func TestTheEntriesThatTheStoreRefusesAreRejected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		run := r.start(t, r.subscription, &refusingLedger{r.store, "poison"})
 		for i := range 100 {
 			r.publish(t, 1, "foo", name(i))
@@ -367,7 +369,7 @@ func TestTheEntriesThatTheStoreRefusesAreRejected(t *testing.T) {
 				t.Errorf("rejected %+v", e)
 			}
 		}
-		if held := r.subscription.Held(); held != 0 {
+		if held := databasetest.Held(t, r.subscription); held != 0 {
 			t.Errorf("%d messages are not settled", held)
 		}
 	})
@@ -377,7 +379,7 @@ func TestTheEntriesThatTheStoreRefusesAreRejected(t *testing.T) {
 func TestNothingIsRejectedWhenTheStoreRefusesEverything(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		run := r.start(t, r.subscription, &refusingLedger{r.store, ""})
 		r.publish(t, 1, "foo")
 		time.Sleep(time.Minute)
@@ -395,7 +397,7 @@ func TestNothingIsRejectedWhenTheStoreRefusesEverything(t *testing.T) {
 func TestAFullCheckpointCountsKnownTagsAndRejectsNewOnes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		fillCheckpoint(t, r, 1)
 		run := r.start(t, r.subscription, r.store)
 		r.publish(t, 1, "aaaaaaa", "aaaaaab")
@@ -409,7 +411,7 @@ func TestAFullCheckpointCountsKnownTagsAndRejectsNewOnes(t *testing.T) {
 		if len(entries) != 2 || entries[0].Tag != "brand_new" || !strings.Contains(entries[0].Reason, "full") {
 			t.Errorf("rejected %v, want two of brand_new", entries)
 		}
-		if held := r.subscription.Held(); held != 0 {
+		if held := databasetest.Held(t, r.subscription); held != 0 {
 			t.Errorf("%d messages are not settled", held)
 		}
 	})
@@ -419,7 +421,7 @@ func TestAFullCheckpointCountsKnownTagsAndRejectsNewOnes(t *testing.T) {
 func TestARetryOfARejectedEntryIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
+		r := newRig(t)
 		fillCheckpoint(t, r, 1)
 		for range 2 {
 			run := r.start(t, r.subscription, r.store)
@@ -457,10 +459,14 @@ func fillCheckpoint(t *testing.T, r *rig, partition uint32) {
 		r.want[name]++
 		size += checkpoint.TagSize(name)
 	}
-	var zero checkpoint.Checkpoint
-	next := zero.Next(time.Now(), 8*24*time.Hour, nil, tags)
-	if _, err := r.store.Commit(t.Context(), store.Commit{Partition: partition, Next: next, Tags: tags}); err != nil {
-		t.Fatal(err)
+	var state store.State
+	for some := range slices.Chunk(tags, 10_000) { // one Commit of all would be larger than Firestore takes
+		next := state.Checkpoint.Next(time.Now(), 8*24*time.Hour, nil, some)
+		revision, err := r.store.Commit(t.Context(), store.Commit{Partition: partition, Revision: state.Revision, Next: next, Tags: some})
+		if err != nil {
+			t.Fatal(err)
+		}
+		state = store.State{Checkpoint: next, Revision: revision}
 	}
 }
 

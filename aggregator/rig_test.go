@@ -18,30 +18,31 @@ import (
 
 	"github.com/accrue/accrue/aggregator/internal/partition"
 	"github.com/accrue/accrue/pkg/broker"
-	brokermemory "github.com/accrue/accrue/pkg/broker/memory"
+	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/store/memory"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/pkg/telemetry"
 )
 
 // rig is a pipeline with everything around it, in one process and, in a synctest bubble, with a stepped clock.
 type rig struct {
-	topic        *brokermemory.Topic
-	subscription *brokermemory.Subscription
-	dead         *brokermemory.Topic
-	deadLetters  *brokermemory.Subscription
-	store        *memory.Store
+	topic        *databasetest.Topic
+	subscription *brokerembedded.Subscription
+	dead         *databasetest.Topic
+	deadLetters  *brokerembedded.Subscription
+	store        *storeembedded.Store
 	config       Config
 	log          zerolog.Logger
 	sequences    map[uint32]uint64
 	want         map[string]int64
 }
 
-func newRig() *rig {
+func newRig(t *testing.T) *rig {
 	r := &rig{
-		topic: brokermemory.NewTopic(), dead: brokermemory.NewTopic(), store: memory.New(), log: zerolog.Nop(),
+		topic: databasetest.NewTopic(t), dead: databasetest.NewTopic(t), store: databasetest.Store(t), log: zerolog.Nop(),
 		config: Config{
 			Window: time.Second, CommitDocuments: 1000, Commits: 256, BufferBytes: 16 << 20, Horizon: 15 * time.Minute, Keys: 1 << 20,
 		},
@@ -335,7 +336,7 @@ func (l *chaoticLedger) Commit(ctx context.Context, c store.Commit) (store.Revis
 
 // chaoticSource delivers twice and loses acknowledgements, at random.
 type chaoticSource struct {
-	*brokermemory.Subscription
+	*brokerembedded.Subscription
 	mu    sync.Mutex
 	again []broker.Delivery
 }
@@ -369,7 +370,7 @@ func (s *chaoticSource) Acknowledge(ctx context.Context, receipts []string) erro
 
 // recordingSource records what is acknowledged and extended, and how often it is pulled.
 type recordingSource struct {
-	*brokermemory.Subscription
+	*brokerembedded.Subscription
 	pulls, acknowledged, extended, released atomic.Int64
 }
 

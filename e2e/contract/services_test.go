@@ -1,5 +1,5 @@
 // Package contract makes requests from the documents that the services serve, valid ones and ones that break one rule,
-// and holds the services to what the documents say of them. All of it runs in this process, on a broker and a store in memory.
+// and holds the services to what the documents say of them. All of it runs in this process, on embedded databases.
 package contract
 
 import (

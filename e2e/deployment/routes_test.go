@@ -24,7 +24,7 @@ type running interface {
 
 const page = "https://example.com"
 
-// start makes each service on a broker and a store in memory and runs it until the test ends.
+// start makes each service on embedded databases and runs it until the test ends.
 func start(t *testing.T) map[string]running {
 	t.Helper()
 	shared := base.Config{CORSOrigins: []string{page}}

@@ -1,5 +1,5 @@
 // Package broker is the vocabulary of publishing and pulling that the services share: messages out, deliveries in. The
-// adapters are broker/pubsub (Google Cloud Pub/Sub) and broker/memory (one process, for `make run`); both pass the
+// adapters are broker/pubsub (Google Cloud Pub/Sub) and broker/embedded (one process, on its own disk); both pass the
 // contract suite in broker/brokertest. Each service declares the interface that it needs of them.
 package broker
 
@@ -22,11 +22,9 @@ const (
 var (
 	// ErrMessageSize is the case of a message that no publish can carry, however often it is tried.
 	ErrMessageSize = errors.New("message is larger than the broker takes")
-	// ErrRefused is returned by a publish whose messages the broker refused, all of them: the topic does not exist, or the
-	// publisher has no permission.
+	// ErrRefused is returned by a publish whose messages the broker refused, all of them: the topic does not exist, the
+	// publisher has no permission, or the disk is full.
 	ErrRefused = errors.New("publish refused")
-	// ErrFull is the case of a broker that holds as much as it may. It takes more once messages are acknowledged.
-	ErrFull = errors.New("the broker is full")
 )
 
 // Message is what is published.

@@ -274,7 +274,7 @@ func fill(folder string, makeRoom func() error) error {
 		err = publish()
 	}
 	published -= 2
-	if !errors.Is(err, broker.ErrFull) {
+	if !errors.Is(err, broker.ErrRefused) {
 		return fmt.Errorf("publish with a full disk: %w", err)
 	}
 	_, err = storeembedded.New(d).Commit(ctx, store.Commit{

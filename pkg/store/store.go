@@ -1,5 +1,5 @@
 // Package store is the vocabulary of what is kept: documents, their ids, and the Commit that changes them together
-// (design section 6). The adapters are store/firestore and store/memory; both pass the contract suite in
+// (docs/design/protocol.md). The adapters are store/firestore and store/embedded; both pass the contract suite in
 // store/storetest. Each service declares the interface that it needs of them.
 package store
 

@@ -1,5 +1,5 @@
 // Package brokertest is the contract that every broker keeps, as a test suite. What the services rely on stands here
-// and nowhere else: broker/memory, Pub/Sub's emulator and Google's in-process Pub/Sub all pass it.
+// and nowhere else: broker/embedded, Pub/Sub's emulator and Google's in-process Pub/Sub all pass it.
 package brokertest
 
 import (

@@ -54,7 +54,7 @@ type Topic struct {
 }
 
 // Publish returns nil when all messages are on the disk. All reach every subscription or none reaches any, and publishes of
-// concurrent callers share an fsync. The errors are broker.ErrMessageSize; broker.ErrFull when the disk is full, and then
+// concurrent callers share an fsync. The errors are broker.ErrMessageSize; broker.ErrRefused when the disk is full, and then
 // nothing is published; and others, after which whether the messages are published is unknown.
 func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 	values, size := make([][]byte, len(messages)), 0
@@ -74,7 +74,7 @@ func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 		}
 	})
 	if errors.Is(err, database.ErrFull) {
-		err = fmt.Errorf("%w: %w", broker.ErrFull, err)
+		err = fmt.Errorf("%w: %w", broker.ErrRefused, err)
 	}
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)

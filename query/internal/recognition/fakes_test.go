@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errDown = errors.New("down")
 
-// steeredStore is a store in memory whose calls the test can fail or delay. It counts them.
+// steeredStore is a store whose calls the test can fail or delay. It counts them.
 type steeredStore struct {
 	*storeembedded.Store
 	mu    sync.Mutex

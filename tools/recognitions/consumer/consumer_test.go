@@ -34,7 +34,7 @@ func with(m broker.Message, name, value string) broker.Message {
 	return m
 }
 
-// bench runs a consumer on a topic in memory, in a bubble whose clock moves by time.Sleep.
+// bench runs a consumer on a topic of its own, in a bubble whose clock moves by time.Sleep.
 type bench struct {
 	t      *testing.T
 	topic  *databasetest.Topic
