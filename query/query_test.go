@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// failingStore is a store that fails while it is down and, while it hangs, answers nobody.
+// failingStore is a store that the test can make fail or hang.
 type failingStore struct {
 	*storeembedded.Store
 	down, hangs atomic.Bool
@@ -90,7 +90,7 @@ func start(t *testing.T, s *failingStore) (url string) {
 	return url
 }
 
-// startWithEvents returns a subscription to the events besides.
+// startWithEvents also returns a subscription to the events.
 func startWithEvents(t *testing.T, s *failingStore) (url string, events *brokerembedded.Subscription) {
 	t.Helper()
 	topic := databasetest.NewTopic(t)
@@ -142,7 +142,7 @@ func get(t *testing.T, url string) answer {
 	return answer{response.StatusCode, response.Header, string(body)}
 }
 
-// await asks until the answer is wanted.
+// await repeats a request until the answer is as wanted.
 func await(t *testing.T, url string, wanted func(answer) bool) answer {
 	t.Helper()
 	const patience = 10 * time.Second

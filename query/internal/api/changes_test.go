@@ -10,9 +10,9 @@ import (
 	"github.com/accrue/accrue/query/internal/view"
 )
 
-// Readers look at the view one after the other, and the view moves meanwhile: each must get what has changed up to the
-// version that it looks at, whatever another got before.
-func TestReadersShareTheRenderingOfChangesBetweenTheSameVersionsAlone(t *testing.T) {
+// The view changes while readers read it one after the other: each gets the changes up to the version that it reads,
+// whatever another one got before.
+func TestReadersShareRenderingsBetweenTheSameVersionsOnly(t *testing.T) {
 	t.Parallel()
 	views := []*view.View{new(view.View)}
 	for n := range int64(40) {

@@ -71,7 +71,7 @@ type standing struct {
 //
 //	@Description	A page of contributors.
 type contributorPage struct {
-	// The contributors, in the order that was asked for.
+	// The contributors, in the requested order.
 	Contributors []contributorBody `json:"contributors" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
 	// The page_token of the next page, if there is one.
 	NextPageToken string `json:"next_page_token,omitempty" example:"eyJsIjoiY29udHJpYnV0b3JzIGlkIiwiaSI6ImFkYSJ9"`
@@ -132,7 +132,7 @@ func (s *contributors) list(c *gin.Context) {
 	}
 	if position != nil {
 		after.ID, after.Contributions = position.ID, position.Value
-		if increment.ValidateContributor(after.ID) != nil { // not a token of this API, and no id that the store may be asked for
+		if increment.ValidateContributor(after.ID) != nil { // not a token of this API: the store may refuse such an id
 			wrongParameter(problem.Fault{Parameter: parameterPageToken, Detail: "is invalid"}).Write(c.Writer)
 			return
 		}

@@ -140,7 +140,7 @@ func TestUnusualIDsAreDistinctOverHTTP(t *testing.T) {
 	}
 }
 
-// escapeAll escapes every byte, as nobody must and everybody may.
+// escapeAll escapes every byte, which RFC 3986 allows.
 func escapeAll(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -358,7 +358,7 @@ func TestFailingStoreIs503WithoutInternals(t *testing.T) {
 	got := request(t, http.MethodGet, serveContributors(t, failingStore{})+"/contributors/ada")
 	wantProblem(t, got, http.StatusServiceUnavailable)
 	if strings.Contains(got.body, "cheese") {
-		t.Errorf("the answer tells of what happened inside: %s", got.body)
+		t.Errorf("the answer shows internals: %s", got.body)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/accrue/accrue/query/internal/view"
 )
 
-// recordingHistory says 1 for each period that it is asked for, and keeps what it was asked.
+// recordingHistory returns 1 for each period, and records the parameters of the call.
 type recordingHistory struct {
 	tag        string
 	resolution checkpoint.Resolution
@@ -73,7 +73,7 @@ func TestHistoryIsReadInWholePeriods(t *testing.T) {
 			t.Fatalf("%s: %d %s", query, answer.status, answer.body)
 		}
 		if h.tag != "foo" || h.resolution != want.resolution || !h.from.Equal(at(want.from)) || !h.to.Equal(at(want.to)) {
-			t.Errorf("%s: asked for %s from %v to %v, want %s to %s", query, h.tag, h.from, h.to, want.from, want.to)
+			t.Errorf("%s: read %s from %v to %v, want %s to %s", query, h.tag, h.from, h.to, want.from, want.to)
 		}
 		if body.Name != "foo" || !body.From.Equal(h.from) || !body.To.Equal(h.to) || !body.CompleteTo.Equal(at(want.done)) ||
 			len(body.Changes) != int(h.to.Sub(h.from)/time.Duration(h.resolution)) || body.AsOf.IsZero() || body.LagMS == nil {

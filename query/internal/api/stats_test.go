@@ -9,7 +9,7 @@ import (
 	"github.com/accrue/accrue/query/internal/view"
 )
 
-// Requests that found the same version unrendered come to render one after the other: the first one's work is for all.
+// Several requests may find the same version unrendered. The first one renders it for all.
 func TestRenderTakesWhatAnotherRequestHasRendered(t *testing.T) {
 	t.Parallel()
 	earlier := new(view.View).Next(nil, time.Now())
@@ -17,6 +17,6 @@ func TestRenderTakesWhatAnotherRequestHasRendered(t *testing.T) {
 	var s stats
 	first := s.render(later)
 	if s.render(later) != first || s.render(earlier) != first {
-		t.Error("rendered again what was rendered, or what is past")
+		t.Error("rendered a version twice, or an earlier one")
 	}
 }

@@ -417,7 +417,7 @@ func TestStopEndsEveryStream(t *testing.T) {
 	}
 }
 
-// watchedViews counts how often somebody looks.
+// watchedViews counts the requests for a view.
 type watchedViews struct {
 	*steppedViews
 	asked atomic.Int64
@@ -475,7 +475,7 @@ func TestAThousandReadersGetExactTotals(t *testing.T) {
 		}
 		all.Wait()
 		if got := views.asked.Load(); got != readers {
-			t.Errorf("asked for a view %d times, want once a reader: all else is to watch", got)
+			t.Errorf("%d requests for a view, want one per reader, who then watches", got)
 		}
 	})
 }

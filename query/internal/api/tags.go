@@ -48,7 +48,7 @@ type TagNow struct {
 //
 //	@Description	A page of tags.
 type TagPage struct {
-	// The tags, in the order that was asked for.
+	// The tags, in the requested order.
 	Tags []Tag `json:"tags" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
 	// The page_token of the next page, if there is one.
 	NextPageToken string `json:"next_page_token,omitempty" example:"eyJsIjoidGFncyBuYW1lICIsImkiOiJiYWxseiJ9"`

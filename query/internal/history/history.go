@@ -1,6 +1,6 @@
-// Package history answers how a tag's total has changed in each minute or hour of late. Periods that are over never change,
-// so what was read of them is kept in memory, packed as the store has it; the open one, and those that no Commit has closed
-// yet, are part of the view (docs/decisions/0007-history.md).
+// Package history answers how much a tag's total changed in each recent minute or hour. Closed periods never change, so they
+// are cached in memory, packed as in the store. The open period, and those that no Commit has closed yet, are part of the
+// view (docs/decisions/0007-history.md).
 package history
 
 import (
@@ -16,31 +16,31 @@ import (
 	"github.com/accrue/accrue/query/internal/view"
 )
 
-// Reader is the store, as the history needs it.
+// Reader reads closed periods.
 type Reader interface {
-	// History returns the periods of a partition that are over, begin at or after from and before to, and had changes, in
+	// History returns the closed periods of a partition that begin at or after from and before to and had changes, in
 	// order.
 	History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error)
 }
 
 const (
-	// periodsPerBlock is how many periods are read, kept and dropped together.
+	// periodsPerBlock is the number of periods that are read, cached and evicted together.
 	periodsPerBlock = 60
-	// blockOverhead is what a block and a period take in memory beside the packed changes.
+	// blockOverhead and periodOverhead are the bytes that a block and a period take besides the packed changes.
 	blockOverhead, periodOverhead = 200, 48
-	// maxReads bounds the reads of the store under way at once.
+	// maxReads bounds the concurrent reads of the store.
 	maxReads = 8
 )
 
-// History reads and keeps periods. Its methods may be called at the same time.
+// History reads and caches periods. It is safe for concurrent use.
 type History struct {
 	reader Reader
 	limit  int
-	reads  chan struct{} // holds a token for each read under way
+	reads  chan struct{} // holds a token for each read in progress
 
 	mu     sync.Mutex
 	blocks map[blockName]*list.Element
-	recent list.List // of *block, the one used last in front
+	recent list.List // of *block, the most recently used first
 	bytes  int
 }
 
@@ -51,25 +51,25 @@ type blockName struct {
 	begin      int64 // Unix seconds
 }
 
-// block is what is known of the periods from its beginning to end.
+// block holds the periods from its beginning to end.
 type block struct {
 	name blockName
 
-	mu      sync.Mutex // held during the read, so that many who ask for a block read it once
+	mu      sync.Mutex // held during the read, so that concurrent requests for a block share it
 	end     time.Time
 	periods []store.Period
 
 	bytes int // guarded by History.mu
 }
 
-// New makes a history that keeps some limit bytes of what it has read, and what is being read beside it.
+// New returns a history that caches up to about limit bytes, and what is being read besides.
 func New(reader Reader, limit int) *History {
 	return &History{reader: reader, limit: limit, reads: make(chan struct{}, maxReads), blocks: make(map[blockName]*list.Element)}
 }
 
-// Changes returns what the total of a tag, which the view has, changed in each period from one time to another, both of
-// which are beginnings of periods. The last ones may be open, or in the future, and then change with the view. What is
-// older than the store keeps is zero. The error is the store's or the context's.
+// Changes returns how much the total of a tag of the view changed in each period between two times, both of which are
+// beginnings of periods. The last periods may be open or in the future, and then change with the view. Periods that the
+// store no longer keeps are zero. The error is the store's or the context's.
 func (h *History) Changes(
 	ctx context.Context, v *view.View, tag string, r checkpoint.Resolution, from, to time.Time,
 ) ([]int64, error) {
@@ -102,7 +102,7 @@ func (h *History) Changes(
 	return changes, nil
 }
 
-// blockOf returns the block that a period is in, and where it ends.
+// blockOf returns the block of a period, and the time at which the block ends.
 func blockOf(partition uint32, r checkpoint.Resolution, begin time.Time) (blockName, time.Time) {
 	length := periodsPerBlock * time.Duration(r)
 	first := begin.Truncate(length)
@@ -116,7 +116,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// read returns the periods of a block that begin before end, and perhaps later ones. All of those are over.
+// read returns the periods of a block that begin before end, and perhaps later ones. All of them are closed.
 func (h *History) read(ctx context.Context, name blockName, end time.Time) ([]store.Period, error) {
 	b := h.use(name)
 	b.mu.Lock()
@@ -128,13 +128,13 @@ func (h *History) read(ctx context.Context, name blockName, end time.Time) ([]st
 	case h.reads <- struct{}{}:
 		defer func() { <-h.reads }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for %d reads under way: %w", maxReads, ctx.Err())
+		return nil, fmt.Errorf("wait for %d reads in progress: %w", maxReads, ctx.Err())
 	}
 	more, err := h.reader.History(ctx, name.partition, name.resolution, b.end, end)
 	if err != nil {
 		return nil, fmt.Errorf("read history: %w", err)
 	}
-	// Others may be looking at the periods so far.
+	// Concurrent requests may be reading the old slice.
 	b.periods, b.end = append(slices.Clip(b.periods), more...), end
 	bytes := blockOverhead
 	for _, p := range b.periods {
@@ -144,7 +144,7 @@ func (h *History) read(ctx context.Context, name blockName, end time.Time) ([]st
 	return b.periods, nil
 }
 
-// use returns the block of a name, as the one used last. A new one knows nothing yet.
+// use returns the block of a name, and marks it as the most recently used. A new block is empty.
 func (h *History) use(name blockName) *block {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -157,8 +157,8 @@ func (h *History) use(name blockName) *block {
 	return b
 }
 
-// weigh says what a block takes by now, and drops those used longest ago while all take too much. A block that is dropped
-// while it is read answers that read and is then forgotten.
+// weigh sets the size of a block, and evicts the least recently used ones while all together exceed the limit. A block that
+// is evicted during a read still answers that read.
 func (h *History) weigh(b *block, bytes int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -27,7 +27,7 @@ const plenty = 1 << 30
 
 var start = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
 
-// countingReader counts what is read of a store.
+// countingReader counts the reads of a store and their periods.
 type countingReader struct {
 	*storeembedded.Store
 	reads, periods atomic.Int64
@@ -40,7 +40,7 @@ func (r *countingReader) History(ctx context.Context, partition uint32, res chec
 	return periods, err
 }
 
-// rig counts into a store, and views it.
+// rig is a store, the view of it, and what was counted.
 type rig struct {
 	tb     testingTB
 	store  *countingReader
@@ -99,7 +99,7 @@ func TestChangesAreWhatWasCounted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := newRig(t)
-		// A bound that nothing fits, and one that all does: what is forgotten is read again.
+		// A limit below any block, and one above all: what is evicted is read again.
 		h := history.New(r.store, rapid.SampledFrom([]int{0, 1000, plenty}).Draw(t, "limit"))
 		now := start.Add(time.Duration(rapid.IntRange(0, 3600).Draw(t, "second")) * time.Second)
 		for range rapid.IntRange(1, 15).Draw(t, "commits") {
@@ -156,11 +156,11 @@ func TestManyWhoAskReadOnce(t *testing.T) {
 	}
 	group.Wait()
 	if got := r.store.reads.Load(); got != 1 {
-		t.Errorf("50 who asked at once read %d times", got)
+		t.Errorf("50 concurrent requests read %d times", got)
 	}
 }
 
-// failingReader cannot read.
+// failingReader fails every read.
 type failingReader struct{}
 
 func (failingReader) History(context.Context, uint32, checkpoint.Resolution, time.Time, time.Time) ([]store.Period, error) {

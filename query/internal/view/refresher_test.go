@@ -24,7 +24,7 @@ const every = 500 * time.Millisecond
 
 var errDown = errors.New("the store is down")
 
-// steeredStore has one partition with one tag, and does to its readers what the test says. It keeps when they came.
+// steeredStore has one partition with one tag. The test can fail, delay and block its reads, whose times it records.
 type steeredStore struct {
 	mu    sync.Mutex
 	total int64
@@ -83,7 +83,7 @@ func newRefresher(t *testing.T, s view.Reader, log io.Writer) *view.Refresher {
 	return r
 }
 
-// run starts a refresher of s in the test's bubble. The test's clock then moves by time.Sleep, which takes no time.
+// run starts a refresher of s in the test's bubble, where time.Sleep advances a fake clock.
 func run(t *testing.T, s view.Reader) (r *view.Refresher, log *bytes.Buffer) {
 	t.Helper()
 	log = new(bytes.Buffer)
@@ -115,7 +115,7 @@ func gaps(reads []time.Time) []time.Duration {
 	return between
 }
 
-// total is what the view has counted of the one tag, or -1.
+// total returns the total of the one tag, or -1.
 func total(v *view.View) int64 {
 	if len(v.Tags()) == 0 {
 		return -1
@@ -123,7 +123,7 @@ func total(v *view.View) int64 {
 	return v.Tags()[0].Total
 }
 
-func TestRefresherReadsAtItsOwnRateHoweverManyAsk(t *testing.T) {
+func TestRefresherReadsAtASteadyRateUnderAnyLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &steeredStore{takes: 100 * time.Millisecond}
@@ -222,7 +222,7 @@ func TestRefresherBacksOffWhileReadsFail(t *testing.T) {
 		r, _ := run(t, s)
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
-			r.View(t.Context()) // requests do not hurry it
+			r.View(t.Context()) // requests do not shorten the backoff
 		}
 		between := gaps(s.takeReads())
 		for i, gap := range between {
@@ -250,7 +250,7 @@ func TestRefresherBacksOffWhileReadsFail(t *testing.T) {
 	})
 }
 
-func TestRefresherGivesUpAReadThatHangs(t *testing.T) {
+func TestHangingReadTimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &steeredStore{hangs: true}
@@ -271,7 +271,7 @@ func TestRefresherGivesUpAReadThatHangs(t *testing.T) {
 	})
 }
 
-func TestRefresherEndsWithItsContextAndCallsThatNoFailure(t *testing.T) {
+func TestRefresherLogsNoFailureWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := new(bytes.Buffer)
@@ -285,7 +285,7 @@ func TestRefresherEndsWithItsContextAndCallsThatNoFailure(t *testing.T) {
 	})
 }
 
-func TestRefresherReadsLessOftenInQuietTimes(t *testing.T) {
+func TestRefresherReadsLessOftenWhenIdle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &steeredStore{}
@@ -318,7 +318,7 @@ func TestRefresherReadsLessOftenInQuietTimes(t *testing.T) {
 	})
 }
 
-func TestWhoWatchesSeesEveryReadAndKeepsTheirRate(t *testing.T) {
+func TestWatchersSeeEveryReadAndKeepTheRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &steeredStore{total: 1}
@@ -350,7 +350,7 @@ func TestWhoWatchesSeesEveryReadAndKeepsTheirRate(t *testing.T) {
 	})
 }
 
-func TestRequestsInQuietTimesShareOneReadAndBringTheRateBack(t *testing.T) {
+func TestRequestsWhenIdleShareOneReadAndRestoreTheRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &steeredStore{total: 1, takes: 50 * time.Millisecond}
@@ -380,7 +380,7 @@ func TestRequestsInQuietTimesShareOneReadAndBringTheRateBack(t *testing.T) {
 	})
 }
 
-func TestRequestsInQuietTimesTakeAViewThatIsFreshEnough(t *testing.T) {
+func TestRequestsWhenIdleUseAViewThatIsFreshEnough(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &steeredStore{takes: 50 * time.Millisecond}
@@ -393,21 +393,21 @@ func TestRequestsInQuietTimesTakeAViewThatIsFreshEnough(t *testing.T) {
 		before := time.Now()
 		r.View(t.Context())
 		if waited := time.Since(before); waited > 0 || len(s.takeReads()) > 0 {
-			t.Errorf("waited %v for a view that was a refresh old", waited)
+			t.Errorf("waited %v for a view that was one refresh old", waited)
 		}
 	})
 }
 
-func TestRequestsInQuietTimesDoNotWaitForEver(t *testing.T) {
+func TestRequestsWhenIdleWaitForALimitedTime(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		patience time.Duration
 		fault    func(*steeredStore)
 		want     time.Duration
 	}{
-		"the store hangs":             {time.Hour, func(s *steeredStore) { s.hangs = true }, time.Second},
-		"the store fails":             {time.Hour, func(s *steeredStore) { s.err = errDown }, 0},
-		"the client has no more time": {100 * time.Millisecond, func(s *steeredStore) { s.hangs = true }, 100 * time.Millisecond},
+		"the store hangs":           {time.Hour, func(s *steeredStore) { s.hangs = true }, time.Second},
+		"the store fails":           {time.Hour, func(s *steeredStore) { s.err = errDown }, 0},
+		"the client's context ends": {100 * time.Millisecond, func(s *steeredStore) { s.hangs = true }, 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -427,7 +427,7 @@ func TestRequestsInQuietTimesDoNotWaitForEver(t *testing.T) {
 	}
 }
 
-// However requests and changes come: no answer misses what was there two refreshes before it was asked for, and no two
+// For any sequence of requests and changes, no answer is older than two refreshes at the time of its request, and no two
 // reads begin less than one refresh apart.
 func TestAnswersAreNeverStalerThanPromised(t *testing.T) {
 	t.Parallel()
@@ -436,7 +436,7 @@ func TestAnswersAreNeverStalerThanPromised(t *testing.T) {
 			s := &steeredStore{}
 			r, _ := run(t, s)
 			for began := time.Now(); time.Since(began) < 30*time.Minute; {
-				// From a burst to several minutes, evenly in orders of magnitude.
+				// From a burst to several minutes, evenly by order of magnitude.
 				time.Sleep(time.Millisecond << rand.N(18))
 				asked := time.Now()
 				if age := asked.Sub(r.View(t.Context()).AsOf()); age > 2*every {

@@ -22,10 +22,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var epoch = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
 
-// at is n seconds after epoch.
+// at returns the time n seconds after epoch.
 func at(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
 
-// partition is partition n at its revision-th revision. Totals are given sorted by name.
+// partition returns partition n at a revision, with totals sorted by name.
 func partition(n uint32, revision int, totals ...checkpoint.Total) store.PartitionTotals {
 	return store.PartitionTotals{Partition: n, Revision: store.Revision{UpdateTime: at(revision)}, Totals: totals, UpdatedAt: at(revision)}
 }
@@ -50,7 +50,7 @@ func TestNextSumsATagOverPartitions(t *testing.T) {
 	}
 }
 
-func TestVersionMovesWithTheContentAlone(t *testing.T) {
+func TestVersionChangesWithTheContentAlone(t *testing.T) {
 	t.Parallel()
 	foo := checkpoint.Total{Name: "foo", Total: 4, Increments: 1, UpdatedAt: at(3)}
 	more := checkpoint.Total{Name: "foo", Total: 5, Increments: 2, UpdatedAt: at(4)}
@@ -82,8 +82,8 @@ func TestVersionMovesWithTheContentAlone(t *testing.T) {
 	}
 }
 
-// A revision stands for the content: Next trusts it, or an unchanged partition would cost as much as a changed one.
-func TestNextDoesNotLookIntoAPartitionOfTheSameRevision(t *testing.T) {
+// Next trusts revisions: otherwise an unchanged partition would cost as much as a changed one.
+func TestNextSkipsAPartitionOfTheSameRevision(t *testing.T) {
 	t.Parallel()
 	v := new(view.View).Next([]store.PartitionTotals{partition(0, 1, checkpoint.Total{Name: "foo", Total: 4})}, at(1))
 	v = v.Next([]store.PartitionTotals{
@@ -94,7 +94,7 @@ func TestNextDoesNotLookIntoAPartitionOfTheSameRevision(t *testing.T) {
 	}
 }
 
-func TestChangesSinceKnowsWhatItCannotTell(t *testing.T) {
+func TestChangesSinceReportsUnknownVersions(t *testing.T) {
 	t.Parallel()
 	foo, zoo := checkpoint.Total{Name: "foo", Total: 4}, checkpoint.Total{Name: "zoo", Total: 1}
 	one := new(view.View).Next([]store.PartitionTotals{partition(0, 1, foo), partition(1, 1, zoo)}, at(1))
@@ -149,13 +149,13 @@ func TestUnreadablePartitionKeepsItsLastTotals(t *testing.T) {
 	}
 }
 
-// partitions is a naive model of what the store holds.
+// partitions is a naive model of the store.
 type partitions map[uint32]*struct {
 	revision int
 	totals   map[string]checkpoint.Total
 }
 
-// read is what a reader finds, in any order and in slices of its own.
+// read returns what a reader finds, in any order and in new slices.
 func (ps partitions) read(t *rapid.T) []store.PartitionTotals {
 	all := make([]store.PartitionTotals, 0, len(ps))
 	for _, n := range slices.Sorted(maps.Keys(ps)) {
@@ -166,7 +166,7 @@ func (ps partitions) read(t *rapid.T) []store.PartitionTotals {
 	return rapid.Permutation(all).Draw(t, "order")
 }
 
-// tags merges everything anew. Versions are left out.
+// tags merges all partitions from scratch, without versions.
 func (ps partitions) tags() map[string]view.Tag {
 	tags := make(map[string]view.Tag)
 	for _, p := range ps {
@@ -184,7 +184,7 @@ func (ps partitions) tags() map[string]view.Tag {
 	return tags
 }
 
-// byName is the view as a map, without versions.
+// byName returns the view as a map, without versions.
 func byName(tags []view.Tag) map[string]view.Tag {
 	m := make(map[string]view.Tag, len(tags))
 	for _, tag := range tags {
@@ -194,9 +194,8 @@ func byName(tags []view.Tag) map[string]view.Tag {
 	return m
 }
 
-// For any history of the store: the incremental view is what merging everything anew gives; the version moves exactly
-// when that changes; the changes since any earlier view make it the present one, unless a tag has left; and no view that
-// was handed out ever changes.
+// For any history of the store, the incremental view equals a merge from scratch; the version changes exactly when the
+// content does; the changes since any earlier view lead to the present one, unless a tag was removed; and views are immutable.
 func TestViewEqualsTheNaiveMerge(t *testing.T) {
 	t.Parallel()
 	type seen struct {
@@ -305,7 +304,7 @@ func TestViewEqualsTheNaiveMerge(t *testing.T) {
 	})
 }
 
-// large makes the read of 55,000 tags in 16 partitions, and the next one, in which each partition changed changed tags.
+// large returns a read of 55,000 tags in 16 partitions, and the next one, in which each partition has some changed tags.
 func large(changed int) (before, after []store.PartitionTotals) {
 	const partitions, tags = 16, 55_000
 	for n := range uint32(partitions) {

@@ -8,14 +8,14 @@ import { Stream } from './stream.js';
 import { TagView } from './tag.js';
 import { Totals } from './totals.js';
 
-// held is how long after the reader's last move over the list its order holds still.
+// held is how long the order of the list is kept after the reader's last move over it.
 const held = 3_000;
 
-// minutes is how many a row's chart shows, in a box of chart's size.
+// minutes is the length of a row's chart, in a box of chart's size.
 const minutes = 30;
 const chart = { width: 120, height: 24 };
 
-// pulseSamples is how many seconds the chart of the whole rate shows.
+// pulseSamples is the length of the chart of the total rate, in seconds.
 const pulseSamples = 180;
 
 const byId = (id) => document.getElementById(id);
@@ -28,11 +28,11 @@ const e = {
 };
 
 const totals = new Totals();
-let known = false; // whether there was a snapshot
+let known = false; // a snapshot was received
 let order = { by: 'total', falling: true };
 let touched = -Infinity; // when the reader last moved over the list
-let sorted = ''; // what the list was last sorted for
-let behindOrder = false; // whether the list waits for a new order
+let sorted = ''; // the order and prefix of the list
+let behindOrder = false; // the list is to be sorted again
 const pulse = [];
 
 const setText = (node, text) => {
@@ -100,7 +100,7 @@ const list = new List(e.body, {
     perSecond.classList.toggle('none', tag.recent === 0);
     const text = number(tag.total);
     if (total.textContent !== text) {
-      // A row that shows another tag than before has not changed: it has moved.
+      // A row that shows another tag has moved, not changed.
       if (row.shows === tag.name) flash(total);
       total.textContent = text;
     }
@@ -121,7 +121,7 @@ const list = new List(e.body, {
   drawn: wantHistories,
 });
 
-// flash shows for a moment that a number has just changed.
+// flash marks a number that has just changed.
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 function flash(node) {
   if (calm.matches) return;
@@ -131,7 +131,7 @@ function flash(node) {
 
 let wanting = 0;
 function wantHistories() {
-  wanting ||= setTimeout(() => { // scrolling past a tag is no wish
+  wanting ||= setTimeout(() => { // not for tags that are scrolled past
     wanting = 0;
     if (!document.hidden && live()) histories.want(list.visible());
   }, 150);
@@ -150,7 +150,7 @@ function show() {
   view.tick();
 }
 
-// sort brings the list into order, unless the reader is about to choose from it.
+// sort sorts the list, unless the reader is about to choose from it.
 function sort() {
   const prefix = e.prefix.value;
   const now = `${order.by} ${order.falling} ${prefix}`;
@@ -200,7 +200,7 @@ function showAge() {
   setText(e.age, stream.age === null ? '' : `${age(stream.age)} old`);
 }
 
-// drawPulse draws the rate of all tags, as it was second by second since the board was opened.
+// drawPulse draws the total rate since the board was opened.
 function drawPulse() {
   const size = { width: 600, height: 72 };
   const { line, area } = areaPath(pulse, Math.max(30, pulse.length), size.width, size.height - 2, Math.max(1, ...pulse) * 1.08);
@@ -262,7 +262,7 @@ for (const button of e.grid.querySelectorAll('button[data-order]')) {
 }
 e.prefix.addEventListener('input', () => {
   const name = e.prefix.value.toLowerCase().replace(/[^a-z_]/g, '');
-  if (name !== e.prefix.value) e.prefix.value = name; // no tag has any other character
+  if (name !== e.prefix.value) e.prefix.value = name; // names contain no other characters
   show();
 });
 e.search.addEventListener('submit', (event) => {

@@ -1,4 +1,4 @@
-// Numbers, times and ages as people read them.
+// Numbers, times and ages for people.
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -8,12 +8,12 @@ export function number(n) {
   return whole.format(n);
 }
 
-// compact is for axes and the like, where the first digits are enough: 12.3K.
+// compact shortens a number, for axes: 12.3K.
 export function compact(n) {
   return short.format(n);
 }
 
-// rate is a number per second, or a dash while it is not known.
+// rate formats a number per second, or a dash while it is unknown.
 export function rate(perSecond) {
   if (perSecond === null) return '–';
   if (perSecond === 0) return '0';
@@ -21,7 +21,7 @@ export function rate(perSecond) {
   return perSecond < 9.95 ? tenth.format(perSecond) : whole.format(perSecond);
 }
 
-// age is a time span in milliseconds.
+// age formats a duration in milliseconds.
 export function age(ms) {
   const seconds = Math.max(0, ms) / 1000;
   if (seconds < 9.95) return `${tenth.format(seconds)} s`;
@@ -31,7 +31,7 @@ export function age(ms) {
   return `${whole.format(seconds / 86400)} days`;
 }
 
-// ago is how long ago something was, for what need not be exact.
+// ago formats the time since an event, roughly.
 export function ago(ms) {
   return ms < 5000 ? 'just now' : `${age(Math.round(ms / 1000) * 1000).replace('.0', '')} ago`;
 }
@@ -40,7 +40,7 @@ const clockOf = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-d
 const secondsOf = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const dateOf = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
 
-// clock is the time of day, in the reader's own time zone.
+// clock formats a time of day, in the reader's time zone.
 export function clock(time) {
   return clockOf.format(time);
 }

@@ -1,15 +1,15 @@
-// The history of tags, for as long as somebody looks at them.
+// The histories of the tags that are visible.
 
 const minute = 60_000;
 
-// behind is how long after a minute's end its change is asked for: the service holds it open for 15 s.
+// behind is the time after the end of a minute at which its change is requested: the service keeps it open for 15 s.
 const behind = 17_000;
 
-// failed is the wait after a history that could not be had.
+// failed is the wait after a failed read.
 const failed = 15_000;
 
-// path is the address of a tag's history: the changes of its total in count periods, minutes or hours, the present one
-// among the last of them. The last ends with a whole group of so many periods.
+// path returns the path of a tag's history: the changes of its total in count periods, minutes or hours, up to the present
+// one. The last period ends a whole group of periods.
 export function path(name, resolution, count, now, group = 1) {
   const period = (resolution === 'hour' ? 60 * minute : minute) * group;
   const to = (Math.floor(now / period) + 1) * period;
@@ -21,8 +21,8 @@ export function path(name, resolution, count, now, group = 1) {
   return `tags/${encodeURIComponent(name)}/history?${query}`;
 }
 
-// parse returns the body of an answer as {from, period, changes, closed}: times in milliseconds, and closed the number of
-// the changes that change no more. With a group each change is the sum of so many periods.
+// parse converts the body of an answer to {from, period, changes, closed}: times in milliseconds, and closed is the number
+// of changes that are final. With a group, each change is the sum of that many periods.
 export function parse(body, group = 1) {
   const period = (body.resolution === 'hour' ? 60 * minute : minute) * group;
   const from = Date.parse(body.from);

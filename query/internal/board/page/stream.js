@@ -1,30 +1,30 @@
-// The stream of totals, kept open, and what is known of how old they are.
+// The stream of totals, which is kept open, and the age of the totals.
 
-// quiet is the silence, in milliseconds, after which the service is asked whether the totals still hold: a stream on which
-// nothing changes is silent, and so is one that has died without a word.
+// quiet is the silence, in milliseconds, after which the totals are verified with a request: a stream without changes is
+// silent, and so is a dead one.
 const quiet = 5_000;
 
 // late is the age from which totals are called old although the stream is open.
 const late = 15_000;
 
-// reopening is the wait before a stream that the browser has given up is opened anew; it doubles up to the last.
+// reopening is the wait before a stream that the browser has closed is opened again; it doubles up to the second value.
 const reopening = [2_000, 30_000];
 
-// closed is the readyState of a source that the browser does not try again: EventSource.CLOSED.
+// closed is the readyState of a source that the browser does not reopen: EventSource.CLOSED.
 const closed = 2;
 
-// toTheService is what the stream needs of the world outside, as it is in a browser.
+// toTheService is the stream's environment in a browser.
 const toTheService = {
   open: () => new EventSource('stats/stream'),
-  // lastChange is of which time the totals are, and the tag that changed last: a response with the body of /tags.
+  // lastChange returns the response of /tags with the tag that changed last.
   lastChange: () => fetch('tags?order_by=-updated_at&page_size=1', { signal: AbortSignal.timeout(8000) }),
   now: () => performance.now(),
   later: (call, ms) => setTimeout(call, ms),
 };
 
 // Stream calls on.snapshot(totals, asOf), on.changes(totals, asOf, gap) and on.state(state), where a state is connecting,
-// live, late or cut, and asks on.agrees(tag) whether it has told the total of a tag. Times are milliseconds by the server's
-// clock.
+// live, late or cut. on.agrees(tag) returns whether the board shows that total of a tag. Times are milliseconds by the
+// server's clock.
 export class Stream {
   #on;
   #outside;
@@ -32,8 +32,8 @@ export class Stream {
   #state = 'connecting';
   #opened = false; // and not cut since
   #gap = false; // something may have been missed
-  #fresh = null; // {asOf, age, at}: what was last heard of the age of the totals
-  #doubted = 0; // how often in a row the service had another total than the stream
+  #fresh = null; // {asOf, age, at}: the age of the totals, as last received
+  #doubted = 0; // consecutive answers with another total than the stream
   #wait = reopening[0];
   #asking = false;
 
@@ -42,12 +42,12 @@ export class Stream {
     this.#outside = outside;
   }
 
-  // start opens the stream. From then on tick is to be called every second.
+  // start opens the stream. tick must then be called every second.
   start() {
     this.#open();
   }
 
-  // tick looks after the stream.
+  // tick verifies a silent stream and updates the state.
   tick() {
     if (this.#opened && (!this.#fresh || this.#outside.now() - this.#fresh.at > quiet)) this.#ask();
     this.#settle();
@@ -74,7 +74,7 @@ export class Stream {
     source.addEventListener('open', () => {
       this.#opened = true;
       this.#wait = reopening[0];
-      this.#ask(); // a stream that resumes where nothing has changed says nothing
+      this.#ask(); // a stream that resumes without changes is silent
     });
     source.addEventListener('snapshot', (event) => {
       const { totals, as_of: asOf, lag_ms: lag } = JSON.parse(event.data);
@@ -93,7 +93,7 @@ export class Stream {
     source.addEventListener('error', () => {
       if (source !== this.#source) return;
       this.#cut();
-      if (source.readyState === closed) { // an answer that is no stream; else the browser tries again
+      if (source.readyState === closed) { // not a stream; otherwise the browser reopens it
         this.#outside.later(() => this.#open(), this.#wait);
         this.#wait = Math.min(2 * this.#wait, reopening[1]);
       }
@@ -116,21 +116,21 @@ export class Stream {
     let state = 'connecting';
     if (this.#fresh) state = this.age < late ? 'live' : 'late';
     if (!this.#opened && (this.#fresh || this.#gap)) state = 'cut';
-    if (this.#state === 'cut' && state !== 'cut' && this.#gap) return; // open, and not a word of the totals yet
+    if (this.#state === 'cut' && state !== 'cut' && this.#gap) return; // open, but without totals so far
     if (state !== this.#state) {
       this.#state = state;
       this.#on.state(state);
     }
   }
 
-  // ask asks of which time the totals are, and what has changed last, which the stream must have told.
+  // ask requests the age of the totals and the tag that changed last, which the stream must have sent.
   async #ask() {
     if (this.#asking) return;
     this.#asking = true;
     const source = this.#source;
     try {
       const response = await this.#outside.lastChange();
-      if (!response.ok) return; // it is there, and has no totals: they grow old
+      if (!response.ok) return; // the service is there but has no totals: they get old
       const body = await response.json();
       if (source !== this.#source || !this.#opened) return;
       const last = body.tags[0];
@@ -142,7 +142,7 @@ export class Stream {
         this.#open();
       }
     } catch {
-      if (source === this.#source && this.#opened) { // nobody answers: then the stream is no better
+      if (source === this.#source && this.#opened) { // the service does not answer: the stream is dead, too
         this.#cut();
         this.#open();
       }

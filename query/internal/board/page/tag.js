@@ -3,14 +3,14 @@ import { barsPath, ceiling, element } from './charts.js';
 import { ago, clock, compact, date, number, rate } from './format.js';
 import { parse, path } from './history.js';
 
-// Each range is of so many periods, of which group make one bar; ticks are the minutes between two times on its axis.
+// Each range has count periods, of which group make one bar; ticks are the minutes between two labels of the axis.
 const ranges = {
   minute: { resolution: 'minute', count: 180, group: 1, unit: 'by the minute', title: 'Minute', span: 'the last 3 hours', ticks: 30 },
   day: { resolution: 'minute', count: 1440, group: 5, unit: 'by five minutes', title: 'Five minutes from', span: 'the last 24 hours', ticks: 240 },
   hour: { resolution: 'hour', count: 168, group: 1, unit: 'by the hour', title: 'Hour from', span: 'the last 7 days', ticks: 1440 },
 };
 
-// every is how often a history is read anew, and again how soon after it could not be.
+// every is the time between two reads of a history, and again the time after a failed one.
 const every = 60_000;
 const again = 5_000;
 
@@ -26,13 +26,13 @@ export class TagView {
   #name = null;
   #range = 'minute';
   #history = null;
-  #read = -Infinity; // when the history was last asked for
+  #read = -Infinity; // when the history was last requested
   #detail = -Infinity;
-  #asked = 0; // numbers the requests, so that a late answer is known
+  #asked = 0; // numbers the requests, to ignore late answers
   #e;
 
-  // live() says whether there is anybody to ask, now() is the server's time, and onClose is called when the reader has closed
-  // the view.
+  // live() reports whether the service answers, now() returns the server's time, and onClose is called when the view was
+  // closed.
   constructor(totals, live, now, onClose) {
     this.#totals = totals;
     this.#live = live;
@@ -45,7 +45,7 @@ export class TagView {
     };
     byId('tag-close').addEventListener('click', () => this.#e.dialog.close());
     this.#e.dialog.addEventListener('click', (event) => {
-      if (event.target === this.#e.dialog) this.#e.dialog.close(); // beside it
+      if (event.target === this.#e.dialog) this.#e.dialog.close(); // outside of it
     });
     this.#e.dialog.addEventListener('close', () => {
       this.#name = null;
@@ -82,7 +82,7 @@ export class TagView {
     this.#e.dialog.close();
   }
 
-  // tick brings the numbers up to date, and reads what is due.
+  // tick updates the numbers, and reads what is due.
   tick() {
     if (this.#name === null) return;
     const tag = this.#totals.get(this.#name);
@@ -119,7 +119,7 @@ export class TagView {
       this.#e.increments.textContent = number(body.increments);
       this.#e.updated.textContent = ago(now - Date.parse(body.updated_at));
     } catch {
-      // The sign that the stream is cut says it.
+      // The state of the stream shows it.
     }
   }
 
@@ -183,7 +183,7 @@ export class TagView {
     this.#table();
   }
 
-  // table writes what was counted in each period, the latest first, once somebody wants to read it.
+  // table fills the table of changes, the latest first, when it is open.
   #table() {
     if (!this.#history || !this.#e.dialog.querySelector('details').open) return;
     const { changes, from, period } = this.#history;

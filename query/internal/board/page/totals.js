@@ -1,24 +1,24 @@
-// The totals that the stream has told of, and how fast they change. It knows no clock, no network and no page.
+// The totals received from the stream, and their rates. It has no clock, network or page.
 
-// span is how much of the past a rate is the average of, in milliseconds: long enough that a rate does not flicker with
-// the aggregator's windows, short enough to be called now.
+// span is the time over which a rate is averaged, in milliseconds: long enough not to flicker with the aggregator's
+// windows, short enough to be current.
 export const span = 10_000;
 
-// settling is how much must have been seen before there is a rate.
+// settling is the time that must have been observed before there is a rate.
 const settling = 1_500;
 
-// patience is how long after an event the next one can come without the rate falling.
+// patience is how long the next event may take before the rate falls.
 const patience = 2_000;
 
 export class Totals {
   #tags = new Map();
   #events = []; // {at, sum, changes: [tag, change, ...]}, the oldest first, none older than a span
   #recent = 0; // the sum of the events
-  #since = 0; // from when on every change is known
+  #since = 0; // the time since which every change is known
   #latest = 0; // the time of the last event
   #now = 0;
 
-  // sum is everything that was ever counted.
+  // sum is the sum of all totals.
   sum = 0;
 
   get size() {
@@ -30,8 +30,8 @@ export class Totals {
     return this.#tags.get(name);
   }
 
-  // snapshot replaces all totals by those of a time, in milliseconds by the server's clock. What came between is not known
-  // second by second, so that rates begin anew.
+  // snapshot replaces all totals by those of a time, in milliseconds by the server's clock. The changes in between are not
+  // known second by second, so rates start over.
   snapshot(totals, at) {
     for (const name of this.#tags.keys()) {
       if (!Object.hasOwn(totals, name)) this.#tags.delete(name);
@@ -44,8 +44,8 @@ export class Totals {
     this.#restart(at);
   }
 
-  // changes takes in the totals that have changed since the last event. After a gap in the stream they are of a longer
-  // time than a rate is the average of, and rates begin anew.
+  // changes applies the totals that have changed since the last event. After a gap in the stream they may cover more than
+  // a span, and rates start over.
   changes(totals, at, gap = false) {
     const event = { at, sum: 0, changes: [] };
     for (const name of Object.keys(totals)) {
@@ -65,7 +65,7 @@ export class Totals {
     this.advance(at);
   }
 
-  // advance says what time it is by the server's clock: what is older than a span leaves the rates.
+  // advance sets the time by the server's clock: events older than a span leave the rates.
   advance(now) {
     this.#now = Math.max(this.#latest, now - patience);
     while (this.#events.length > 0 && this.#events[0].at <= this.#now - span) {
@@ -75,14 +75,14 @@ export class Totals {
     }
   }
 
-  // rate is how much is counted in a second, of one tag or of all; null while it is not known.
+  // rate returns the increase per second of one tag or of all, or null while it is unknown.
   rate(tag) {
     const seen = Math.min(span, this.#now - this.#since);
     return seen < settling ? null : (tag ? tag.recent : this.#recent) / (seen / 1000);
   }
 
-  // list returns the tags that begin with a prefix, in an order: name, total or rate, falling if asked for. Tags that are
-  // equal in it come by name.
+  // list returns the tags that begin with a prefix, in an order: name, total or rate, ascending or falling. Equal tags are
+  // in the order of their names.
   list(prefix, order, falling) {
     const found = [];
     for (const tag of this.#tags.values()) {

@@ -28,10 +28,10 @@ test('a history knows what changes no more', () => {
 
 // bench is a Histories whose answers come when the test says so, at a time that the test says.
 function bench(options = {}) {
-  const b = { now: 1_000 * 60_000 + 32_000, asked: [], waiting: new Map(), loaded: [] };
+  const b = { now: 1_000 * 60_000 + 32_000, requests: [], waiting: new Map(), loaded: [] };
   b.histories = new Histories({
     load: (name) => new Promise((resolve, reject) => {
-      b.asked.push(name);
+      b.requests.push(name);
       b.waiting.set(name, { resolve, reject });
     }),
     loaded: (name) => b.loaded.push(name),
@@ -50,36 +50,36 @@ function bench(options = {}) {
   return b;
 }
 
-test('few are asked for at once, in the order of the wish', async () => {
+test('few requests are concurrent, in the order wanted', async () => {
   const b = bench();
   b.histories.want(['a', 'b', 'c', 'd', 'e']);
   b.histories.want(['a', 'b', 'c', 'd', 'e']);
-  assert.deepEqual(b.asked, ['a', 'b', 'c']);
+  assert.deepEqual(b.requests, ['a', 'b', 'c']);
   await b.answer('b');
-  assert.deepEqual(b.asked, ['a', 'b', 'c', 'd']);
+  assert.deepEqual(b.requests, ['a', 'b', 'c', 'd']);
   assert.equal(b.histories.get('b'), 'of b');
   assert.equal(b.histories.get('a'), undefined);
   assert.deepEqual(b.loaded, ['b']);
 });
 
-test('what is no longer wanted is not asked for', async () => {
+test('histories that are no longer wanted are not requested', async () => {
   const b = bench();
   b.histories.want(['a', 'b', 'c', 'd', 'e']);
   b.histories.want(['x']);
   await b.answer('a');
-  assert.deepEqual(b.asked, ['a', 'b', 'c', 'x']);
+  assert.deepEqual(b.requests, ['a', 'b', 'c', 'x']);
 });
 
-test('a history is asked for anew once its next minute is closed', async () => {
+test('a history is requested again once its next minute is closed', async () => {
   const b = bench();
   b.histories.want(['a']);
   await b.answer('a');
   b.now += 44_000; // :16 of the next minute
   b.histories.want(['a']);
-  assert.deepEqual(b.asked, ['a']);
+  assert.deepEqual(b.requests, ['a']);
   b.now += 1_000;
   b.histories.want(['a']);
-  assert.deepEqual(b.asked, ['a', 'a']);
+  assert.deepEqual(b.requests, ['a', 'a']);
   assert.equal(b.histories.get('a'), 'of a'); // meanwhile
 });
 
@@ -92,10 +92,10 @@ test('one that failed is tried again later, and what was there stays', async () 
   await b.fail('a');
   assert.equal(b.histories.get('a'), 'of a');
   b.histories.want(['a']);
-  assert.equal(b.asked.length, 2);
+  assert.equal(b.requests.length, 2);
   b.now += 15_000;
   b.histories.want(['a']);
-  assert.equal(b.asked.length, 3);
+  assert.equal(b.requests.length, 3);
 });
 
 test('what was read longest ago is forgotten', async () => {

@@ -5,10 +5,10 @@ import { Stream } from '../page/stream.js';
 
 // bench is a stream to a service that the test plays.
 function bench() {
-  const b = { now: 0, told: [], states: [], sources: [], later: [], totals: {}, service: null };
+  const b = { now: 0, events: [], states: [], sources: [], later: [], totals: {}, service: null };
   b.stream = new Stream({
-    snapshot: (totals, asOf) => { b.told.push(['snapshot', totals, asOf]); b.totals = { ...totals }; },
-    changes: (totals, asOf, gap) => { b.told.push(['changes', totals, asOf, gap]); Object.assign(b.totals, totals); },
+    snapshot: (totals, asOf) => { b.events.push(['snapshot', totals, asOf]); b.totals = { ...totals }; },
+    changes: (totals, asOf, gap) => { b.events.push(['changes', totals, asOf, gap]); Object.assign(b.totals, totals); },
     agrees: (tag) => !tag || b.totals[tag.name] === tag.total,
     state: (state) => b.states.push(state),
   }, {
@@ -20,7 +20,7 @@ function bench() {
       return source;
     },
     lastChange: async () => {
-      b.asked = (b.asked ?? 0) + 1;
+      b.requests = (b.requests ?? 0) + 1;
       if (!b.service) throw new TypeError('failed to fetch');
       if (b.service === 503) return { ok: false };
       return { ok: true, json: async () => ({ tags: [b.service], as_of: new Date(b.now).toISOString(), lag_ms: 100 }) };
@@ -56,26 +56,26 @@ async function live() {
   await b.send('open');
   await b.send('snapshot', { foo: 13 });
   assert.deepEqual(b.states, ['live']);
-  b.asked = 0;
+  b.requests = 0;
   return b;
 }
 
 test('a snapshot makes it live, and its age grows', async () => {
   const b = await live();
-  assert.deepEqual(b.told, [['snapshot', { foo: 13 }, 0]]);
+  assert.deepEqual(b.events, [['snapshot', { foo: 13 }, 0]]);
   b.now += 400;
   assert.equal(b.stream.age, 500);
   await b.send('changes', { foo: 14 });
-  assert.deepEqual(b.told[1], ['changes', { foo: 14 }, 400, false]);
+  assert.deepEqual(b.events[1], ['changes', { foo: 14 }, 400, false]);
   assert.equal(b.stream.age, 100);
 });
 
-test('silence is asked about, and may be right', async () => {
+test('a silent stream is verified, and may be right', async () => {
   const b = await live();
   await b.seconds(5);
-  assert.equal(b.asked, 0);
+  assert.equal(b.requests, 0);
   await b.seconds(60);
-  assert.equal(b.asked, 10);
+  assert.equal(b.requests, 10);
   assert.deepEqual(b.states, ['live']);
   assert.ok(b.stream.age < 7000);
 });
@@ -84,7 +84,7 @@ test('a stream that has missed something in silence is opened anew', async () =>
   const b = await live();
   b.service = { name: 'foo', total: 14 };
   await b.seconds(7);
-  assert.equal(b.sources.length, 1); // the stream may tell it yet
+  assert.equal(b.sources.length, 1); // the stream may still send it
   await b.seconds(2);
   assert.equal(b.sources.length, 2);
   assert.equal(b.states.at(-1), 'cut');
@@ -93,7 +93,7 @@ test('a stream that has missed something in silence is opened anew', async () =>
   assert.equal(b.states.at(-1), 'live');
 });
 
-test('a service that does not answer is no live stream', async () => {
+test('a stream is not live when the service does not answer', async () => {
   const b = await live();
   b.service = null;
   await b.seconds(6);
@@ -118,7 +118,7 @@ test('a cut stream that resumes where nothing has changed is live again', async 
   await b.fail(0);
   assert.deepEqual(b.states, ['live', 'cut']);
   await b.seconds(3);
-  assert.equal(b.asked, 0);
+  assert.equal(b.requests, 0);
   await b.send('open');
   assert.deepEqual(b.states, ['live', 'cut', 'live']);
 });
@@ -131,7 +131,7 @@ test('a cut stream that opens and says nothing is not live while the service has
   assert.deepEqual(b.states, ['live', 'cut']);
   await b.send('changes', { foo: 50 });
   assert.deepEqual(b.states, ['live', 'cut', 'live']);
-  assert.deepEqual(b.told.at(-1), ['changes', { foo: 50 }, 0, true]); // after a gap
+  assert.deepEqual(b.events.at(-1), ['changes', { foo: 50 }, 0, true]); // after a gap
 });
 
 test('a stream that the browser gives up is opened anew, later each time', async () => {

@@ -4,7 +4,7 @@ import { Totals } from '../page/totals.js';
 
 const names = (tags) => tags.map((t) => t.name);
 
-test('a snapshot replaces what was there, and keeps the tags that stay', () => {
+test('a snapshot replaces the totals, and keeps the objects of tags that stay', () => {
   const totals = new Totals();
   totals.snapshot({ foo: 13, ballz: 76 }, 1000);
   assert.equal(totals.size, 2);
@@ -17,7 +17,7 @@ test('a snapshot replaces what was there, and keeps the tags that stay', () => {
   assert.equal(totals.sum, 15);
 });
 
-test('there is no rate before enough was seen', () => {
+test('the rate is unknown until enough was observed', () => {
   const totals = new Totals();
   totals.snapshot({ foo: 1000 }, 0);
   assert.equal(totals.rate(), null);
@@ -41,7 +41,7 @@ test('a rate is the average of the last ten seconds', () => {
   assert.equal(totals.rate(), 22);
 });
 
-test('rates fall to nothing when nothing comes any more', () => {
+test('rates fall to zero without events', () => {
   const totals = new Totals();
   totals.snapshot({ foo: 0 }, 0);
   for (let second = 1; second <= 10; second++) totals.changes({ foo: second * 10 }, second * 1000);
@@ -55,7 +55,7 @@ test('rates fall to nothing when nothing comes any more', () => {
   assert.equal(totals.get('foo').total, 100);
 });
 
-test('what came during a gap is counted and is no rate', () => {
+test('changes during a gap count but have no rate', () => {
   const totals = new Totals();
   totals.snapshot({ foo: 0 }, 0);
   totals.changes({ foo: 10 }, 1000);
@@ -67,7 +67,7 @@ test('what came during a gap is counted and is no rate', () => {
   assert.equal(totals.rate(), 10);
 });
 
-test('lists come in every order, equals by name, and by prefix', () => {
+test('lists are sorted in every order, equals by name, and filtered by prefix', () => {
   const totals = new Totals();
   totals.snapshot({ foo: 13, food: 5, ballz: 76, fob: 5 }, 0);
   totals.changes({ foo: 14, food: 25 }, 2000);
@@ -80,7 +80,7 @@ test('lists come in every order, equals by name, and by prefix', () => {
   assert.deepEqual(names(totals.list('x', 'name', false)), []);
 });
 
-test('names that objects have already are names', () => {
+test('names of object properties are valid tags', () => {
   const totals = new Totals();
   totals.snapshot(JSON.parse('{"__proto__":3,"constructor":4,"foo":1}'), 0);
   assert.deepEqual(names(totals.list('', 'name', false)), ['__proto__', 'constructor', 'foo']);
