@@ -87,7 +87,7 @@ func readPageSize(size *int, limit int) parameter {
 		if err != nil || n == 0 {
 			return fmt.Sprintf("must be a positive integer; a page has %d items at most", limit)
 		}
-		*size = min(int(n), limit) //nolint:gosec // 31 bits
+		*size = min(int(n), limit)
 		return ""
 	}
 }

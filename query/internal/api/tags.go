@@ -163,7 +163,7 @@ func (s *sortedTags) of(v *view.View, order string) []int32 {
 		tags := v.Tags()
 		places = make([]int32, len(tags))
 		for i := range places {
-			places[i] = int32(i) //nolint:gosec // fewer than 2^31 tags
+			places[i] = int32(i) // there are fewer than 2^31 tags
 		}
 		slices.SortFunc(places, func(a, b int32) int { // equals by place, which is by name
 			return cmp.Or(cmp.Compare(valueOf(order, tags[a]), valueOf(order, tags[b])), cmp.Compare(a, b))

@@ -120,8 +120,9 @@ func (r *Refresher) Watch() (*View, <-chan struct{}) {
 
 // Complete returns an error that names the partitions that the latest read could not read, or nil if there were none.
 func (r *Refresher) Complete(context.Context) error {
-	var faults []error
-	for _, p := range r.latest.Load().view.Unreadable() {
+	unreadable := r.latest.Load().view.Unreadable()
+	faults := make([]error, 0, len(unreadable))
+	for _, p := range unreadable {
 		faults = append(faults, fmt.Errorf("partition %d: %w", p.Partition, p.Err))
 	}
 	return errors.Join(faults...)
