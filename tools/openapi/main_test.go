@@ -106,7 +106,7 @@ func TestRefusesErrorsAndGaps(t *testing.T) {
 		"an undescribed tag":                      {"//	@tag.name			numbers\n", "", "no tag that is described"},
 		"a constant that there is not":            {"const most", "const least", "most: no such constant"},
 		"a constant of the wrong type":            {"const most = 9", `const most = "nine"`, "is not a number"},
-		"an unknown keyword":             {"x-go-maximum=most,", "x-go-largest=most,", "unknown keyword largest"},
+		"an unknown keyword":                      {"x-go-maximum=most,", "x-go-largest=most,", "unknown keyword largest"},
 		"a type that there is not":                {"{object}	Number", "{object}	Count", "Count"},
 		"a name that is none, in a text":          {"${most}", "${least}", "least: no such constant"},
 		"a pattern that is not regular":           {"^x$", "^(x$", "regexp"},
