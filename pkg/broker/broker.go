@@ -20,7 +20,7 @@ const (
 )
 
 var (
-	// ErrMessageSize is the case of a message that no publish can carry, however often it is tried.
+	// ErrMessageSize is returned by the publish of a message that is larger than any publish can carry. Do not retry.
 	ErrMessageSize = errors.New("message is larger than the broker takes")
 	// ErrRefused is returned by a publish whose messages the broker refused, all of them: the topic does not exist, the
 	// publisher has no permission, or the disk is full.
@@ -47,8 +47,8 @@ func (m *Message) Size() int {
 }
 
 // Delivery is a message as it was pulled. The same message may be delivered again, with another Receipt, until it is
-// acknowledged, and now and then even after that. Its bytes and attributes may be shared with other deliveries: nobody
-// changes them.
+// acknowledged, and occasionally even after that. Its bytes and attributes may be shared with other deliveries and must not
+// be changed.
 type Delivery struct {
 	Message
 	// ID is the broker's, for logs alone: a publish that was retried underneath is two messages with two ids.

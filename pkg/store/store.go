@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
-	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // The collections.
@@ -30,17 +29,16 @@ const (
 )
 
 var (
-	// ErrConflict is the case of a Commit whose checkpoint is not the one that was loaded: somebody else has committed
-	// the partition, or an earlier Commit of our own whose reply was lost. Nothing was changed. Load again.
+	// ErrConflict is returned by a Commit whose checkpoint is not the one that was loaded: another process committed the
+	// partition, or an earlier Commit of this one succeeded and its reply was lost. Nothing was changed. Load again.
 	ErrConflict = errors.New("the checkpoint has changed")
-	// ErrRefused is the case of a Commit that the store will never take, however often it is tried. Nothing was
-	// changed.
+	// ErrRefused is returned by a Commit that can never succeed. Nothing was changed. Do not retry.
 	ErrRefused = errors.New("the store refuses the commit")
-	// ErrNotFound is the case of a document that does not exist.
+	// ErrNotFound is returned when a document does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrExists is the case of a document that was to be made and is there already. Nothing was changed.
+	// ErrExists is returned by the creation of a document that exists. Nothing was changed.
 	ErrExists = errors.New("exists already")
-	// Any other error of a Commit leaves its outcome unknown: it may be in, or come in yet. Load again.
+	// Any other error of a Commit leaves its outcome unknown: it may have been applied, or may still be. Load again.
 )
 
 // Revision is the state of a checkpoint's document that a Commit may replace: the document's update time. The zero
@@ -62,10 +60,8 @@ type Commit struct {
 	Revision Revision
 	Next     checkpoint.Checkpoint
 	Tags     []checkpoint.Delta
-	// AcceptedAt is when the first entry that is counted was accepted, by ingest's clock, and Traces are the followed ones
-	// that the Commit belongs to, tracecontext.Most at the most: both are for whoever reads the totals. Zero is not known.
+	// AcceptedAt is when the first entry that is counted was accepted, by ingest's clock. Zero is not known.
 	AcceptedAt time.Time
-	Traces     []tracecontext.Trace
 	// Contributors holds each contributor at most once.
 	Contributors []Contributions
 	// Keys are the idempotency keys of what is counted, which are kept for KeepKeys at least.
@@ -147,9 +143,8 @@ type PartitionTotals struct {
 	Revision  Revision
 	Totals    []checkpoint.Total
 	UpdatedAt time.Time
-	// AcceptedAt and Traces are those of the latest Commit.
+	// AcceptedAt is that of the latest Commit.
 	AcceptedAt time.Time
-	Traces     []tracecontext.Trace
 	// Err is why the checkpoint cannot be read: it is damaged or of a later version. Only Partition and Revision are set
 	// then, and the other partitions are not affected.
 	Err error
@@ -172,7 +167,7 @@ type Contributor struct {
 }
 
 // TagID returns the document id of a tag. The prefix keeps lawful names such as __init__ and ___ clear of the ids that
-// Firestore reserves (design section 6).
+// Firestore reserves (https://firebase.google.com/docs/firestore/quotas).
 func TagID(name string) string { return "t-" + name }
 
 // TagName is the inverse of TagID.

@@ -3,17 +3,15 @@
 package delivery
 
 import (
-	"context"
 	"fmt"
-	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/tracing"
 )
 
 // The bounds of a message that one Commit can settle, with every entry of it rejected if need be. Ingest stays below both.
@@ -52,7 +50,7 @@ func Decode(d *broker.Delivery) (*Delivery, error) {
 		return nil, fmt.Errorf("%w: %d bytes, more than %d", message.ErrInvalid, len(d.Data), MaxBytes)
 	}
 	return &Delivery{
-		Batch: batch, Traces: traces(d.Attributes), Receipt: d.Receipt, Cost: cost(d, batch),
+		Batch: batch, Traces: tracing.FromAttributes(d.Attributes), Receipt: d.Receipt, Cost: cost(d, batch),
 	}, nil
 }
 
@@ -73,41 +71,4 @@ func cost(d *broker.Delivery, batch *message.Batch) int64 {
 // Identity is the message's place among its publisher's.
 func (d *Delivery) Identity() checkpoint.Message {
 	return checkpoint.Message{Publisher: d.Batch.Publisher, Sequence: d.Batch.Sequence}
-}
-
-const (
-	traceAttribute = "traceparent"
-	// othersAttribute holds the message's further traces, separated by commas.
-	othersAttribute = "traceparents"
-	// MaxTraces bounds the traces of one message, and of one Commit.
-	MaxTraces = 8
-)
-
-// traces returns the sampled traces that a message's attributes name.
-func traces(attributes map[string]string) []trace.SpanContext {
-	first := attributes[traceAttribute]
-	if first == "" {
-		return nil
-	}
-	var all []trace.SpanContext
-	for text := range strings.SplitSeq(first+","+attributes[othersAttribute], ",") {
-		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{traceAttribute: text})
-		if all = AddTrace(all, trace.SpanContextFromContext(ctx)); len(all) == MaxTraces {
-			break
-		}
-	}
-	return all
-}
-
-// AddTrace appends t to traces unless it is not sampled, its trace is among them, or they are MaxTraces.
-func AddTrace(traces []trace.SpanContext, t trace.SpanContext) []trace.SpanContext {
-	if !t.IsSampled() || len(traces) >= MaxTraces {
-		return traces
-	}
-	for i := range traces {
-		if traces[i].TraceID() == t.TraceID() {
-			return traces
-		}
-	}
-	return append(traces, t)
 }

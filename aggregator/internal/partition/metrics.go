@@ -16,10 +16,10 @@ import (
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/time/rate"
 
-	"github.com/accrue/accrue/aggregator/internal/delivery"
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/pkg/tracing"
 )
 
 const (
@@ -200,17 +200,13 @@ func (p *partition) commit(ctx context.Context, d *draft, commit *store.Commit) 
 	var traces []trace.SpanContext
 	for _, held := range d.deliveries {
 		for _, t := range held.Traces {
-			traces = delivery.AddTrace(traces, t)
+			traces = tracing.Add(traces, t)
 		}
 	}
 	span := trace.Span(nooptrace.Span{})
 	if len(traces) > 0 {
-		links := make([]trace.Link, len(traces))
-		for i := range traces {
-			links[i].SpanContext = traces[i]
-		}
 		ctx, span = p.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, traces[0]), "commit",
-			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
+			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(tracing.Links(traces)...),
 			trace.WithAttributes(attribute.Int64("accrue.partition", int64(p.no)),
 				attribute.Int("accrue.messages", len(d.deliveries)), attribute.Int("accrue.documents", commit.Documents())))
 	}

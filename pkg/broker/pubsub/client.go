@@ -1,6 +1,6 @@
 // Package pubsub is the broker on Google Cloud Pub/Sub, or on its emulator. It uses the generated clients' Publish and
 // Pull, one request at a time, and not the streaming subscriber: a windowed consumer wants as many messages as there are
-// when it is ready for them, and keeps its own leases (design section 5 has the measurements).
+// when it is ready for them, and keeps its own leases.
 package pubsub
 
 import (
@@ -25,7 +25,7 @@ import (
 const connections = 4
 
 // Client is a connection to the topics and subscriptions of one project. Its methods, and those of the topics and
-// subscriptions that it gives out, may be called at the same time.
+// subscriptions that it gives out, are safe for concurrent use.
 type Client struct {
 	project string
 	topics  *vkit.TopicAdminClient

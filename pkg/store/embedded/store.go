@@ -16,7 +16,6 @@ import (
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/database"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // documentOverhead is about what a small document, or what is not packed of another, takes.
@@ -131,7 +130,6 @@ func (s *Store) update(ctx context.Context, doing string, size int, change func(
 // partition is the document of a partition's checkpoint.
 type partition struct {
 	updateTime, acceptedAt time.Time
-	traces                 string
 	commit                 int64
 	publishers, totals     []byte
 }
@@ -139,7 +137,7 @@ type partition struct {
 func (p *partition) pack() []byte {
 	b := database.AppendInt(make([]byte, 0, documentOverhead+len(p.publishers)+len(p.totals)), checkpoint.Version)
 	b = database.AppendTime(database.AppendTime(b, p.updateTime), p.acceptedAt)
-	b = database.AppendInt(database.AppendBytes(b, p.traces), p.commit)
+	b = database.AppendInt(b, p.commit)
 	return database.AppendBytes(database.AppendBytes(b, p.publishers), p.totals)
 }
 
@@ -149,7 +147,7 @@ func unpackPartition(packed []byte) (p partition, err error) {
 		return p, fmt.Errorf("%w: version %d, this program knows %d", checkpoint.ErrCorrupt, v, checkpoint.Version)
 	}
 	p.updateTime, p.acceptedAt = record.Time(), record.Time()
-	p.traces, p.commit = string(record.Bytes()), record.Int()
+	p.commit = record.Int()
 	p.publishers, p.totals = record.Bytes(), record.Bytes()
 	return p, record.Err()
 }
@@ -200,7 +198,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 		return store.Revision{}, fmt.Errorf("%s: %w", doing, err)
 	}
 	next := partition{
-		acceptedAt: c.AcceptedAt, traces: tracecontext.Join(c.Traces), commit: int64(c.Next.Commit), //nolint:gosec // one a commit: never so many
+		acceptedAt: c.AcceptedAt, commit: int64(c.Next.Commit), //nolint:gosec // one a commit: never so many
 		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(),
 	}
 	documents := documentsOf(&c)
@@ -453,7 +451,7 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 			if err != nil {
 				totals.Err = err
 			} else {
-				totals.AcceptedAt, totals.Traces = p.acceptedAt, tracecontext.Split(p.traces)
+				totals.AcceptedAt = p.acceptedAt
 			}
 			totals.Revision.UpdateTime = p.updateTime
 			all = append(all, totals)

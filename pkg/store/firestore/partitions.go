@@ -13,7 +13,6 @@ import (
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/store"
-	"github.com/accrue/accrue/pkg/tracecontext"
 )
 
 // The fields of the documents (design section 6).
@@ -24,7 +23,6 @@ const (
 	fieldTotals        = "totals"
 	fieldUpdatedAt     = "updated_at"
 	fieldAcceptedAt    = "accepted_at"
-	fieldTraces        = "traces"
 	fieldKeys          = "keys"
 	fieldChanges       = "changes"
 	fieldEntries       = "entries"
@@ -118,9 +116,6 @@ func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
 	if !commit.AcceptedAt.IsZero() {
 		fields[fieldAcceptedAt] = timestamp(commit.AcceptedAt)
 	}
-	if len(commit.Traces) > 0 {
-		fields[fieldTraces] = &firestorepb.Value{ValueType: &firestorepb.Value_StringValue{StringValue: tracecontext.Join(commit.Traces)}}
-	}
 	precondition := &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: false}}
 	if commit.Revision != (store.Revision{}) {
 		precondition.ConditionType = &firestorepb.Precondition_UpdateTime{UpdateTime: timestamppb.New(commit.Revision.UpdateTime)}
@@ -161,7 +156,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 	var all []store.PartitionTotals
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{
 		From:   from(store.Partitions),
-		Select: selectFields(fieldVersion, fieldTotals, fieldAcceptedAt, fieldTraces),
+		Select: selectFields(fieldVersion, fieldTotals, fieldAcceptedAt),
 	}, func(doc *firestorepb.Document) error {
 		partition, err := store.PartitionOf(id(doc))
 		if err != nil {
@@ -175,7 +170,6 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 			all = append(all, p)
 			return nil
 		}
-		p.Traces = tracecontext.Split(doc.GetFields()[fieldTraces].GetStringValue())
 		if at := doc.GetFields()[fieldAcceptedAt].GetTimestampValue(); at != nil {
 			p.AcceptedAt = at.AsTime()
 		}
