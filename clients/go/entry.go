@@ -9,10 +9,14 @@ import (
 
 // The bounds of an entry and of a batch, which are those of the API.
 const (
-	// MinNameLength and MaxNameLength bound a tag's name, in bytes; names are ASCII.
-	MinNameLength, MaxNameLength = 3, 15
-	// MinValue and MaxValue bound the value of one increment.
-	MinValue, MaxValue = 1, 9
+	// MinNameLength is the minimum length of a tag's name, in bytes; names are ASCII.
+	MinNameLength = 3
+	// MaxNameLength is the maximum length of a tag's name, in bytes.
+	MaxNameLength = 15
+	// MinValue is the smallest value of one increment.
+	MinValue = 1
+	// MaxValue is the largest value of one increment.
+	MaxValue = 9
 	// MaxContributorLength bounds a contributor's id, in characters.
 	MaxContributorLength = 128
 	// MaxIDLength bounds an idempotency key, in bytes; keys are ASCII.

@@ -95,7 +95,7 @@ func current(t *testing.T) contract {
 	for name, config := range configs() {
 		environment := make(map[string]string)
 		for variable, v := range variables(t, config) {
-			if !emulator(variable) && !(name == "ingest" && variable == "INCREMENTS_SUBSCRIPTION") { // ingest creates it at an emulator only
+			if !emulator(variable) && (name != "ingest" || variable != "INCREMENTS_SUBSCRIPTION") { // ingest creates it at an emulator only
 				environment[variable] = v.fallback
 			}
 		}

@@ -52,12 +52,9 @@ func mergeDocuments(ingest, query http.Handler) ([]byte, error) {
 		}
 		all = append(all, document)
 	}
-	merged := mergeObjects(all[0], all[1])
-	merged["info"] = map[string]any{
-		"title": "Accrue", "version": all[1]["info"].(map[string]any)["version"], //nolint:errcheck,forcetypeassert // our own document
-		"description": "Post increments and contributions, and read totals, history and recognitions.",
-	}
-	return json.Marshal(merged)
+	return json.Marshal(mergeObjects(mergeObjects(all[0], all[1]), map[string]any{"info": map[string]any{
+		"title": "Accrue", "description": "Post increments and contributions, and read totals, history and recognitions.",
+	}}))
 }
 
 // mergeObjects returns the members of both, of objects in both merged in turn, and of lists in both the union. Of other

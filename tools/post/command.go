@@ -51,9 +51,7 @@ Exit code 0 means that everything was counted.`,
   accrue post --contributor ada coffee
   echo '{"name":"foo","value":4,"contributor":"ada","id":"order-1"}' | accrue post
   cat *.txt | accrue post --words`,
-		RunE: func(command *cobra.Command, arguments []string) error {
-			return c.run(command, arguments)
-		},
+		RunE: c.run,
 	}
 	flags := command.Flags()
 	flags.StringVar(&c.url, "url", "http://127.0.0.1:8080", "address of accrue run, or of ingest")

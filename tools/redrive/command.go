@@ -55,7 +55,7 @@ whether they were counted, and that return while the command runs. If an entry s
 			recounted, err := entries.run(c.Context())
 			if err != nil {
 				recounted.print(c.OutOrStdout(), o.dryRun)
-				return fmt.Errorf("Firestore%s: %w", at(firestoreEmulator), err)
+				return fmt.Errorf("redrive the rejected entries of Firestore%s: %w", at(firestoreEmulator), err)
 			}
 			client, err := pubsub.Connect(c.Context(), project, emulator)
 			if err != nil {

@@ -163,7 +163,7 @@ func TestRedriversAtTheSameTimeCountOnce(t *testing.T) {
 				if call.Method != "Commit" {
 					return nil
 				}
-				switch (uint64(call.Number) + seed) % 4 { //nolint:gosec // not negative
+				switch (uint64(call.Number) + seed) % 4 {
 				case 0:
 					return faults.LoseReply(context.DeadlineExceeded)
 				case 1:

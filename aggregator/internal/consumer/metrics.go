@@ -23,6 +23,7 @@ func newMetrics(m metric.Meter, c *Consumer) (*metrics, error) {
 	counter := func(name, description string) metric.Int64Counter {
 		counter, err := m.Int64Counter(name, metric.WithDescription(description))
 		faults = append(faults, err)
+		counter.Add(context.Background(), 0) // exposed from the start: a rate over a counter that appears later misses its first step
 		return counter
 	}
 	all := &metrics{
@@ -41,7 +42,7 @@ func newMetrics(m metric.Meter, c *Consumer) (*metrics, error) {
 	return all, nil
 }
 
-// outages are what can fail again and again.
+// outages are the requests that can fail for a long time.
 type outages struct{ pull, acknowledge, extend, deadLetter, apply outage }
 
 func newOutages(log zerolog.Logger) outages {

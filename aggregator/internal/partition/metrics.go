@@ -31,7 +31,7 @@ const (
 	fillingEvery = 5 * time.Minute
 )
 
-// outages are what can fail again and again.
+// outages are the requests that can fail for a long time.
 type outages struct{ commit, reject, crowded *logging.Outage }
 
 func newOutages(log zerolog.Logger) outages {
@@ -85,15 +85,20 @@ func newMetrics(m metric.Meter, s *Partitions) (*metrics, error) {
 		faults = append(faults, err)
 		return h
 	}
+	// These are exposed from the start: a rate over a counter that appears later misses its first step.
+	started := func(c metric.Int64Counter) metric.Int64Counter {
+		c.Add(context.Background(), 0)
+		return c
+	}
 	all := &metrics{
 		commits:    counter("accrue_commits", "Commits, by what ended the window and by outcome."),
-		duplicates: counter("accrue_messages_duplicate", "Messages that were settled already and dropped."),
+		duplicates: started(counter("accrue_messages_duplicate", "Messages that were settled already and dropped.")),
 		rejected:   counter("accrue_entries_rejected", "Entries that could not be counted and wait to be redriven, by reason."),
-		released:   counter("accrue_messages_released", "Messages that were released because their partition could not commit them."),
-		repeated:   counter("accrue_keys_repeated", "Entries that repeated an idempotency key and were not counted."),
-		reused:     counter("accrue_keys_reused", "Repeated keys whose tag or value differs from the first use."),
-		late:       counter("accrue_keys_late", "Entries counted although the key that they might repeat may have been forgotten."),
-		evicted:    counter("accrue_keys_forgotten", "Keys forgotten before the horizon because of the memory limit."),
+		released:   started(counter("accrue_messages_released", "Messages that were released because their partition could not commit them.")),
+		repeated:   started(counter("accrue_keys_repeated", "Entries that repeated an idempotency key and were not counted.")),
+		reused:     started(counter("accrue_keys_reused", "Repeated keys whose tag or value differs from the first use.")),
+		late:       started(counter("accrue_keys_late", "Entries counted although the key that they might repeat may have been forgotten.")),
+		evicted:    started(counter("accrue_keys_forgotten", "Keys forgotten before the horizon because of the memory limit.")),
 		duration: histogram("accrue_commit_duration", "s", "How long Commits took, by outcome.",
 			.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10),
 		documents: histogram("accrue_commit_documents", "", "Documents that a Commit changed, beside the checkpoint.",

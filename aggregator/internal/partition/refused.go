@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/accrue/accrue/aggregator/internal/delivery"
 	"github.com/accrue/accrue/pkg/checkpoint"
@@ -98,16 +99,18 @@ func intervals(c *checkpoint.Checkpoint) (n int) {
 // are still to come.
 func (p *partition) joinFirst(d *draft) error {
 	var joining, others []*delivery.Delivery
-	for begin, end := 0, 0; begin < len(p.pending); begin = end {
-		first, last := p.pending[begin].Identity(), p.pending[begin].Identity()
-		for end = begin + 1; end < len(p.pending); end++ {
-			next := p.pending[end].Identity()
+	for rest := p.pending; len(rest) > 0; {
+		first, last := rest[0].Identity(), rest[0].Identity()
+		end := 1
+		for ; end < len(rest); end++ {
+			next := rest[end].Identity()
 			if next.Publisher != last.Publisher || next.Sequence-last.Sequence > 1 {
 				break
 			}
 			last = next
 		}
-		run := p.pending[begin:end]
+		run := rest[:end]
+		rest = rest[end:]
 		first.Sequence--
 		last.Sequence++
 		switch {
@@ -124,7 +127,7 @@ func (p *partition) joinFirst(d *draft) error {
 	switch {
 	case len(joining) > 0:
 		p.most = len(joining)
-		p.pending = append(joining, others...)
+		p.pending = slices.Concat(joining, others)
 	case len(d.deliveries) > 1:
 		p.most = len(d.deliveries) / 2
 	default:

@@ -169,7 +169,7 @@ func New(publisher Publisher, partitions, limit int, log zerolog.Logger, t *tele
 		drain:      make(chan struct{}),
 	}
 	for shard := range b.attributes {
-		b.attributes[shard] = message.ShardAttributes(uint32(shard)) //nolint:gosec // below message.Shards
+		b.attributes[shard] = message.ShardAttributes(uint32(shard))
 	}
 	var err error
 	b.metrics, err = newMetrics(t.Meter(), &b.budget)

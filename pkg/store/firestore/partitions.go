@@ -166,11 +166,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 		if p.Err = checkVersion(doc.GetFields()); p.Err == nil {
 			p.Totals, p.UpdatedAt, p.Err = checkpoint.UnpackTotals(doc.GetFields()[fieldTotals].GetBytesValue())
 		}
-		if p.Err != nil {
-			all = append(all, p)
-			return nil
-		}
-		if at := doc.GetFields()[fieldAcceptedAt].GetTimestampValue(); at != nil {
+		if at := doc.GetFields()[fieldAcceptedAt].GetTimestampValue(); at != nil && p.Err == nil {
 			p.AcceptedAt = at.AsTime()
 		}
 		all = append(all, p)
