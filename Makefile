@@ -47,7 +47,7 @@ run-emulators: build ## run the three services as three processes against `make 
 
 .PHONY: words
 words: ## count the 7 million words of Go's sources, and compare with sort | uniq -c
-	@cd e2e && WORDS="$$(go env GOROOT)/src" go test -count=1 -timeout 30m -v -run TestEveryWordOfGoIsCounted .
+	@cd e2e && WORDS="$$(go env GOROOT)/src" go test -count=1 -timeout 30m -v -run TestCountsEveryWordOfGo .
 
 .PHONY: fuzz
 FUZZTIME ?= 30s

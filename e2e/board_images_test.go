@@ -20,18 +20,18 @@ import (
 	"github.com/accrue/accrue/pkg/store/firestore"
 )
 
-// TestTheBoardsImages writes the images of docs/images, of a system with a week behind it and something going on. The tree
-// stays as it is unless somebody asks: BOARD_IMAGES=../docs/images go test -run TestTheBoardsImages . The page is set in
-// Inter, where that is installed (Debian: fonts-inter).
-func TestTheBoardsImages(t *testing.T) {
+// TestWriteBoardImages writes the screenshots in docs/images, of a system with a week of history under load. It is skipped
+// unless BOARD_IMAGES is set: BOARD_IMAGES=../docs/images go test -run TestWriteBoardImages . The page uses the font Inter if
+// it is installed (Debian: fonts-inter).
+func TestWriteBoardImages(t *testing.T) {
 	folder := os.Getenv("BOARD_IMAGES")
 	if folder == "" {
-		t.Skip("BOARD_IMAGES does not say where to")
+		t.Skip("BOARD_IMAGES is not set")
 	}
 	s := newSystem(t)
 	s.variables["PARTITIONS"] = "1"
 	shop := newShop()
-	s.live(t, shop)
+	s.backfill(t, shop)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
 	s.start(t, "aggregator")
 	posting, stop := context.WithCancel(t.Context())
@@ -46,14 +46,14 @@ func TestTheBoardsImages(t *testing.T) {
 
 	b := openBrowser(t, query.url+"/")
 	b.await(`String(document.querySelectorAll("#pulse .line[d*=L]").length)`, "1")
-	time.Sleep(45 * time.Second) // for the chart of the rate to fill
+	time.Sleep(45 * time.Second) // the chart of the rate fills
 	for name, screen := range map[string]screen{"desktop": desktop, "phone": phone} {
 		for _, scheme := range []string{"light", "dark"} {
 			b.show(screen)
 			call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 			})
-			time.Sleep(3 * time.Second) // for the charts of rows that were not seen before
+			time.Sleep(3 * time.Second) // the charts of new rows load
 			b.save(filepath.Join(folder, fmt.Sprintf("board-%s-%s.png", name, scheme)))
 		}
 	}
@@ -68,7 +68,7 @@ func TestTheBoardsImages(t *testing.T) {
 	b.close()
 }
 
-// save writes what is shown as an image.
+// save writes a screenshot.
 func (b *browser) save(path string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -82,11 +82,11 @@ func (b *browser) save(path string) {
 	}
 }
 
-// shop is something to count: what happens in a shop on the web, more by day than by night.
+// shop simulates an online shop with more traffic by day than by night.
 type shop struct {
-	random *rand.Rand
-	tags   []string
-	people []string
+	random       *rand.Rand
+	tags         []string
+	contributors []string
 }
 
 func newShop() *shop {
@@ -95,11 +95,11 @@ func newShop() *shop {
 		tags: strings.Fields("page_view search add_to_cart sign_in checkout play_start share like email_opened follow comment download " +
 			"push_opened coupon_used sign_up review_posted gift_bought refund help_opened chat_started tour_finished form_saved " +
 			"invite seat_added plan_upgraded export_csv job_retried login_failed plan_cancelled build_green"),
-		people: strings.Fields("ada grace linus barbara katherine margaret alan edsger donald frances hedy radia"),
+		contributors: strings.Fields("ada grace linus barbara katherine margaret alan edsger donald frances hedy radia"),
 	}
 }
 
-// perSecond is how much of the tag of a rank is counted in a second, around a time.
+// perSecond returns the increase per second of the tag with the given rank.
 func (s *shop) perSecond(rank int, at time.Time) float64 {
 	hours := float64(at.Unix()) / 3600
 	phase := float64(rank*rank) * 0.7
@@ -108,8 +108,8 @@ func (s *shop) perSecond(rank int, at time.Time) float64 {
 	return 620 / math.Pow(float64(rank+1), 1.05) * max(0.05, day*wave)
 }
 
-// live makes the system have counted for a week, through the store: each Commit at the time that it would have had.
-func (s *system) live(t *testing.T, shop *shop) {
+// backfill writes the Commits of a week to the store.
+func (s *system) backfill(t *testing.T, shop *shop) {
 	t.Helper()
 	documents, err := firestore.Connect(t.Context(), s.project, "(default)", s.store)
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *system) live(t *testing.T, shop *shop) {
 	}
 }
 
-// post lets the shop go on until ctx ends.
+// post posts the shop's increments until ctx ends.
 func (s *shop) post(ctx context.Context, url string) error {
 	const every = 100 * time.Millisecond
 	ticker := time.NewTicker(every)
@@ -158,8 +158,8 @@ func (s *shop) post(ctx context.Context, url string) error {
 					items = append(items, fmt.Sprintf(`{"name":%q,"value":%d}`, tag, 1+s.random.IntN(9)))
 				}
 			}
-			who := s.people[int(float64(len(s.people))*math.Pow(s.random.Float64(), 2))]
-			items = append(items, fmt.Sprintf(`{"name":"checkout","value":1,"contributor":%q}`, who))
+			contributor := s.contributors[int(float64(len(s.contributors))*math.Pow(s.random.Float64(), 2))]
+			items = append(items, fmt.Sprintf(`{"name":"checkout","value":1,"contributor":%q}`, contributor))
 			if r, err := post(url, `{"increments":[`+strings.Join(items, ",")+`]}`); err != nil || r.status != 202 {
 				return fmt.Errorf("post: %d %s %w", r.status, r.body, err)
 			}

@@ -21,17 +21,17 @@ func (s *system) startAt(t *testing.T, service, port string) *process {
 	return there.start(t, service)
 }
 
-// text is the text of an element that can be seen, as an expression; an element that cannot has none.
+// text returns an expression for the text of an element, which is empty if the element is not visible.
 func text(id string) string {
 	return fmt.Sprintf(`(e => e.checkVisibility() ? e.innerText : "")(document.getElementById(%q))`, id)
 }
 
-// rows are the names and totals of the tags in the order in which they stand, as an expression.
+// rows is an expression for the names and totals of the displayed tags in their order.
 const rows = `[...document.querySelectorAll("#body .row")]
 	.sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)
 	.map(row => row.querySelector(".name").innerText + " " + row.querySelector(".total").innerText).join(", ")`
 
-func TestTheBoardShowsWhatIsCountedAndSaysWhenItCannot(t *testing.T) {
+func TestBoardShowsTotalsAndLostConnection(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
@@ -39,12 +39,12 @@ func TestTheBoardShowsWhatIsCountedAndSaysWhenItCannot(t *testing.T) {
 	b := openBrowser(t, query.url+"/")
 	evaluate[bool](b, `globalThis.notReloaded = true`)
 
-	// Nothing yet: the page says what to do.
+	// Without totals the page shows how to post an increment.
 	b.await(text("empty-title"), "Nothing has been counted yet")
 	b.await(text("curl"), `curl -H 'Content-Type: application/json' -d '{"name":"foo","value":4}' http://localhost:8080/increments`)
 	b.await(text("state-word"), "Live")
 
-	// Totals come and change.
+	// Totals appear and change.
 	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":4,"contributor":"<b>ada</b>"}`)
 	b.await(rows, "foo 4")
 	b.await(text("empty"), "")
@@ -54,7 +54,7 @@ func TestTheBoardShowsWhatIsCountedAndSaysWhenItCannot(t *testing.T) {
 	b.await(rows, "ballz 1,350, foo 13, __proto__ 2, bar 1")
 	b.await(text("count"), "4")
 	b.await(text("sum"), "1,366")
-	await(t, "an age", patience, func() error {
+	await(t, "age", patience, func() error {
 		if got := evaluate[string](b, text("age")); !strings.HasSuffix(got, " s old") {
 			return fmt.Errorf("%q", got)
 		}
@@ -79,7 +79,7 @@ func TestTheBoardShowsWhatIsCountedAndSaysWhenItCannot(t *testing.T) {
 	}
 	b.await(`document.querySelector("[aria-sort=ascending]").innerText`, "Total")
 
-	// The keys move between tags; what is counted meanwhile shows.
+	// Keys move the focus between tags, and changes appear meanwhile.
 	b.do(chromedp.Focus(chromedp.CSS(`#body a[tabindex="0"]`)))
 	b.await(`document.activeElement.innerText`, "bar")
 	b.do(chromedp.KeyEvent(kb.End))
@@ -109,25 +109,25 @@ func TestTheBoardShowsWhatIsCountedAndSaysWhenItCannot(t *testing.T) {
 	// A row's chart is drawn from the same history.
 	b.await(`[...document.querySelectorAll("#body .row")].find(r => r.querySelector(".name").innerText === "ballz").querySelector("svg").ariaLabel`, "1,350 in 30 minutes")
 
-	// Who contributes is read now and then. An id is text, whatever it looks like.
+	// Contributors and recognitions are polled. An id that looks like HTML is shown as text.
 	mustPost(t, ingest.url+"/contributions/batch", `{"contributions":[{"contributor":"<b>ada</b>"},{"contributor":"<b>ada</b>"},{"contributor":"grace"}]}`)
 	b.await(text("contributors"), "<b>ada</b>\n3\ngrace\n1")
-	await(t, "a recognition", patience, func() error {
+	await(t, "recognition", patience, func() error {
 		if got := evaluate[string](b, text("latest")); !strings.HasPrefix(got, "<b>ada</b>\nfor 3 contributions\n") {
 			return fmt.Errorf("%q", got)
 		}
 		return nil
 	})
 
-	// The stream is cut, and heals.
+	// When query is killed the page says so, and it resumes when query is back.
 	address, err := url.Parse(query.url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.expectCut(true)
+	b.allowFailedRequests(true)
 	query.kill()
 	b.await(text("state-word"), "Cut off")
-	await(t, "a plain sign", patience, func() error {
+	await(t, "notice", patience, func() error {
 		if got := evaluate[string](b, text("notice")); !strings.HasPrefix(got, "The connection is cut. These numbers stand still since ") {
 			return fmt.Errorf("%q", got)
 		}
@@ -139,19 +139,19 @@ func TestTheBoardShowsWhatIsCountedAndSaysWhenItCannot(t *testing.T) {
 	b.await(text("state-word"), "Live again")
 	b.await(text("notice"), "The connection is back. The numbers are live.")
 	b.await(rows, "bar 1, __proto__ 2, foo 16, ballz 1,350")
-	b.expectCut(false)
+	b.allowFailedRequests(false)
 	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":1}`)
 	b.await(rows, "bar 1, __proto__ 2, foo 17, ballz 1,350")
 	b.await(`String(globalThis.notReloaded)`, "true")
 	b.close()
 }
 
-func TestTheBoardDrawsOfTenThousandTagsWhatIsSeen(t *testing.T) {
+func TestBoardRendersOnlyVisibleRows(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
 	s.start(t, "aggregator")
-	const n, most = 10_000, 60 // 860 pixels are 20 rows, and some are drawn above and below
+	const n, maxRows = 10_000, 60 // 20 rows fit 860 pixels, and some are rendered above and below
 	names := make([]string, n)
 	for i := range names {
 		names[i] = fmt.Sprintf("tag_%c%c%c%c", 'a'+i/1000, 'a'+i/100%10, 'a'+i/10%10, 'a'+i%10)
@@ -163,34 +163,34 @@ func TestTheBoardDrawsOfTenThousandTagsWhatIsSeen(t *testing.T) {
 	b.await(text("count"), "10,000")
 	b.do(chromedp.Click(chromedp.CSS("[data-order=name]")))
 
-	// see checks that a tag is on the screen, and how many are drawn.
-	see := func(where, name string) {
+	// checkVisible checks that a tag is on the screen and that few rows are rendered.
+	checkVisible := func(where, name string) {
 		t.Helper()
 		b.await(fmt.Sprintf(`String([...document.querySelectorAll("#body .row")].some(row => {
 			const at = row.getBoundingClientRect();
 			return row.querySelector(".name").innerText === %q && at.top >= 0 && at.bottom <= innerHeight;
 		}))`, name), "true")
-		if got := evaluate[int](b, `document.querySelectorAll("#body .row").length`); got > most || got < 10 {
-			t.Errorf("%s: %d rows are drawn, want %d at most", where, got, most)
+		if got := evaluate[int](b, `document.querySelectorAll("#body .row").length`); got > maxRows || got < 10 {
+			t.Errorf("%s: %d rows are rendered, want 10 to %d", where, got, maxRows)
 		}
 		if got := evaluate[int](b, `document.getElementsByTagName("*").length`); got > 1500 {
 			t.Errorf("%s: the page has %d elements", where, got)
 		}
 	}
-	see("at the top", names[0])
+	checkVisible("at the top", names[0])
 	evaluate[any](b, `scrollTo(0, document.body.scrollHeight)`)
-	see("at the bottom", names[n-1])
+	checkVisible("at the bottom", names[n-1])
 	evaluate[any](b, `scrollTo(0, document.body.scrollHeight / 2)`)
-	see("in the middle", names[n/2])
+	checkVisible("in the middle", names[n/2])
 	if got := evaluate[string](b, `document.getElementById("grid").ariaRowCount`); got != "10001" {
-		t.Errorf("aria-rowcount = %s, want 10001 with the head", got)
+		t.Errorf("aria-rowcount = %s, want 10001 including the header", got)
 	}
 	b.do(chromedp.Focus(chromedp.CSS(`#body a[tabindex="0"]`)), chromedp.KeyEvent(kb.End))
-	see("after the key End", names[n-1])
+	checkVisible("after End", names[n-1])
 	b.await(`document.activeElement.innerText`, names[n-1])
 	b.do(chromedp.KeyEvent(kb.Home))
-	see("after the key Home", names[0])
+	checkVisible("after Home", names[0])
 	b.do(chromedp.SendKeys(chromedp.ID("prefix"), "tag_jjj"))
 	b.await(text("found"), "10 of 10,000")
-	see("what was searched for", "tag_jjja")
+	checkVisible("after a search", "tag_jjja")
 }

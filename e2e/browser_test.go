@@ -20,23 +20,22 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// browser is one page in a headless Chromium of its own. Whatever the page or Chromium complains of is a fault that fails
-// the test: an error on the console, an exception, a request that failed, a violation of the page's policy.
+// browser is a page in a headless Chromium. Any error that the page or Chromium reports fails the test: console output, an
+// exception, a failed request, a violation of the content security policy.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
-	// close ends the browser, once, and reports the faults. A test that has started a service after the browser calls it:
-	// services end in the opposite order, and a page whose service ends complains.
+	// close closes the browser, once, and reports the errors. A test that starts a service after the browser must call it before
+	// the test ends, because cleanups run in reverse order and the page reports an error when its service stops.
 	close func()
 
-	mu  sync.Mutex
-	cut bool // requests may fail
-	// tolerated are the issues that are no fault in this test.
-	tolerated []audits.InspectorIssueCode
-	faults    []string
+	mu                    sync.Mutex
+	failedRequestsAllowed bool
+	tolerated             []audits.InspectorIssueCode // issues that are no errors
+	errors                []string
 }
 
-// openBrowser starts Chromium and opens an address. Without Chromium the test is skipped; in CI it fails.
+// openBrowser starts Chromium and opens a URL. Without Chromium it skips the test, or fails it in CI.
 func openBrowser(t *testing.T, url string, options ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	program := ""
@@ -48,11 +47,11 @@ func openBrowser(t *testing.T, url string, options ...chromedp.ExecAllocatorOpti
 	}
 	if program == "" {
 		if os.Getenv("CI") == "true" {
-			t.Fatal("Chromium is not here, and in CI it must be")
+			t.Fatal("Chromium is not installed")
 		}
-		t.Skip("Chromium is not here")
+		t.Skip("Chromium is not installed")
 	}
-	// Not the test's context: that ends before the browser is told to.
+	// Not the test's context, which ends before the browser is closed.
 	allocator, release := chromedp.NewExecAllocator(context.Background(), append(append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox), options...)...) // root has no sandbox
 	ctx, cancel := chromedp.NewContext(allocator)
@@ -65,8 +64,8 @@ func openBrowser(t *testing.T, url string, options ...chromedp.ExecAllocatorOpti
 		release()
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		for _, fault := range b.faults {
-			t.Errorf("the browser complains: %s", fault)
+		for _, err := range b.errors {
+			t.Errorf("the browser reports %s", err)
 		}
 	})
 	t.Cleanup(b.close)
@@ -79,26 +78,26 @@ func openBrowser(t *testing.T, url string, options ...chromedp.ExecAllocatorOpti
 	return b
 }
 
-// listen takes what Chromium tells of the page.
+// listen records the errors that Chromium reports.
 func (b *browser) listen(event any) {
-	fault := ""
+	err := ""
 	switch e := event.(type) {
 	case *log.EventEntryAdded:
 		if b.tolerates(e.Entry) {
 			return
 		}
 		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
-			fault = fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
+			err = fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
 	case *runtime.EventExceptionThrown:
-		fault = e.ExceptionDetails.Text
+		err = e.ExceptionDetails.Text
 		if e.ExceptionDetails.Exception != nil {
-			fault += " " + e.ExceptionDetails.Exception.Description
+			err += " " + e.ExceptionDetails.Exception.Description
 		}
 	case *runtime.EventConsoleAPICalled:
-		fault = "console." + e.Type.String() // the board writes nothing there
+		err = "console." + e.Type.String() // the board does not use the console
 		for _, argument := range e.Args {
-			fault += " " + string(argument.Value) + argument.Description
+			err += " " + string(argument.Value) + argument.Description
 		}
 	case *audits.EventIssueAdded:
 		b.mu.Lock()
@@ -108,38 +107,38 @@ func (b *browser) listen(event any) {
 			return
 		}
 		details, _ := json.Marshal(e.Issue.Details)
-		fault = fmt.Sprintf("issue %s: %s", e.Issue.Code, details)
+		err = fmt.Sprintf("issue %s: %s", e.Issue.Code, details)
 	}
-	if fault != "" {
+	if err != "" {
 		b.mu.Lock()
-		b.faults = append(b.faults, fault)
+		b.errors = append(b.errors, err)
 		b.mu.Unlock()
 	}
 }
 
-// tolerates says whether an entry of the log is of a request that fails because there is nobody to answer it.
+// tolerates reports whether a log entry is about a request that may fail.
 func (b *browser) tolerates(e *log.Entry) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.cut && e.Source == log.EntrySourceNetwork && strings.Contains(e.Text, "net::ERR_") ||
+	return b.failedRequestsAllowed && e.Source == log.EntrySourceNetwork && strings.Contains(e.Text, "net::ERR_") ||
 		slices.Contains(b.tolerated, audits.InspectorIssueCodeCorsIssue) && strings.Contains(e.Text, "CORS")
 }
 
-// tolerate makes an issue no fault from now on.
+// tolerate ignores later issues with the given code.
 func (b *browser) tolerate(code audits.InspectorIssueCode) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tolerated = append(b.tolerated, code)
 }
 
-// expectCut says whether requests may fail from now on.
-func (b *browser) expectCut(cut bool) {
+// allowFailedRequests sets whether requests may fail.
+func (b *browser) allowFailedRequests(allowed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.cut = cut
+	b.failedRequestsAllowed = allowed
 }
 
-// screen is what a page is shown on.
+// screen is the display of a page.
 type screen struct {
 	width, height int64
 	scale         float64
@@ -196,7 +195,7 @@ func (b *browser) await(expression, want string) {
 	b.t.Helper()
 	await(b.t, expression, patience, func() error {
 		if got := evaluate[string](b, expression); got != want {
-			return fmt.Errorf("it is %q, want %q", got, want)
+			return fmt.Errorf("got %q, want %q", got, want)
 		}
 		return nil
 	})

@@ -15,72 +15,72 @@ import (
 	"github.com/accrue/accrue/pkg/openapi"
 )
 
-// contract holds one process to the document that it serves.
+// contract compares the answers of one process with the OpenAPI document that it serves.
 type contract struct {
 	document *openapitest.Document
 
-	mu     sync.Mutex
-	faults []string
-	passed int
+	mu         sync.Mutex
+	violations []string
+	passed     int
 }
 
-// maxFaultsKept bounds what is kept of faults: the first ones tell.
-const maxFaultsKept = 10
+// maxViolations bounds how many violations are kept.
+const maxViolations = 10
 
-func (c *contract) note(err error) {
+func (c *contract) record(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
 		c.passed++
-	case len(c.faults) < maxFaultsKept:
-		c.faults = append(c.faults, err.Error())
+	case len(c.violations) < maxViolations:
+		c.violations = append(c.violations, err.Error())
 	}
 }
 
-// report fails the test for every departure from the document.
+// report fails the test for every violation of the document.
 func (c *contract) report(t *testing.T, service string) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, fault := range c.faults {
-		t.Errorf("%s departs from its document: %s", service, fault)
+	for _, violation := range c.violations {
+		t.Errorf("%s violates its document: %s", service, violation)
 	}
-	t.Logf("%d exchanges with %s were as its document says", c.passed, service)
+	t.Logf("%d exchanges with %s conform to its document", c.passed, service)
 }
 
-// contractTransport holds all exchanges of the tests' client to the documents of the processes that it speaks with.
+// contractTransport compares every exchange of the tests' client with the document of the process that answered.
 type contractTransport struct {
 	http.RoundTripper
 
 	mu sync.Mutex
-	// contracts are those of the processes, by host. A later process may have the port of an earlier one.
+	// contracts has the contract of each process by its host. A later process may reuse the port of an earlier one.
 	contracts map[string]*contract
-	// people are the contributors that were posted, as far as their ids are long enough to be found nowhere by chance.
-	people map[string]bool
+	// contributors are the posted contributors, without those whose ids are so short that a log may contain them by chance.
+	contributors map[string]bool
 }
 
-// longEnough is the length, in bytes, of an id that no log line has by chance.
-const longEnough = 8
+// minUniqueID is the length in bytes of an id that no log line contains by chance.
+const minUniqueID = 8
 
-var namesPerson = regexp.MustCompile(`"contributor":\s*"([^"]+)"`)
+var contributorField = regexp.MustCompile(`"contributor":\s*"([^"]+)"`)
 
-// meet remembers the contributors in a body.
-func (t *contractTransport) meet(body []byte) {
-	for _, found := range namesPerson.FindAllSubmatch(body, -1) {
-		if id := string(found[1]); len(id) >= longEnough {
+// remember records the contributors that a request names.
+func (t *contractTransport) remember(body []byte) {
+	for _, found := range contributorField.FindAllSubmatch(body, -1) {
+		if id := string(found[1]); len(id) >= minUniqueID {
 			t.mu.Lock()
-			t.people[id] = true
+			t.contributors[id] = true
 			t.mu.Unlock()
 		}
 	}
 }
 
-// named returns a contributor whom a log names, if it does.
-func (t *contractTransport) named(log string) (who string, found bool) {
+// contributorIn returns a posted contributor that log contains, if any.
+func (t *contractTransport) contributorIn(log string) (id string, found bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id := range t.people {
+	for id := range t.contributors {
 		if strings.Contains(log, id) {
 			return id, true
 		}
@@ -88,8 +88,8 @@ func (t *contractTransport) named(log string) (who string, found bool) {
 	return "", false
 }
 
-// learn reads the document of the service at a host, if it has one.
-func (t *contractTransport) learn(test *testing.T, host string) *contract {
+// readContract reads the document of the service at host, if it has one.
+func (t *contractTransport) readContract(test *testing.T, host string) *contract {
 	test.Helper()
 	request, err := http.NewRequestWithContext(test.Context(), http.MethodGet, "http://"+host+openapi.Path, http.NoBody)
 	if err != nil {
@@ -105,7 +105,7 @@ func (t *contractTransport) learn(test *testing.T, host string) *contract {
 		test.Fatal(err)
 	}
 	c := &contract{}
-	if response.StatusCode != http.StatusNotFound { // the aggregator's: it has no API
+	if response.StatusCode != http.StatusNotFound { // the aggregator has no API
 		if c.document, err = openapitest.Read(test.Context(), text); err != nil {
 			test.Fatal(err)
 		}
@@ -116,15 +116,15 @@ func (t *contractTransport) learn(test *testing.T, host string) *contract {
 	return c
 }
 
-func (t *contractTransport) of(host string) *contract {
+func (t *contractTransport) contractOf(host string) *contract {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.contracts[host]
 }
 
-// RoundTrip sends the request and reads the whole answer, unless it is a stream's, whose beginning is checked alone.
+// RoundTrip sends the request, reads the whole answer and checks both. Of an event stream it checks the header only.
 func (t *contractTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	c := t.of(request.URL.Host)
+	c := t.contractOf(request.URL.Host)
 	if c == nil || c.document == nil {
 		return t.RoundTripper.RoundTrip(request)
 	}
@@ -137,7 +137,7 @@ func (t *contractTransport) RoundTrip(request *http.Request) (*http.Response, er
 		if exchange.Body, err = io.ReadAll(body); err != nil {
 			return nil, err
 		}
-		t.meet(exchange.Body)
+		t.remember(exchange.Body)
 	}
 	response, err := t.RoundTripper.RoundTrip(request)
 	if err != nil {
@@ -151,6 +151,6 @@ func (t *contractTransport) RoundTrip(request *http.Request) (*http.Response, er
 		response.Body = io.NopCloser(bytes.NewReader(exchange.Answer))
 	}
 	exchange.Status, exchange.Header = response.StatusCode, response.Header
-	c.note(c.document.Check(request.Context(), exchange))
+	c.record(c.document.Check(request.Context(), exchange))
 	return response, nil
 }

@@ -19,12 +19,11 @@ import (
 	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
-// refusedByRules is the Firebase client's code of what the rules refuse.
+// refusedByRules is the error code of the Firebase client for what the security rules refuse.
 const refusedByRules = "permission-denied"
 
-// An app that speaks Firestore sees a total change that came the whole way, and can do nothing else, by the rules that are
-// deployed.
-func TestFirebaseClientsReadTotalsAndNothingElse(t *testing.T) {
+// Under the deployed security rules a Firebase client sees totals change, and can do nothing else.
+func TestFirebaseClientsOnlyReadTotals(t *testing.T) {
 	t.Parallel()
 	requireFirebase(t)
 	s := newSystemOn(t, emulatortest.FirestoreWithRules(t, filepath.Join("..", "deployments", "firestore.rules")))
@@ -33,15 +32,15 @@ func TestFirebaseClientsReadTotalsAndNothingElse(t *testing.T) {
 
 	app := startFirebase(t, s)
 	totals := app.watch("foo")
-	totals.await(t, 0) // nobody has posted, and nothing is there
+	totals.await(t, 0) // nothing is posted yet
 	for _, step := range []struct{ value, total int64 }{{4, 4}, {9, 13}, {1, 14}} {
 		posted := time.Now()
 		mustPost(t, ingest.url+"/increments", fmt.Sprintf(`{"name":"foo","value":%d}`, step.value))
 		totals.await(t, step.total)
-		t.Logf("%d is seen %v after the post", step.total, time.Since(posted).Round(time.Millisecond))
+		t.Logf("total %d seen %v after the post", step.total, time.Since(posted).Round(time.Millisecond))
 	}
 
-	// A contributor who is recognized, so that what is refused below is there to be read.
+	// Recognize a contributor, so that the documents that are refused below exist.
 	for range 3 {
 		mustPost(t, ingest.url+"/contributions", `{"contributor":"ada"}`)
 	}
@@ -53,13 +52,13 @@ func TestFirebaseClientsReadTotalsAndNothingElse(t *testing.T) {
 		return err
 	})
 
-	other := startFirebase(t, s) // writes show in a client's own subscriptions until they are refused
+	other := startFirebase(t, s) // not app: a client's subscriptions show its own writes until they are refused
 	for _, tc := range []struct{ op, path, code, result string }{
 		{"get", "tags/t-foo", "", `"total":14`},
 		{"get", "tags/t-bar", "", "null"},
 		{"list100", "tags", "", `["t-foo"]`},
 		{"listen", "tags", "", `["t-foo"]`},
-		// All tags at once would be a bill at every change.
+		// Unlimited queries of all tags would be billed at every change.
 		{"list", "tags", refusedByRules, ""},
 		{"list101", "tags", refusedByRules, ""},
 		{"count", "tags", refusedByRules, ""},
@@ -92,7 +91,7 @@ func TestFirebaseClientsReadTotalsAndNothingElse(t *testing.T) {
 	}
 	other.refuses("add", "tags")
 
-	// Nothing of that has changed anything, and the subscription lives.
+	// None of this changed anything, and the subscription still works.
 	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":2}`)
 	totals.await(t, 16)
 	awaitStats(t, query, map[string]int64{"foo": 16}, 10*time.Second)
@@ -101,8 +100,8 @@ func TestFirebaseClientsReadTotalsAndNothingElse(t *testing.T) {
 	other.end()
 }
 
-// The page that docs/firebase.md shows reads totals by the code that is tested here.
-func TestTheFirebaseGuideShowsWhatIsTested(t *testing.T) {
+// docs/firebase.md shows the code that is tested here.
+func TestFirebaseGuideShowsTestedCode(t *testing.T) {
 	t.Parallel()
 	guide, errGuide := os.ReadFile(filepath.Join("..", "docs", "firebase.md"))
 	code, errCode := os.ReadFile(filepath.Join("firebase", "watch.js"))
@@ -124,7 +123,7 @@ func TestTheFirebaseGuideShowsWhatIsTested(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := "/firebasejs/" + of.Dependencies.Firebase + "/"; of.Dependencies.Firebase == "" || !strings.Contains(string(guide), want) {
-		t.Errorf("docs/firebase.md does not name the version that is tested, %s", want)
+		t.Errorf("docs/firebase.md does not use the tested version, %s", want)
 	}
 }
 
@@ -136,39 +135,39 @@ func requireFirebase(t *testing.T) {
 	switch err := errors.Join(errNode, errSDK); {
 	case err == nil:
 	case os.Getenv("CI") == "true":
-		t.Fatalf("it needs Node and `npm ci --prefix e2e/firebase`: %v", err)
+		t.Fatalf("needs Node and `npm ci --prefix e2e/firebase`: %v", err)
 	default:
-		t.Skipf("left out: it needs Node and `npm ci --prefix e2e/firebase` (%v)", err)
+		t.Skipf("needs Node and `npm ci --prefix e2e/firebase`: %v", err)
 	}
 }
 
-// firebase is a Firebase client in a Node process: firebase/client.js.
+// firebase is a Firebase client, firebase/client.js, in a Node process.
 type firebase struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	input io.WriteCloser
-	said  strings.Builder // what it has written to stderr
-	done  chan struct{}   // closed when it has ended
+	t      *testing.T
+	cmd    *exec.Cmd
+	input  io.WriteCloser
+	stderr strings.Builder
+	done   chan struct{} // closed after it has exited
 
 	mu      sync.Mutex
 	last    int
-	results map[int]chan firebaseResult // by the id of the operation
+	results map[int]chan firebaseResult // by operation id
 }
 
-// firebaseResult is a value, or the SDK's code of an error.
+// firebaseResult is the value or the error code of an operation.
 type firebaseResult struct {
 	ID   int             `json:"id"`
 	OK   json.RawMessage `json:"ok"`
 	Code string          `json:"code"`
 }
 
-// startFirebase runs a client without credentials of a system's database, until end or the end of the test.
+// startFirebase starts a client of the system's database without credentials. It runs until end or the end of the test.
 func startFirebase(t *testing.T, s *system) *firebase {
 	t.Helper()
 	f := &firebase{t: t, done: make(chan struct{}), results: map[int]chan firebaseResult{}}
 	f.cmd = exec.Command("node", "client.js", s.firestore, s.project)
 	f.cmd.Dir = "firebase"
-	f.cmd.Stderr = &f.said
+	f.cmd.Stderr = &f.stderr
 	var errIn, errOut error
 	var output io.Reader
 	f.input, errIn = f.cmd.StdinPipe()
@@ -181,7 +180,7 @@ func startFirebase(t *testing.T, s *system) *firebase {
 		select {
 		case <-f.done:
 		default:
-			_ = f.cmd.Process.Kill() // it may have ended by itself
+			_ = f.cmd.Process.Kill() // it may have exited
 			<-f.done
 		}
 	})
@@ -202,11 +201,11 @@ func (f *firebase) read(output io.Reader) {
 		results <- r
 	}
 	if err := f.cmd.Wait(); err != nil && f.t.Context().Err() == nil {
-		f.t.Errorf("the Firebase client ended with %v: %s", err, f.said.String())
+		f.t.Errorf("the Firebase client exited: %v: %s", err, f.stderr.String())
 	}
 }
 
-// begin has the client do something, and returns where its results come.
+// begin starts an operation and returns the channel of its results.
 func (f *firebase) begin(op, path string) <-chan firebaseResult {
 	f.t.Helper()
 	results := make(chan firebaseResult, 64)
@@ -216,12 +215,12 @@ func (f *firebase) begin(op, path string) <-chan firebaseResult {
 	f.results[id] = results
 	f.mu.Unlock()
 	if _, err := fmt.Fprintf(f.input, "{\"id\":%d,\"op\":%q,\"path\":%q}\n", id, op, path); err != nil {
-		f.t.Fatalf("the Firebase client does not listen: %v", err)
+		f.t.Fatalf("send to the Firebase client: %v", err)
 	}
 	return results
 }
 
-// do has the client do something, once, and waits for the result.
+// do runs an operation and returns its result.
 func (f *firebase) do(op, path string) firebaseResult {
 	f.t.Helper()
 	results := f.begin(op, path)
@@ -233,11 +232,11 @@ func (f *firebase) do(op, path string) firebaseResult {
 	case <-f.done:
 	case <-ctx.Done():
 	}
-	f.t.Fatalf("%s %s: no result\n%s", op, path, f.said.String())
+	f.t.Fatalf("%s %s: no result\n%s", op, path, f.stderr.String())
 	return firebaseResult{}
 }
 
-// refuses checks that the rules refuse something.
+// refuses checks that the rules refuse an operation.
 func (f *firebase) refuses(op, path string) {
 	f.t.Helper()
 	if got := f.do(op, path); got.Code != refusedByRules {
@@ -245,20 +244,20 @@ func (f *firebase) refuses(op, path string) {
 	}
 }
 
-// end closes the client's input and checks that it ends well.
+// end closes the client's input and waits until it exits.
 func (f *firebase) end() {
 	f.t.Helper()
 	if err := f.input.Close(); err != nil {
-		f.t.Errorf("end the Firebase client: %v", err)
+		f.t.Errorf("close the input of the Firebase client: %v", err)
 	}
 	select {
 	case <-f.done:
 	case <-time.After(20 * time.Second):
-		f.t.Errorf("the Firebase client does not end")
+		f.t.Errorf("the Firebase client does not exit")
 	}
 }
 
-// subscription is a tag's total as a client sees it.
+// subscription is a client's subscription to the total of a tag.
 type subscription struct {
 	name string
 	of   *firebase
@@ -270,7 +269,7 @@ func (f *firebase) watch(name string) subscription {
 	return subscription{name, f, f.begin("watch", name)}
 }
 
-// await waits until the client sees a total. It may have seen any others before.
+// await waits until the client sees a total and ignores others before it.
 func (s subscription) await(t *testing.T, want int64) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
@@ -284,9 +283,9 @@ func (s subscription) await(t *testing.T, want int64) {
 				t.Fatalf("the subscription to %s ended with %s", s.name, r.Code)
 			}
 		case <-s.of.done:
-			t.Fatalf("the client ended: %s", s.of.said.String())
+			t.Fatalf("the Firebase client exited: %s", s.of.stderr.String())
 		case <-limit:
-			t.Fatalf("the client sees %s of %s, want %d", last, s.name, want)
+			t.Fatalf("last total of %s is %s, want %d", s.name, last, want)
 		}
 	}
 }

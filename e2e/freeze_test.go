@@ -17,55 +17,53 @@ import (
 	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
-// maxLines is how many lines a second a service may log, also while something that it needs is frozen.
+// maxLines bounds the lines per second that a service may log, even while a dependency is frozen.
 const maxLines = 20
 
-// frozenFor is how long Firestore stands still, and lookEvery how often the metrics are looked at meanwhile.
+// An emulator is frozen for frozenFor, and the metrics are sampled every sampleEvery.
 const (
-	frozenFor = 20 * time.Second
-	lookEvery = 5 * time.Second
+	frozenFor   = 20 * time.Second
+	sampleEvery = 5 * time.Second
 )
 
-// Firestore stands still for twenty seconds under load, neither answering nor refusing, and goes on. What was posted is
-// counted, to the unit; the metrics say what stands still and what does not; and the logs tell of it without drowning it.
-// docs/playbooks/not-draining.md shows the table that this test prints.
+// Firestore freezes for 20 seconds under load: it neither answers nor refuses. Afterwards the totals are exact, the metrics have
+// shown what was stuck, and the logs were short. docs/playbooks/not-draining.md has the table that this test prints.
 func TestFirestoreFrozenUnderLoad(t *testing.T) {
 	t.Parallel()
-	emulatortest.Firestore(t) // skips, or fails, as every test does that needs the emulators
+	emulatortest.Firestore(t) // skips the test, or fails it in CI, if there is no emulator
 	documents := ownEmulator(t, emulator.StartFirestore)
 	s := newSystemOn(t, documents.Host)
 	s.subscribe(t)
 	ingest, query, aggregator := s.start(t, "ingest"), s.start(t, "query"), s.start(t, "aggregator")
 	services := []*process{ingest, query, aggregator}
 	load := startLoad(t, ingest, 4, 20*time.Millisecond)
-	time.Sleep(lookEvery) //nolint:forbidigo // the load runs
+	time.Sleep(sampleEvery) // the load runs
 
-	looks := freeze(t, documents, services, frozenFor, query, aggregator)
+	samples := freeze(t, documents, services, query, aggregator)
 	thawed := time.Now()
-	before, frozen := looks[0], looks[len(looks)-1]
-	time.Sleep(lookEvery) //nolint:forbidigo // the load goes on
+	before, frozen := samples[0], samples[len(samples)-1]
+	time.Sleep(sampleEvery) // the load goes on
 	want := load.finish(t)
 	awaitStats(t, query, want, 90*time.Second)
-	t.Logf("exact %.1f s after it went on", time.Since(thawed).Seconds())
+	t.Logf("totals exact %.1f s after the thaw", time.Since(thawed).Seconds())
 	after := recovered(t, services)
-	t.Log("what the metrics said:\n" + tabulate(append(looks, after)))
+	t.Log("metrics:\n" + tabulate(append(samples, after)))
 
-	// What must stand still, what must not, and what must say so.
 	const most = float64(frozenFor / time.Second)
 	const answered503 = `accrue_http_request_duration_seconds_count{status="503"}`
 	gained := func(name string) float64 { return frozen[name] - before[name] }
-	within(t, map[string]bounds{
-		"the age of what is held":          {frozen["accrue_held_age_seconds"], most - 2, most + 5},
-		"the age of the view":              {frozen["accrue_view_age_seconds"], most - 2, most + 5},
-		"bytes that are held":              {gained("accrue_held_bytes"), 100_000, 1e9},
-		"Commits that went through":        {gained(`accrue_commits_total{result="ok"}`), 0, 64}, // those that had begun
-		"Commits of unknown outcome":       {gained(`accrue_commits_total{result="unknown"}`), 1, 1000},
-		"reads that failed":                {gained(`accrue_view_refresh_duration_seconds_count{result="failed"}`), 2, 100},
-		"publishes that went through":      {gained(`accrue_publish_duration_seconds_count{result="ok"}`), 100, 1e9},
-		"publishes that failed":            {after[`accrue_publish_duration_seconds_count{result="failed"}`], 0, 0},
-		"requests that were answered 503":  {after[answered503] - before[answered503], 1, 1}, // query, asked whether it is ready
-		"messages that were dead-lettered": {after["accrue_messages_dead_lettered_total"], 0, 0},
-		"lateness of totals, summed":       {after["accrue_freshness_seconds_sum"] - frozen["accrue_freshness_seconds_sum"], most, 1e9},
+	checkBounds(t, map[string]bounds{
+		"age of held messages":       {frozen["accrue_held_age_seconds"], most - 2, most + 5},
+		"age of the view":            {frozen["accrue_view_age_seconds"], most - 2, most + 5},
+		"held bytes":                 {gained("accrue_held_bytes"), 100_000, 1e9},
+		"successful Commits":         {gained(`accrue_commits_total{result="ok"}`), 0, 64}, // those in flight
+		"Commits of unknown outcome": {gained(`accrue_commits_total{result="unknown"}`), 1, 1000},
+		"failed refreshes":           {gained(`accrue_view_refresh_duration_seconds_count{result="failed"}`), 2, 100},
+		"successful publishes":       {gained(`accrue_publish_duration_seconds_count{result="ok"}`), 100, 1e9},
+		"failed publishes":           {after[`accrue_publish_duration_seconds_count{result="failed"}`], 0, 0},
+		"answers of 503":             {after[answered503] - before[answered503], 1, 1}, // the readiness of query
+		"dead letters":               {after["accrue_messages_dead_lettered_total"], 0, 0},
+		"sum of freshness":           {after["accrue_freshness_seconds_sum"] - frozen["accrue_freshness_seconds_sum"], most, 1e9},
 	})
 	s.audit(t)
 	for _, p := range services {
@@ -73,12 +71,11 @@ func TestFirestoreFrozenUnderLoad(t *testing.T) {
 	}
 }
 
-// Pub/Sub stands still under load: posts are answered 503 once their publish has had its five seconds, and are posted again
-// with their keys until they are answered 202. Each counts once, and the page docs/playbooks/publish-failures.md shows what
-// is seen meanwhile.
+// Pub/Sub freezes under load. Posts are answered 503 after the publish deadline of 5 s, and their producers retry them with the
+// same keys until the answer is 202. Each counts once. docs/playbooks/publish-failures.md has the table that this test prints.
 func TestPubSubFrozenUnderLoad(t *testing.T) {
 	t.Parallel()
-	emulatortest.PubSub(t) // skips, or fails, as every test does that needs the emulators
+	emulatortest.PubSub(t) // skips the test, or fails it in CI, if there is no emulator
 	messages := ownEmulator(t, emulator.StartPubSub)
 	s := newSystem(t)
 	s.pubSub = messages.Host
@@ -110,27 +107,27 @@ func TestPubSubFrozenUnderLoad(t *testing.T) {
 	}
 	end := sync.OnceFunc(func() { close(stop); posters.Wait() })
 	t.Cleanup(end)
-	time.Sleep(lookEvery) //nolint:forbidigo // the load runs
+	time.Sleep(sampleEvery) // the load runs
 
-	looks := freeze(t, messages, services, frozenFor, ingest, aggregator)
+	samples := freeze(t, messages, services, ingest, aggregator)
 	thawed := time.Now()
-	before, frozen := looks[0], looks[len(looks)-1]
-	time.Sleep(lookEvery) //nolint:forbidigo // the load goes on
+	before, frozen := samples[0], samples[len(samples)-1]
+	time.Sleep(sampleEvery) // the load goes on
 	end()
 	awaitStats(t, query, want, 90*time.Second)
-	t.Logf("exact %.1f s after it went on: %v", time.Since(thawed).Seconds(), want)
+	t.Logf("totals exact %.1f s after the thaw: %v", time.Since(thawed).Seconds(), want)
 	after := recovered(t, services)
-	t.Log("what the metrics said:\n" + tabulate(append(looks, after)))
+	t.Log("metrics:\n" + tabulate(append(samples, after)))
 	gained := func(name string) float64 { return frozen[name] - before[name] }
-	within(t, map[string]bounds{
-		"publishes that failed":            {gained(`accrue_publish_duration_seconds_count{result="failed"}`), 3, 20},
-		"publishes that went through":      {gained(`accrue_publish_duration_seconds_count{result="ok"}`), 0, 50}, // until it froze, a moment after the look
-		"posts that were answered 503":     {gained(`accrue_http_request_duration_seconds_count{status="503"}`), 16, 100},
-		"bytes that are pending":           {frozen["accrue_pending_bytes"], 1, 10_000},
-		"the age of what is held":          {frozen["accrue_held_age_seconds"], 0, 2}, // all was committed before
-		"the age of the view":              {frozen["accrue_view_age_seconds"], 0, 2},
-		"reads of checkpoints that failed": {gained(`accrue_view_refresh_duration_seconds_count{result="failed"}`), 0, 0},
-		"repeats that were not counted":    {after["accrue_keys_repeated_total"], 0, 1000},
+	checkBounds(t, map[string]bounds{
+		"failed publishes":     {gained(`accrue_publish_duration_seconds_count{result="failed"}`), 3, 20},
+		"successful publishes": {gained(`accrue_publish_duration_seconds_count{result="ok"}`), 0, 50}, // between the first sample and the freeze
+		"posts answered 503":   {gained(`accrue_http_request_duration_seconds_count{status="503"}`), 16, 100},
+		"pending bytes":        {frozen["accrue_pending_bytes"], 1, 10_000},
+		"age of held messages": {frozen["accrue_held_age_seconds"], 0, 2}, // everything was committed before
+		"age of the view":      {frozen["accrue_view_age_seconds"], 0, 2},
+		"failed refreshes":     {gained(`accrue_view_refresh_duration_seconds_count{result="failed"}`), 0, 0},
+		"repeated keys":        {after["accrue_keys_repeated_total"], 0, 1000},
 	})
 	s.audit(t)
 	for _, p := range services {
@@ -138,7 +135,7 @@ func TestPubSubFrozenUnderLoad(t *testing.T) {
 	}
 }
 
-// ownEmulator starts an emulator that a test has for itself.
+// ownEmulator starts an emulator that no other test uses.
 func ownEmulator(t *testing.T, start func(context.Context, emulator.Options) (*emulator.Emulator, error)) *emulator.Emulator {
 	t.Helper()
 	e, err := start(t.Context(), emulator.Options{})
@@ -146,7 +143,7 @@ func ownEmulator(t *testing.T, start func(context.Context, emulator.Options) (*e
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = syscall.Kill(e.PID(), syscall.SIGCONT) // or it could not end
+		_ = syscall.Kill(e.PID(), syscall.SIGCONT) // a frozen process cannot exit
 		if err := e.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -154,49 +151,49 @@ func ownEmulator(t *testing.T, start func(context.Context, emulator.Options) (*e
 	return e
 }
 
-// freeze stops an emulator for a time and returns what the metrics said: before, and every lookEvery. At the end of it
-// readiness tells of it in those services that need it, and liveness in none: a restart heals nothing.
-func freeze(t *testing.T, e *emulator.Emulator, services []*process, d time.Duration, needing ...*process) []sample {
+// freeze freezes an emulator for frozenFor and returns samples of the metrics: one before and one every sampleEvery. It checks
+// that at the end exactly the dependent services are not ready, and that all are live, since a restart would not help.
+func freeze(t *testing.T, e *emulator.Emulator, services []*process, dependent ...*process) []sample {
 	t.Helper()
-	looks := []sample{look(t, services)}
+	samples := []sample{takeSample(t, services)}
 	if err := syscall.Kill(e.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for range d / lookEvery {
-		time.Sleep(lookEvery) //nolint:forbidigo // it is frozen
-		looks = append(looks, look(t, services))
+	for range frozenFor / sampleEvery {
+		time.Sleep(sampleEvery)
+		samples = append(samples, takeSample(t, services))
 	}
 	for _, p := range services {
 		if _, err := get(p.url + "/health/live"); err != nil {
 			t.Errorf("liveness: %v", err)
 		}
-		if _, err := get(p.url + "/health/ready"); (err == nil) == slices.Contains(needing, p) || err != nil && !strings.Contains(err.Error(), "503") {
+		if _, err := get(p.url + "/health/ready"); (err == nil) == slices.Contains(dependent, p) || err != nil && !strings.Contains(err.Error(), "503") {
 			t.Errorf("readiness of %s: %v", p.name, err)
 		}
 	}
 	if err := syscall.Kill(e.PID(), syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	return looks
+	return samples
 }
 
-// recovered waits until the metrics say that nothing waits any more.
+// recovered waits until the metrics show that nothing is pending or held.
 func recovered(t *testing.T, services []*process) (now sample) {
 	t.Helper()
-	await(t, "the recovery in the metrics", 10*time.Second, func() error {
-		now = look(t, services)
+	await(t, "recovered metrics", 10*time.Second, func() error {
+		now = takeSample(t, services)
 		if now["accrue_held_bytes"] != 0 || now["accrue_view_age_seconds"] > 2 || now["accrue_pending_bytes"] != 0 {
-			return fmt.Errorf("they are %v", now) //nolint:err113 // for people
+			return fmt.Errorf("%v", now)
 		}
 		return nil
 	})
 	return now
 }
 
-// bounds are what a number must lie within.
+// bounds is a value and the range that it must lie in.
 type bounds struct{ got, low, high float64 }
 
-func within(t *testing.T, all map[string]bounds) {
+func checkBounds(t *testing.T, all map[string]bounds) {
 	t.Helper()
 	for name, b := range all {
 		if b.got < b.low || b.got > b.high {
@@ -205,7 +202,7 @@ func within(t *testing.T, all map[string]bounds) {
 	}
 }
 
-// checkPace checks how many lines a process logged in any second, and shows the warnings.
+// checkPace checks how many lines a process logged in its busiest second, and logs the warnings.
 func checkPace(t *testing.T, p *process) {
 	t.Helper()
 	bySecond := make(map[string]int)
@@ -228,12 +225,12 @@ func checkPace(t *testing.T, p *process) {
 	t.Logf("%s logged %d lines in its busiest second", p.name, worst)
 }
 
-// sample is what the metrics of all services say at one time: by name, added up over all labels, and by name and each label
-// by itself, as in accrue_commits_total{result="ok"}.
+// sample has the values of the metrics of all services at one time. Values are summed by name, and by name and each single
+// label, as in accrue_commits_total{result="ok"}.
 type sample map[string]float64
 
-// look reads the metrics.
-func look(t *testing.T, services []*process) sample {
+// takeSample reads the metrics of all services.
+func takeSample(t *testing.T, services []*process) sample {
 	t.Helper()
 	now := make(sample)
 	for _, p := range services {
@@ -257,8 +254,8 @@ func look(t *testing.T, services []*process) sample {
 	return now
 }
 
-// tabulate writes samples as the table in the playbook: before, every lookEvery, and after.
-func tabulate(looks []sample) string {
+// tabulate formats samples as the rows of the table in the playbooks.
+func tabulate(samples []sample) string {
 	var table strings.Builder
 	for _, name := range []string{
 		"accrue_held_age_seconds", "accrue_held_bytes", `accrue_commits_total{result="ok"}`, `accrue_commits_total{result="unknown"}`,
@@ -268,8 +265,8 @@ func tabulate(looks []sample) string {
 		"accrue_messages_duplicate_total", "accrue_messages_dead_lettered_total", "accrue_recognitions_pending_age_seconds",
 	} {
 		fmt.Fprintf(&table, "| `%s` |", name)
-		for _, l := range looks {
-			fmt.Fprintf(&table, " %s |", strconv.FormatFloat(math.Round(l[name]*10)/10, 'f', -1, 64))
+		for _, s := range samples {
+			fmt.Fprintf(&table, " %s |", strconv.FormatFloat(math.Round(s[name]*10)/10, 'f', -1, 64))
 		}
 		table.WriteString("\n")
 	}

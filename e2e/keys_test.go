@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -14,15 +13,15 @@ import (
 	"time"
 )
 
-// posting is one request of increments, which its producer posts one to four times with one key.
+// posting is one request with increments, which its producer posts one to four times with the same key.
 type posting struct {
 	path, body, key string
 	values          map[string]int64
 	increments      int
 }
 
-// postings makes requests of so many increments in all: singles with a key, batches with one for all, and batches with an
-// id an item. Without keys the same bodies have none.
+// postings returns requests with the given number of increments in total: single increments with a key, batches with one key,
+// and batches with an id for each item. If keys is false they have neither keys nor ids.
 func postings(increments int, keys bool) (all []posting, want map[string]int64) {
 	want = make(map[string]int64)
 	for n := 0; n < increments; {
@@ -54,7 +53,7 @@ func postings(increments int, keys bool) (all []posting, want map[string]int64) 
 	return all, want
 }
 
-// send posts until it is answered 202, wherever the instances are by then, and says how often it had to.
+// send posts until the answer is 202 and returns the number of attempts. Each attempt calls instance for the URL.
 func (p *posting) send(ctx context.Context, instance func() string) (attempts int, err error) {
 	for attempts = 1; ; attempts++ {
 		status, err := p.try(ctx, instance())
@@ -62,7 +61,7 @@ func (p *posting) send(ctx context.Context, instance func() string) (attempts in
 		case err == nil && status == http.StatusAccepted:
 			return attempts, nil
 		case err == nil && status != http.StatusServiceUnavailable:
-			return attempts, fmt.Errorf("%s: %d", p.path, status) //nolint:err113 // for people
+			return attempts, fmt.Errorf("%s: %d", p.path, status)
 		case ctx.Err() != nil:
 			return attempts, errors.Join(err, ctx.Err())
 		}
@@ -83,10 +82,9 @@ func (p *posting) try(ctx context.Context, url string) (status int, err error) {
 	return r.status, err
 }
 
-// Every increment is posted one to four times with its key, to two ingest instances, one of which is killed and comes
-// back, so that connections break in the middle of requests, while aggregators are killed: the sums are exact. Without
-// keys each of those posts counts.
-func TestPostsRepeatedWithTheirKeyCountOnce(t *testing.T) {
+// Every increment is posted one to four times with its key to two ingest instances. One of them and the aggregators are killed
+// and restarted meanwhile, so that connections break during requests. The totals are exact. Without keys every post counts.
+func TestRepeatedPostsWithKeysCountOnce(t *testing.T) {
 	t.Parallel()
 	for name, keys := range map[string]bool{"with keys": true, "without keys": false} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +103,7 @@ func TestPostsRepeatedWithTheirKeyCountOnce(t *testing.T) {
 			posted := make(chan map[string]int64)
 			go func() { posted <- postAll(ctx, t, all, func() string { return instances[rand.N(2)].Load().url }) }()
 
-			accepted := map[string]int64(nil)
+			var accepted map[string]int64
 			for i := 0; accepted == nil; i++ {
 				select {
 				case accepted = <-posted:
@@ -119,37 +117,37 @@ func TestPostsRepeatedWithTheirKeyCountOnce(t *testing.T) {
 			}
 			if keys {
 				awaitStats(t, query, want, 60*time.Second)
-				time.Sleep(3 * time.Second) //nolint:forbidigo // and nothing comes after it
+				time.Sleep(3 * time.Second) // nothing more is counted
 				awaitStats(t, query, want, time.Second)
 				s.audit(t)
 				return
 			}
 			var got map[string]int64
-			await(t, "everything that was answered 202", 60*time.Second, func() (err error) {
+			await(t, "everything answered 202", 60*time.Second, func() (err error) {
 				if got, err = stats(query); err != nil {
 					return err
 				}
 				for name, n := range accepted {
 					if got[name] < n {
-						return fmt.Errorf("%s is %d of %d", name, got[name], n) //nolint:err113 // for people
+						return fmt.Errorf("%s is %d, want at least %d", name, got[name], n)
 					}
 				}
 				return nil
 			})
 			excess := difference(got, want)
 			if excess == nil {
-				t.Error("nothing was counted twice without keys: the run proves nothing")
+				t.Error("without keys the totals equal those with keys; the test with keys proves nothing")
 			}
 			t.Logf("without keys: %v", excess)
 		})
 	}
 }
 
-// postAll posts each of all one to four times, at once and in no order, and returns the sum of what was answered 202.
+// postAll posts each of all one to four times, concurrently and in random order, and returns the sums of what was answered 202.
 func postAll(ctx context.Context, t *testing.T, all []posting, instance func() string) map[string]int64 {
 	var mu sync.Mutex
 	accepted := make(map[string]int64)
-	var posts, attempts, increments int
+	var attempts, increments int
 	work := make(chan *posting)
 	var group sync.WaitGroup
 	for range 16 {
@@ -166,34 +164,26 @@ func postAll(ctx context.Context, t *testing.T, all []posting, instance func() s
 			}
 		})
 	}
-	var again []*posting
+	var posts []*posting
 	for i := range all {
 		for range 1 + rand.N(4) {
-			again = append(again, &all[i])
+			posts = append(posts, &all[i])
 		}
 	}
-	// Some repeats come at once, most much later.
-	rand.Shuffle(len(again)/2, func(i, j int) { again[2*i], again[2*j] = again[2*j], again[2*i] })
-	for _, p := range again {
-		posts++
+	// Some repeats follow immediately, most much later.
+	rand.Shuffle(len(posts)/2, func(i, j int) { posts[2*i], posts[2*j] = posts[2*j], posts[2*i] })
+	for _, p := range posts {
 		increments += p.increments
 		work <- p
 	}
 	close(work)
 	group.Wait()
-	t.Logf("%d increments in %d requests: %d posts of %d increments answered 202, in %d attempts", sum(all), len(all), posts, increments, attempts)
-	return maps.Clone(accepted)
+	t.Logf("%d requests: %d posts of %d increments in %d attempts", len(all), len(posts), increments, attempts)
+	return accepted
 }
 
-func sum(all []posting) (increments int) {
-	for i := range all {
-		increments += all[i].increments
-	}
-	return increments
-}
-
-// A key that comes again with another value is not counted, and shows in a metric.
-func TestAKeyReusedForSomethingElseCountsOnce(t *testing.T) {
+// A key that is reused with another value is not counted, and a metric counts it.
+func TestReusedKeyCountsOnce(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	aggregator := s.start(t, "aggregator")
@@ -205,7 +195,7 @@ func TestAKeyReusedForSomethingElseCountsOnce(t *testing.T) {
 			t.Fatalf("post of %s: %d, %v", p.body, status, err)
 		}
 	}
-	// It is counted before it is reused: of two things in two partitions that come in one window, either may be first.
+	// Wait until it is counted: within one window either of two posts may come first.
 	mustTry(first)
 	awaitStats(t, query, map[string]int64{"foo": 4}, 10*time.Second)
 	for _, p := range []posting{
@@ -218,6 +208,6 @@ func TestAKeyReusedForSomethingElseCountsOnce(t *testing.T) {
 	}
 	awaitStats(t, query, map[string]int64{"foo": 4, "zoo": 1}, 10*time.Second)
 	if repeated, reused := metric(t, aggregator, "accrue_keys_repeated_total"), metric(t, aggregator, "accrue_keys_reused_total"); repeated != 3 || reused != 1 {
-		t.Errorf("%v repeated, %v of them reused for something else; want 3 and 1", repeated, reused)
+		t.Errorf("%v keys repeated, %v of them reused; want 3 and 1", repeated, reused)
 	}
 }

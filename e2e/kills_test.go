@@ -19,8 +19,8 @@ import (
 	"github.com/accrue/accrue/pkg/broker/pubsub"
 )
 
-// subscribe makes the subscription with the shortest lease that there is, so that what a killed process held comes again
-// within the test, and the dead-letter topic with a subscription of its own.
+// subscribe creates the subscriptions of the aggregator and of the dead-letter topic. Their ack deadline is the shortest that
+// Pub/Sub allows, so that messages of killed processes are redelivered within the test.
 func (s *system) subscribe(t *testing.T) (client *pubsub.Client) {
 	t.Helper()
 	client, err := pubsub.Connect(t.Context(), s.project, s.pubSub)
@@ -43,9 +43,8 @@ func (s *system) subscribe(t *testing.T) (client *pubsub.Client) {
 	return client
 }
 
-// Two aggregators work on one subscription; one of them is killed every two seconds, and ingest is restarted once, with
-// another instance in its place. Every sum is exact, and so is the second bookkeeping.
-func TestKilledAggregatorsLoseAndDoubleNothing(t *testing.T) {
+// Two aggregators pull from one subscription. One of them is killed every two seconds, and ingest is replaced once.
+func TestKilledAggregatorsCountExactlyOnce(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.subscribe(t)
@@ -53,13 +52,13 @@ func TestKilledAggregatorsLoseAndDoubleNothing(t *testing.T) {
 	aggregators := []*process{s.start(t, "aggregator"), s.start(t, "aggregator")}
 	load := startLoad(t, ingest, 8, 10*time.Millisecond)
 	for i := range 6 {
-		time.Sleep(2 * time.Second) //nolint:forbidigo // the load runs
+		time.Sleep(2 * time.Second) // the load runs
 		victim := i % len(aggregators)
 		aggregators[victim].kill()
 		aggregators[victim] = s.start(t, "aggregator")
 		if i == 3 {
 			next := s.start(t, "ingest")
-			load.to(next)
+			load.moveTo(next)
 			ingest.stop()
 		}
 	}
@@ -72,45 +71,45 @@ func TestKilledAggregatorsLoseAndDoubleNothing(t *testing.T) {
 	s.audit(t)
 }
 
-// Pub/Sub delivers every message twice, and the reply to every Commit gets lost once, so that the client underneath sends
-// it again. The guards, each taken out for one run:
+// Pub/Sub delivers every message twice, and the first reply to every Commit is lost, so that the Firestore client retries it.
+// With a guard removed the test fails:
 //
-//   - without the check of intervals (dropCounted drops nothing): 104 of 104 tags differ, by +536,972 of 111,630 accepted,
-//     and it does not end there, since what cannot be dropped is counted with every delivery;
-//   - without the precondition of the Commit (CurrentDocument left off): 104 of 104 tags differ, by -44,720 of 135,676
-//     accepted: two aggregators overwrite each other's checkpoints.
-func TestDoubledDeliveriesAndLostRepliesCountOnce(t *testing.T) {
+//   - without the check of settled sequences 104 of 104 tags differ, by +536,972 of 111,630 accepted, and totals keep growing
+//     with each redelivery;
+//   - without the precondition of the Commit 104 of 104 tags differ, by -44,720 of 135,676 accepted, because two aggregators
+//     overwrite each other's checkpoints.
+func TestDuplicateDeliveriesAndLostRepliesCountOnce(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.subscribe(t)
-	doubled, lost := &doubledDeliveries{}, &lostReplies{}
-	s.pubSub = startProxy(t, s.pubSub, doubled.fault).host
-	s.firestore = startProxy(t, s.firestore, lost.fault).host
+	duplicates, lost := &duplicateDeliveries{}, &lostReplies{}
+	s.pubSub = startProxy(t, s.pubSub, duplicates.intercept).host
+	s.firestore = startProxy(t, s.firestore, lost.intercept).host
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
 	aggregators := []*process{s.start(t, "aggregator"), s.start(t, "aggregator")}
 	load := startLoad(t, ingest, 8, 10*time.Millisecond)
-	time.Sleep(10 * time.Second) //nolint:forbidigo // the load runs
+	time.Sleep(10 * time.Second) // the load runs
 	want := load.finish(t)
 	awaitStats(t, query, want, 60*time.Second)
 	for _, aggregator := range aggregators {
-		aggregator.stop() // what it committed last
+		aggregator.stop() // includes its last Commits
 	}
 	awaitStats(t, query, want, time.Second)
 	s.audit(t)
-	t.Logf("%d messages were delivered again, %d replies were lost", doubled.count.Load(), lost.count.Load())
-	if doubled.count.Load() == 0 || lost.count.Load() == 0 {
-		t.Error("the proxies did nothing")
+	t.Logf("%d messages delivered twice, %d replies lost", duplicates.count.Load(), lost.count.Load())
+	if duplicates.count.Load() == 0 || lost.count.Load() == 0 {
+		t.Error("no duplicates, or no lost replies")
 	}
 }
 
-// doubledDeliveries adds to every Pull's reply what the one before brought.
-type doubledDeliveries struct {
+// duplicateDeliveries adds the messages of the previous Pull to the reply to each Pull.
+type duplicateDeliveries struct {
 	count atomic.Int64
 	mu    sync.Mutex
 	last  []*pubsubpb.ReceivedMessage
 }
 
-func (d *doubledDeliveries) fault(method string, _, reply []byte) ([]byte, error) {
+func (d *duplicateDeliveries) intercept(method string, _, reply []byte) ([]byte, error) {
 	if !strings.HasSuffix(method, "/Pull") {
 		return reply, nil
 	}
@@ -127,13 +126,13 @@ func (d *doubledDeliveries) fault(method string, _, reply []byte) ([]byte, error
 	return proto.Marshal(&response)
 }
 
-// lostReplies loses the first reply to every Commit, which is in by then.
+// lostReplies drops the first reply to every Commit. The Commit itself succeeds.
 type lostReplies struct {
 	count atomic.Int64
 	seen  sync.Map
 }
 
-func (l *lostReplies) fault(method string, request, reply []byte) ([]byte, error) {
+func (l *lostReplies) intercept(method string, request, reply []byte) ([]byte, error) {
 	if !strings.HasSuffix(method, "/Commit") {
 		return reply, nil
 	}
@@ -144,7 +143,7 @@ func (l *lostReplies) fault(method string, request, reply []byte) ([]byte, error
 	return nil, errReplyLost
 }
 
-func TestWhatIsNoMessageIsDeadLetteredAndStopsNothing(t *testing.T) {
+func TestUndecodableMessagesAreDeadLettered(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	client := s.subscribe(t)
@@ -165,9 +164,9 @@ func TestWhatIsNoMessageIsDeadLetteredAndStopsNothing(t *testing.T) {
 	})
 }
 
-// While Firestore does not answer, query serves its last view, says how old it is, and is not ready; what is posted
-// meanwhile is counted afterwards.
-func TestFirestoreAway(t *testing.T) {
+// While Firestore does not answer, query serves its last view with its age and reports that it is not ready. Increments posted
+// meanwhile are counted later.
+func TestFirestoreUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	proxy := startProxy(t, s.firestore, nil)
@@ -180,8 +179,8 @@ func TestFirestoreAway(t *testing.T) {
 	proxy.interrupt()
 	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":5}`)
 	for _, p := range []*process{query, aggregator} {
-		await(t, p.name+" says that it is not ready", 20*time.Second, func() error {
-			r, err := getAny(p.url + "/health/ready")
+		await(t, p.name+" not ready", 20*time.Second, func() error {
+			r, err := getResponse(p.url + "/health/ready")
 			if err == nil && r.status != http.StatusServiceUnavailable {
 				err = fmt.Errorf("%d %s", r.status, r.body)
 			}
@@ -191,10 +190,10 @@ func TestFirestoreAway(t *testing.T) {
 			t.Errorf("%s is not live: %v", p.name, err)
 		}
 	}
-	r, err := getAny(query.url + "/stats")
+	r, err := getResponse(query.url + "/stats")
 	asOf, _ := time.Parse(time.RFC3339, r.header.Get("X-As-Of"))
 	if err != nil || r.body != `{"foo":4}` || time.Since(asOf) < time.Second {
-		t.Errorf("/stats while Firestore is away: %s as of %v, %v", r.body, asOf, err)
+		t.Errorf("/stats while Firestore is unavailable: %s as of %v, %v", r.body, asOf, err)
 	}
 
 	proxy.restore()
@@ -206,8 +205,8 @@ func TestFirestoreAway(t *testing.T) {
 	s.audit(t)
 }
 
-// While Pub/Sub does not answer, posts are refused after the publish's deadline, with the time to come again.
-func TestPubSubAway(t *testing.T) {
+// While Pub/Sub does not answer, posts are answered 503 with a Retry-After header after the publish deadline.
+func TestPubSubUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	proxy := startProxy(t, s.pubSub, nil)
@@ -217,16 +216,16 @@ func TestPubSubAway(t *testing.T) {
 	started := time.Now()
 	r, err := post(ingest.url+"/increments", `{"name":"foo","value":5}`)
 	if took := time.Since(started); err != nil || r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" || took > 7*time.Second {
-		t.Errorf("a post while Pub/Sub is away: %d, Retry-After %q, %v after %v", r.status, r.header.Get("Retry-After"), err, took)
+		t.Errorf("post while Pub/Sub is unavailable: %d, Retry-After %q, %v after %v", r.status, r.header.Get("Retry-After"), err, took)
 	}
-	if r, err := getAny(ingest.url + "/health/ready"); err != nil || r.status != http.StatusServiceUnavailable {
-		t.Errorf("ready while Pub/Sub is away: %d %s %v", r.status, r.body, err)
+	if r, err := getResponse(ingest.url + "/health/ready"); err != nil || r.status != http.StatusServiceUnavailable {
+		t.Errorf("readiness while Pub/Sub is unavailable: %d %s %v", r.status, r.body, err)
 	}
 	if _, err := get(ingest.url + "/health/live"); err != nil {
-		t.Errorf("not live while Pub/Sub is away: %v", err)
+		t.Errorf("liveness while Pub/Sub is unavailable: %v", err)
 	}
 	proxy.restore()
-	await(t, "posts are taken again", 10*time.Second, func() error {
+	await(t, "an accepted post", 10*time.Second, func() error {
 		r, err := post(ingest.url+"/increments", `{"name":"foo","value":5}`)
 		if err == nil && r.status != http.StatusAccepted {
 			err = fmt.Errorf("%d %s", r.status, r.body)
@@ -235,7 +234,7 @@ func TestPubSubAway(t *testing.T) {
 	})
 }
 
-func getAny(url string) (response, error) {
+func getResponse(url string) (response, error) {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return response{}, err

@@ -19,7 +19,7 @@ import (
 	"github.com/accrue/accrue/pkg/telemetry/telemetrytest"
 )
 
-// logLine is what every line of every service has, and what some have.
+// logLine has the fields of log lines that the tests check.
 type logLine struct {
 	Severity, Message, Time, Service string
 	Labels                           struct{ Service, Instance string }    `json:"logging.googleapis.com/labels"`
@@ -41,21 +41,21 @@ var (
 	latencyForm = regexp.MustCompile(`^[0-9]+\.[0-9]+s$`)
 )
 
-// checkLine says what a line of a service lacks of what Cloud Logging and Error Reporting read.
+// checkLine checks that a log line has the fields that Cloud Logging and Error Reporting read.
 func checkLine(service, line string) error {
 	var l logLine
 	if err := json.Unmarshal([]byte(line), &l); err != nil {
-		return fmt.Errorf("no JSON: %w", err)
+		return fmt.Errorf("not JSON: %w", err)
 	}
 	if _, err := time.Parse(time.RFC3339Nano, l.Time); err != nil {
 		return fmt.Errorf("time: %w", err)
 	}
 	severities := []string{"DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL"}
 	rank := slices.Index(severities, l.Severity)
-	var faults []error
-	check := func(ok bool, what string) {
+	var errs []error
+	check := func(ok bool, field string) {
 		if !ok {
-			faults = append(faults, errors.New(what)) //nolint:err113 // for people
+			errs = append(errs, fmt.Errorf("missing, invalid or unexpected %s", field))
 		}
 	}
 	check(rank >= 0, "severity")
@@ -68,19 +68,18 @@ func checkLine(service, line string) error {
 	if r := l.HTTPRequest; r != nil {
 		check(r.RequestMethod != "" && strings.HasPrefix(r.RequestURL, "/") && r.Status > 0 && latencyForm.MatchString(r.Latency) && r.Protocol != "", "httpRequest")
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// The lines in which ingest accounts for what it published add up to what was answered 202, to the unit, and so to the
-// totals: the log-based metric in terraform/logs.tf sums them.
-func TestTheLogSumsWhatWasAccepted(t *testing.T) {
+// The sums in ingest's "published" lines add up to what was answered 202. A log-based metric in terraform/logs.tf adds them up.
+func TestPublishedLogLinesSumToAccepted(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.subscribe(t)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
 	s.start(t, "aggregator")
 	load := startLoad(t, ingest, 4, 5*time.Millisecond)
-	time.Sleep(3 * time.Second) //nolint:forbidigo // the load runs
+	time.Sleep(3 * time.Second) // the load runs
 	want := load.finish(t)
 	awaitStats(t, query, want, 30*time.Second)
 	ingest.stop()
@@ -96,15 +95,14 @@ func TestTheLogSumsWhatWasAccepted(t *testing.T) {
 		}
 	}
 	if logged != accepted || lines == 0 {
-		t.Errorf("%d lines sum to %d, accepted was %d", lines, logged, accepted)
+		t.Errorf("%d lines sum to %d, want %d", lines, logged, accepted)
 	}
 	t.Logf("%d lines sum to %d", lines, logged)
 }
 
-// Requests of one window, each with a trace of its own, are followed from the POST to the view, and to the recognition that
-// they led to: by their trace ids through the logs of all services, and through the spans and their links. The last of
-// them comes with Google's older header, which says that its caller follows it.
-func TestARequestIsFollowedByItsTrace(t *testing.T) {
+// Three requests in one window, each with its own trace, can be followed from the POST to the Commit: by the trace ids in the
+// logs of ingest and the aggregator, and by the spans. The last request has Google's older trace header.
+func TestRequestsAreTracedToTheCommit(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	received, endpoint := telemetrytest.StartGRPC(t)
@@ -116,7 +114,7 @@ func TestARequestIsFollowedByItsTrace(t *testing.T) {
 	traces := []string{"4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c", "105445aa7843bc8bf206b12000100000"}
 	for i, trace := range traces {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ingest.url+"/increments",
-			strings.NewReader(`{"name":"foo","value":4,"contributor":"somebody@example.com"}`))
+			strings.NewReader(`{"name":"foo","value":4,"contributor":"ada@example.com"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,29 +134,29 @@ func TestARequestIsFollowedByItsTrace(t *testing.T) {
 			service *process
 			message string
 		}{{ingest, "in the topic"}, {aggregator, "committed"}} {
-			await(t, "the trace "+trace+" in the log of "+step.service.name, 10*time.Second, func() error {
+			await(t, "trace "+trace+" in the log of "+step.service.name, 10*time.Second, func() error {
 				for line := range strings.Lines(step.service.logged()) {
 					var l logLine
 					if json.Unmarshal([]byte(line), &l) == nil && l.Trace == "projects/"+s.project+"/traces/"+trace && l.Message == step.message {
 						return nil
 					}
 				}
-				return fmt.Errorf("no line of it says %q", step.message) //nolint:err113 // for people
+				return fmt.Errorf("no line %q", step.message)
 			})
 		}
 		for _, name := range []string{"POST /increments", "publish", "commit"} {
-			await(t, "the span "+name+" of "+trace, 10*time.Second, func() error {
+			await(t, "span "+name+" of "+trace, 10*time.Second, func() error {
 				if len(received.Of(name, trace)) == 0 {
-					return errors.New("there is none") //nolint:err113 // for people
+					return errors.New("not received")
 				}
 				return nil
 			})
 		}
 		if span := received.Of("POST /increments", trace)[0]; hex.EncodeToString(span.GetParentSpanId()) != "00f067aa0ba902b7" {
-			t.Errorf("the request's span has parent %x", span.GetParentSpanId())
+			t.Errorf("span of the request has parent %x", span.GetParentSpanId())
 		}
 	}
-	// One trace is the parent of what several led to: from each of its spans a way leads up to the request.
+	// The publish and the Commit of all three requests continue the first trace: each span leads up to its request.
 	parents := map[string]string{"publish": "POST /increments", "commit": "publish"}
 	for name, parent := range parents {
 		for _, span := range received.Named(name) {
@@ -168,22 +166,22 @@ func TestARequestIsFollowedByItsTrace(t *testing.T) {
 			if !slices.ContainsFunc(received.Of(parent, traces[0]), func(p *spans.Span) bool {
 				return slices.Equal(p.GetSpanId(), span.GetParentSpanId()) && p.GetStartTimeUnixNano() <= span.GetEndTimeUnixNano()
 			}) {
-				t.Errorf("no span %s is the parent of %v", parent, span)
+				t.Errorf("%v has no parent %s", span, parent)
 			}
 		}
 	}
 }
 
-// metricRow is one row of the table in docs/metrics.md: | `name` | services | kind | unit | labels | ...
+// metricRow matches a row of the table in docs/metrics.md: | `name` | services | kind | unit | labels | ...
 var metricRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z, ]+) \\| ([a-z]+) \\| ([A-Za-z ]+) \\| ([`a-z, ]*)\\|")
 
-// exposedMetric is what the table says of a metric, and what is exposed of it.
+// exposedMetric has the properties of a metric that the table and the exposition must agree on.
 type exposedMetric struct{ kind, labels string }
 
-// labelForm finds the labels of a line of an exposition.
+// labelForm matches the labels in a line of an exposition.
 var labelForm = regexp.MustCompile(`[{,]([a-z_]+)="`)
 
-// exposed reads the metrics of ours in an exposition.
+// exposed returns the metrics of Accrue in an exposition.
 func exposed(body string) map[string]exposedMetric {
 	metrics := make(map[string]exposedMetric)
 	for line := range strings.Lines(body) {
@@ -212,8 +210,8 @@ func exposed(body string) map[string]exposedMetric {
 	return metrics
 }
 
-// What docs/metrics.md lists is what a running system exposes, with the kinds and labels: none missing, none undocumented.
-func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
+// docs/metrics.md lists exactly the metrics that a running system exposes, with their kinds and labels.
+func TestMetricsTableEqualsExposedMetrics(t *testing.T) {
 	t.Parallel()
 	table, err := os.ReadFile(filepath.Join("..", "docs", "metrics.md"))
 	if err != nil {
@@ -222,7 +220,7 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	documented := make(map[string]map[string]exposedMetric) // by service and name
 	for _, row := range metricRow.FindAllStringSubmatch(string(table), -1) {
 		if unit := row[4]; (unit == "seconds" || unit == "bytes") && !strings.Contains(row[1], "_"+unit) {
-			t.Errorf("the unit of %s is documented as %s", row[1], unit)
+			t.Errorf("%s is documented in %s", row[1], unit)
 		}
 		labels := strings.FieldsFunc(row[5], func(r rune) bool { return strings.ContainsRune("`, ", r) })
 		slices.Sort(labels)
@@ -235,30 +233,30 @@ func TestTheTableOfMetricsIsWhatIsExposed(t *testing.T) {
 	}
 	s := newSystem(t)
 	services := []*process{s.start(t, "aggregator"), s.start(t, "ingest"), s.start(t, "query")}
-	for i := range 3 { // so that everything has something to tell
+	for i := range 3 { // so that every metric has a value
 		mustPost(t, services[1].url+"/increments", fmt.Sprintf(`{"name":"foo","value":%d,"contributor":"ada"}`, i+1))
 	}
 	awaitStats(t, services[2], map[string]int64{"foo": 6}, 10*time.Second)
 	for _, p := range services {
-		await(t, "the metrics of "+p.name, 10*time.Second, func() error {
+		await(t, "documented metrics of "+p.name, 10*time.Second, func() error {
 			body, err := get(p.url + "/metrics")
 			if err != nil {
 				return err
 			}
 			var differing []string
-			is, said := exposed(body), documented[p.name]
-			for name, m := range is {
-				if said[name] != m {
-					differing = append(differing, fmt.Sprintf("%s is %+v, documented as %+v", name, m, said[name]))
+			got, want := exposed(body), documented[p.name]
+			for name, m := range got {
+				if want[name] != m {
+					differing = append(differing, fmt.Sprintf("%s is %+v, documented as %+v", name, m, want[name]))
 				}
 			}
-			for name := range said {
-				if is[name] == (exposedMetric{}) {
-					differing = append(differing, name+" is documented and not exposed")
+			for name := range want {
+				if got[name] == (exposedMetric{}) {
+					differing = append(differing, name+" is documented but not exposed")
 				}
 			}
 			if slices.Sort(differing); len(differing) > 0 {
-				return errors.New(strings.Join(differing, "\n")) //nolint:err113 // for people
+				return errors.New(strings.Join(differing, "\n"))
 			}
 			return nil
 		})

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestTheExampleOfTheREADME(t *testing.T) {
+func TestREADMEExample(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
@@ -45,7 +45,7 @@ func TestStatsAreRevalidated(t *testing.T) {
 	}
 	request.Header.Set("If-None-Match", first.header.Get("Etag"))
 	if second, err := do(request); err != nil || second.status != http.StatusNotModified || second.body != "" {
-		t.Errorf("the same again: %d %q, %v, want 304", second.status, second.body, err)
+		t.Errorf("with If-None-Match: %d %q, %v, want 304", second.status, second.body, err)
 	}
 	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":1}`)
 	await(t, "a changed answer", 10*time.Second, func() error {
@@ -56,7 +56,7 @@ func TestStatsAreRevalidated(t *testing.T) {
 	})
 }
 
-func TestBadInputChangesNothing(t *testing.T) {
+func TestInvalidRequestsChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
@@ -111,7 +111,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 	if r, err := do(request); err != nil || r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "POST" {
 		t.Errorf("PUT /increments: %d, Allow %q, %v", r.status, r.header.Get("Allow"), err)
 	}
-	// What was refused was never sent on: a later increment is all that is counted.
+	// Nothing of the refused requests was published: only the later increment is counted.
 	mustPost(t, ingest.url+"/increments", `{"name":"bar","value":1}`)
 	awaitStats(t, query, map[string]int64{"bar": 1}, 10*time.Second)
 }
@@ -133,7 +133,7 @@ func TestEachServiceRestartsWithoutLoss(t *testing.T) {
 		}
 		restart()
 	}
-	aggregator = s.start(t, "aggregator") // finds what was posted while there was none
+	aggregator = s.start(t, "aggregator") // counts what was posted while none ran
 	awaitStats(t, query, want, 20*time.Second)
 	s.audit(t)
 }

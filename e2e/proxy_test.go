@@ -16,23 +16,22 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// fault stands between the reply of a call and the client that waits for it: it may change the reply, or lose it by
-// returning an error in its place.
-type fault func(method string, request, reply []byte) ([]byte, error)
+// interceptor may change the reply to a call, or drop it by returning an error.
+type interceptor func(method string, request, reply []byte) ([]byte, error)
 
-// proxy stands between a service and an emulator, and speaks gRPC to both without knowing what they say.
+// proxy forwards gRPC calls between a service and an emulator without decoding them.
 type proxy struct {
-	host  string
-	fault fault
+	host      string
+	intercept interceptor
 
 	mu  sync.Mutex
-	cut chan struct{} // if not nil: calls wait until it is closed
+	cut chan struct{} // if not nil, calls wait until it is closed
 }
 
-// startProxy puts a proxy before an emulator, until the end of the test.
-func startProxy(t *testing.T, emulator string, fault fault) *proxy {
+// startProxy starts a proxy in front of an emulator and stops it at the end of the test. The interceptor may be nil.
+func startProxy(t *testing.T, emulator string, intercept interceptor) *proxy {
 	t.Helper()
-	p := &proxy{fault: fault}
+	p := &proxy{intercept: intercept}
 	upstream, err := grpc.NewClient(emulator,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bytesCodec{}), grpc.MaxCallRecvMsgSize(64<<20)))
@@ -59,14 +58,14 @@ func startProxy(t *testing.T, emulator string, fault fault) *proxy {
 	return p
 }
 
-// interrupt lets all calls wait, as when the other side does not answer.
+// interrupt makes all calls hang, as if the emulator did not answer.
 func (p *proxy) interrupt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = make(chan struct{})
 }
 
-// restore ends what interrupt began.
+// restore undoes interrupt.
 func (p *proxy) restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,7 +75,7 @@ func (p *proxy) restore() {
 	}
 }
 
-// forward makes the same call upstream. All calls that the services make have one request.
+// forward makes the same call upstream. Every call of the services has one request.
 func (p *proxy) forward(client grpc.ServerStream, upstream *grpc.ClientConn) error {
 	method, _ := grpc.MethodFromServerStream(client)
 	p.mu.Lock()
@@ -112,8 +111,8 @@ func (p *proxy) forward(client grpc.ServerStream, upstream *grpc.ClientConn) err
 		} else if err != nil {
 			return err
 		}
-		if p.fault != nil {
-			if reply, err = p.fault(method, request, reply); err != nil {
+		if p.intercept != nil {
+			if reply, err = p.intercept(method, request, reply); err != nil {
 				return err
 			}
 		}
@@ -125,7 +124,7 @@ func (p *proxy) forward(client grpc.ServerStream, upstream *grpc.ClientConn) err
 
 var errReplyLost = status.Error(codes.Unavailable, "the proxy lost the reply")
 
-// bytesCodec passes messages on as they are.
+// bytesCodec passes encoded messages through.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string { return "proto" }

@@ -18,13 +18,13 @@ import (
 	"time"
 )
 
-// streamReader reads /stats/stream and keeps what it says.
+// streamReader reads /stats/stream and keeps the totals.
 type streamReader struct {
 	mu     sync.Mutex
 	totals map[string]int64
 }
 
-// read reads events until the context or the stream ends.
+// read reads events until the context ends or the stream breaks.
 func (r *streamReader) read(ctx context.Context, client *http.Client, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -62,7 +62,7 @@ func (r *streamReader) read(ctx context.Context, client *http.Client, url string
 	}
 }
 
-// metric is the value of a metric without labels.
+// metric returns the value of a metric without labels.
 func metric(t *testing.T, p *process, name string) float64 {
 	t.Helper()
 	body, err := get(p.url + "/metrics")
@@ -82,9 +82,9 @@ func metric(t *testing.T, p *process, name string) float64 {
 	return 0
 }
 
-// A thousand readers for a minute at 5,000 increments a second: every one that stays ends with the exact totals, and when
-// they leave query is as it was. READERS_SECONDS makes it longer or shorter; in CI it is a minute.
-func TestAThousandReaders(t *testing.T) {
+// A thousand readers stream the totals at 5,000 increments a second. Each reader that stays ends with the exact totals, and
+// after they leave, query has released their goroutines and memory. READERS_SECONDS sets the duration: 10 by default, 60 in CI.
+func TestThousandStreamReaders(t *testing.T) {
 	const readers, leaving = 1000, 100
 	t.Parallel()
 	seconds := 10
@@ -96,14 +96,14 @@ func TestAThousandReaders(t *testing.T) {
 	}
 	s := newSystem(t)
 	aggregator, ingest, query := s.start(t, "aggregator"), s.start(t, "ingest"), s.start(t, "query")
-	warm := func(count string) {
+	runLoad := func(seconds int) {
 		load := exec.Command(filepath.Join(binaries, "accrue"), "load", "--ingest", ingest.url, "--query", query.url, "--tags", "100", "--probe", "0",
-			"--rate", "5000", "--batch", "50", "--connections", "8", "--duration", count+"s")
+			"--rate", "5000", "--batch", "50", "--connections", "8", "--duration", fmt.Sprintf("%ds", seconds))
 		if output, err := load.CombinedOutput(); err != nil {
 			t.Errorf("load: %v\n%s", err, output)
 		}
 	}
-	warm("3")
+	runLoad(3)
 	goroutines, heap := metric(t, query, "go_goroutines"), metric(t, query, "go_memstats_heap_alloc_bytes")
 
 	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: readers, DisableCompression: true}}
@@ -124,12 +124,12 @@ func TestAThousandReaders(t *testing.T) {
 	}
 	leaves := time.AfterFunc(time.Duration(seconds)*time.Second/2, leaveEarly)
 	defer leaves.Stop()
-	warm(strconv.Itoa(seconds))
+	runLoad(seconds)
 	want, err := stats(query)
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "exact totals with every reader that stayed", 10*time.Second, func() error {
+	await(t, "exact totals at every remaining reader", 10*time.Second, func() error {
 		for i := leaving; i < readers; i++ {
 			all[i].mu.Lock()
 			err := difference(all[i].totals, want)
@@ -146,8 +146,8 @@ func TestAThousandReaders(t *testing.T) {
 	leaveEarly()
 	group.Wait()
 	client.CloseIdleConnections()
-	// The heap is as large as it was after a collection; each takes what was allocated since the last.
-	await(t, "query as it was", 150*time.Second, func() error {
+	// The heap shrinks with garbage collections, the next of which the runtime forces within two minutes.
+	await(t, "release of goroutines and memory", 150*time.Second, func() error {
 		g, h := metric(t, query, "go_goroutines"), metric(t, query, "go_memstats_heap_alloc_bytes")
 		if g > goroutines+20 || h > heap+8e6 {
 			return fmt.Errorf("%.0f goroutines, %.0f before; heap %.1f MB, %.1f before", g, goroutines, h/1e6, heap/1e6)

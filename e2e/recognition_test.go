@@ -20,19 +20,19 @@ import (
 	"github.com/accrue/accrue/pkg/store/firestore"
 )
 
-// reached is a contributor at a tier.
+// reached is a contributor and a tier that the contributor reached.
 type reached struct {
 	Contributor string `json:"contributor"`
 	Tier        int64  `json:"tier"`
 }
 
-// events collects what is published to the recognitions topic, as a consumer does that drops second copies.
+// events collects the events of the recognitions topic and recognizes copies by source and id, as a consumer does.
 type events struct {
 	mu sync.Mutex
-	// copies are the data of each event, by its source and id.
+	// copies has the data of every copy of an event by source and id.
 	copies map[[2]string][]string
 	seen   map[reached]time.Time
-	faults []string
+	errors []string
 }
 
 // consume subscribes to the recognitions topic until the end of the test.
@@ -57,7 +57,7 @@ func (s *system) consume(t *testing.T, client *pubsub.Client) *events {
 				receipts[i] = d.Receipt
 				e.take(d.Message)
 			}
-			_ = source.Acknowledge(ctx, receipts) // or they come again, which is dropped
+			_ = source.Acknowledge(ctx, receipts) // a redelivery is one more copy
 		}
 	})
 	t.Cleanup(func() {
@@ -80,22 +80,22 @@ func (e *events) take(m broker.Message) {
 	if err != nil || key[0] == "" || key[1] == "" || data.Contributions < data.Tier || time.Since(data.RecognizedAt).Abs() > time.Hour ||
 		m.Attributes["ce-specversion"] != "1.0" || m.Attributes["ce-type"] == "" || m.Attributes["ce-subject"] == "" ||
 		m.Attributes["ce-time"] == "" || m.Attributes["content-type"] != "application/json" {
-		e.faults = append(e.faults, fmt.Sprintf("%s %v: %v", m.Data, m.Attributes, err))
+		e.errors = append(e.errors, fmt.Sprintf("malformed event %s %v: %v", m.Data, m.Attributes, err))
 	}
 	if e.copies[key] == nil {
 		if _, again := e.seen[data.reached]; again {
-			e.faults = append(e.faults, fmt.Sprintf("%v has a second event, of another id", data.reached))
+			e.errors = append(e.errors, fmt.Sprintf("%v has two events with different ids", data.reached))
 		}
 		e.seen[data.reached] = time.Now()
 	}
 	e.copies[key] = append(e.copies[key], string(m.Data))
 	if e.copies[key][0] != string(m.Data) {
-		e.faults = append(e.faults, fmt.Sprintf("two copies of an event differ: %s and %s", e.copies[key][0], m.Data))
+		e.errors = append(e.errors, fmt.Sprintf("copies of an event differ: %s and %s", e.copies[key][0], m.Data))
 	}
 }
 
-// await waits until the events are those that are wanted, each once when copies are dropped, and returns how many copies
-// there were beside the first ones.
+// await waits until all wanted events have arrived, fails the test if there are others, and returns the number of repeated
+// copies.
 func (e *events) await(t *testing.T, want map[reached]bool, limit time.Duration) (repeated int) {
 	t.Helper()
 	await(t, "the events", limit, func() error {
@@ -108,7 +108,7 @@ func (e *events) await(t *testing.T, want map[reached]bool, limit time.Duration)
 			}
 		}
 		if len(missing) > 0 {
-			return fmt.Errorf("%d of %d are missing: %.200s", len(missing), len(want), strings.Join(missing, " "))
+			return fmt.Errorf("%d of %d missing: %.200s", len(missing), len(want), strings.Join(missing, " "))
 		}
 		return nil
 	})
@@ -116,11 +116,11 @@ func (e *events) await(t *testing.T, want map[reached]bool, limit time.Duration)
 	defer e.mu.Unlock()
 	for r := range e.seen {
 		if !want[r] {
-			t.Errorf("an event says that %q has reached %d", r.Contributor, r.Tier)
+			t.Errorf("unexpected event: %q reached %d", r.Contributor, r.Tier)
 		}
 	}
-	for _, fault := range e.faults {
-		t.Error(fault)
+	for _, err := range e.errors {
+		t.Error(err)
 	}
 	for _, copies := range e.copies {
 		repeated += len(copies) - 1
@@ -128,8 +128,9 @@ func (e *events) await(t *testing.T, want map[reached]bool, limit time.Duration)
 	return repeated
 }
 
-// recognitions checks that the store has the recognitions that are wanted, no other, and all of them sent.
-func (s *system) recognitions(t *testing.T, contributions map[string]int64, want map[reached]bool) {
+// checkRecognitions checks that the store has exactly the wanted recognitions, all of them marked sent, and the numbers of
+// contributions.
+func (s *system) checkRecognitions(t *testing.T, contributions map[string]int64, want map[reached]bool) {
 	t.Helper()
 	documents, err := firestore.Connect(t.Context(), s.project, "(default)", s.store)
 	if err != nil {
@@ -139,7 +140,7 @@ func (s *system) recognitions(t *testing.T, contributions map[string]int64, want
 	await(t, "all recognitions to be marked sent", 30*time.Second, func() error {
 		pending, _, err := documents.Pending(t.Context(), store.Recognition{}, 1000)
 		if err == nil && len(pending) > 0 {
-			err = fmt.Errorf("%d are pending", len(pending))
+			err = fmt.Errorf("%d pending", len(pending))
 		}
 		return err
 	})
@@ -152,9 +153,9 @@ func (s *system) recognitions(t *testing.T, contributions map[string]int64, want
 		readers.Go(func() {
 			for id := range ids {
 				standing, err := documents.Standing(t.Context(), id)
-				// What came after the recognition may still be leased to an aggregator that was killed.
+				// Contributions after the recognition may still be leased to a killed aggregator.
 				for err == nil && standing.Contributions < contributions[id] && time.Now().Before(deadline) {
-					time.Sleep(200 * time.Millisecond) //nolint:forbidigo // it comes again when the lease ends
+					time.Sleep(200 * time.Millisecond)
 					standing, err = documents.Standing(t.Context(), id)
 				}
 				mu.Lock()
@@ -178,7 +179,7 @@ func (s *system) recognitions(t *testing.T, contributions map[string]int64, want
 	readers.Wait()
 	for r := range want {
 		if !found[r] {
-			t.Errorf("no recognition says that %q has reached %d", r.Contributor, r.Tier)
+			t.Errorf("no recognition of %q for %d", r.Contributor, r.Tier)
 		}
 	}
 	if len(found) != len(want) {
@@ -194,7 +195,7 @@ func contribution(id string) string {
 	return string(encoded)
 }
 
-// awaitContributions waits until query answers that a contributor has so many.
+// awaitContributions waits until query reports the wanted number of contributions.
 func awaitContributions(t *testing.T, query *process, id string, want int64) (body string) {
 	t.Helper()
 	await(t, fmt.Sprintf("%d contributions of %.30q", want, id), 15*time.Second, func() (err error) {
@@ -213,7 +214,7 @@ func awaitContributions(t *testing.T, query *process, id string, want int64) (bo
 	return body
 }
 
-func TestTheThirdContributionIsRecognizedAndNoOther(t *testing.T) {
+func TestThirdContributionIsRecognizedOnce(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	events := s.consume(t, s.subscribe(t))
@@ -224,7 +225,7 @@ func TestTheThirdContributionIsRecognizedAndNoOther(t *testing.T) {
 	mustPost(t, ingest.url+"/contributions", contribution("ada"))
 	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":4,"contributor":"ada"}`)
 	awaitContributions(t, query, "ada", 2)
-	time.Sleep(3 * time.Second) //nolint:forbidigo // for what must not come
+	time.Sleep(3 * time.Second) // no event may arrive
 	events.await(t, none, 0)
 
 	mustPost(t, ingest.url+"/contributions", contribution("ada"))
@@ -237,16 +238,16 @@ func TestTheThirdContributionIsRecognizedAndNoOther(t *testing.T) {
 	if !strings.Contains(body, `"recognized_tier":3`) || !strings.Contains(body, `"recognitions":[{"tier":3,"contributions":3,"recognized_at":"`) {
 		t.Errorf("/contributors/ada = %s", body)
 	}
-	if r, err := getAny(query.url + "/contributors/Ada"); err != nil || r.status != http.StatusNotFound {
+	if r, err := getResponse(query.url + "/contributors/Ada"); err != nil || r.status != http.StatusNotFound {
 		t.Errorf("/contributors/Ada: %d %s, %v, want 404", r.status, r.body, err)
 	}
-	time.Sleep(3 * time.Second) //nolint:forbidigo // for what must not come
+	time.Sleep(3 * time.Second) // no further event may arrive
 	if repeated := events.await(t, ada, 0); repeated != 0 {
-		t.Errorf("%d events came twice", repeated)
+		t.Errorf("%d events repeated", repeated)
 	}
 }
 
-func TestContributorsFromOutsideAreRecognizedEachForThemselves(t *testing.T) {
+func TestUnusualContributorIDsAreRecognizedSeparately(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	events := s.consume(t, s.subscribe(t))
@@ -271,7 +272,7 @@ func TestContributorsFromOutsideAreRecognizedEachForThemselves(t *testing.T) {
 	rand.Shuffle(len(items), func(i, j int) { items[i], items[j] = items[j], items[i] })
 	mustPost(t, ingest.url+"/contributions/batch", `{"contributions":[`+strings.Join(items, ",")+`]}`)
 	if repeated := events.await(t, want, 20*time.Second); repeated != 0 {
-		t.Errorf("%d events came twice", repeated)
+		t.Errorf("%d events repeated", repeated)
 	}
 	for id, n := range contributions {
 		awaitContributions(t, query, id, n)
@@ -287,10 +288,10 @@ func TestContributorsFromOutsideAreRecognizedEachForThemselves(t *testing.T) {
 			}
 		}
 	}
-	s.recognitions(t, contributions, want)
+	s.checkRecognitions(t, contributions, want)
 }
 
-// listContributors walks the pages of an order.
+// listContributors returns the contributors of all pages in the given order.
 func listContributors(t *testing.T, query *process, order string) map[string]int64 {
 	t.Helper()
 	all := map[string]int64{}
@@ -315,24 +316,23 @@ func listContributors(t *testing.T, query *process, order string) map[string]int
 		}
 		parameters.Set("page_token", page.NextPageToken)
 	}
-	t.Fatal("the pages have no end")
+	t.Fatal("more than 1000 pages")
 	return nil
 }
 
-// crowd is contributors who contribute, in random order, over HTTP.
+// crowd is a set of contributors whose contributions are posted in random order.
 type crowd struct {
 	contributions map[string]int64
 	done          chan struct{} // closed when everything is posted
 
 	mu sync.Mutex
-	// third is when the third contribution of somebody was answered 202.
+	// third has the time at which the third contribution of each contributor was answered 202.
 	third  map[string]time.Time
-	faults []string
+	errors []string
 }
 
-// contribute starts posters that post 1 to 6 contributions of each of so many contributors, by all three ways that there
-// are, for about a given time.
-func contribute(t *testing.T, ingest *process, contributors int, last time.Duration) *crowd {
+// contribute starts to post 1 to 6 contributions for each contributor through all three routes, spread over duration.
+func contribute(t *testing.T, ingest *process, contributors int, duration time.Duration) *crowd {
 	t.Helper()
 	c := &crowd{contributions: map[string]int64{}, done: make(chan struct{}), third: map[string]time.Time{}}
 	var order []string
@@ -345,17 +345,17 @@ func contribute(t *testing.T, ingest *process, contributors int, last time.Durat
 	}
 	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	const posters, each = 8, 5
-	pause := last * posters * each / time.Duration(len(order))
+	pause := duration * posters * each / time.Duration(len(order))
 	accepted := map[string]int64{}
 	queue := make(chan []string)
 	var group sync.WaitGroup
 	for range posters {
 		group.Go(func() {
 			for ids := range queue {
-				fault := postContributions(ingest, ids)
+				err := postContributions(ingest, ids)
 				c.mu.Lock()
-				if fault != "" {
-					c.faults = append(c.faults, fault)
+				if err != nil {
+					c.errors = append(c.errors, err.Error())
 				}
 				for _, id := range ids {
 					if accepted[id]++; accepted[id] == 3 {
@@ -381,11 +381,12 @@ func contribute(t *testing.T, ingest *process, contributors int, last time.Durat
 	return c
 }
 
-// postContributions posts one contribution of each, and returns what went wrong.
-func postContributions(ingest *process, ids []string) (fault string) {
+// postContributions posts one contribution for each id.
+func postContributions(ingest *process, ids []string) (err error) {
 	send := func(path, body string) {
-		if r, err := post(ingest.url+path, body); err != nil || r.status != http.StatusAccepted {
-			fault = fmt.Sprintf("POST %s: %d %s, %v", path, r.status, r.body, err)
+		r, errPost := post(ingest.url+path, body)
+		if errPost != nil || r.status != http.StatusAccepted {
+			err = fmt.Errorf("POST %s: %d %s, %w", path, r.status, r.body, errPost)
 		}
 	}
 	items := make([]string, len(ids))
@@ -404,10 +405,10 @@ func postContributions(ingest *process, ids []string) (fault string) {
 			send("/increments", `{"name":"foo","value":1,`+item[1:])
 		}
 	}
-	return fault
+	return err
 }
 
-// want returns who must be recognized for the tiers.
+// want returns the recognitions that the tiers require.
 func (c *crowd) want(tiers ...int64) map[reached]bool {
 	want := map[reached]bool{}
 	for id, n := range c.contributions {
@@ -423,12 +424,12 @@ func (c *crowd) want(tiers ...int64) map[reached]bool {
 func (c *crowd) finish(t *testing.T) {
 	t.Helper()
 	<-c.done
-	for _, fault := range c.faults {
-		t.Error(fault)
+	for _, err := range c.errors {
+		t.Error(err)
 	}
 }
 
-// recognizeThree posts three contributions of each of n contributors, and returns who must be recognized.
+// recognizeThree posts three contributions for each of n contributors and returns the required recognitions.
 func recognizeThree(t *testing.T, ingest *process, n int) (contributions map[string]int64, want map[reached]bool) {
 	t.Helper()
 	contributions, want = map[string]int64{}, map[reached]bool{}
@@ -442,16 +443,16 @@ func recognizeThree(t *testing.T, ingest *process, n int) (contributions map[str
 	return contributions, want
 }
 
-// A query that is killed after it wrote recognitions and before it published their events leaves them to another one. The
-// proxy holds its publishing, so that none of the events is out when it is killed.
-func TestRecognitionsOfAKilledInstanceAreSentByAnother(t *testing.T) {
+// If query is killed after it wrote recognitions and before it published their events, another instance publishes them. A proxy
+// blocks the publishing, so that no event is out at the time of the kill.
+func TestRecognitionsOfKilledInstanceAreSentByAnother(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	events := s.consume(t, s.subscribe(t))
 	proxy := startProxy(t, s.pubSub, nil)
-	behind := *s
-	behind.pubSub = proxy.host
-	ingest, victim := s.start(t, "ingest"), behind.start(t, "query")
+	proxied := *s
+	proxied.pubSub = proxy.host
+	ingest, victim := s.start(t, "ingest"), proxied.start(t, "query")
 	s.start(t, "aggregator")
 	proxy.interrupt()
 	contributions, want := recognizeThree(t, ingest, 200)
@@ -460,7 +461,7 @@ func TestRecognitionsOfAKilledInstanceAreSentByAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer documents.Close() //nolint:errcheck // read only
-	await(t, "all recognitions in the store", 30*time.Second, func() error {
+	await(t, "all recognitions in Firestore", 30*time.Second, func() error {
 		pending, _, err := documents.Pending(t.Context(), store.Recognition{}, 1000)
 		if err == nil && len(pending) != len(want) {
 			err = fmt.Errorf("%d pending, want %d", len(pending), len(want))
@@ -468,16 +469,16 @@ func TestRecognitionsOfAKilledInstanceAreSentByAnother(t *testing.T) {
 		return err
 	})
 	victim.kill()
-	events.await(t, map[reached]bool{}, 0) // none is out
+	events.await(t, map[reached]bool{}, 0) // none is published
 	s.start(t, "query")
 	repeated := events.await(t, want, 60*time.Second)
-	s.recognitions(t, contributions, want)
+	s.checkRecognitions(t, contributions, want)
 	t.Logf("%d events were repeated", repeated)
 }
 
-// A query that is killed after Pub/Sub has an event and before it knows leaves the event to be published again, unchanged,
-// so that consumers can drop the second copy. The proxy holds the replies to its publishing.
-func TestAnEventWhosePublisherWasKilledIsRepeatedUnchanged(t *testing.T) {
+// If query is killed after Pub/Sub accepted an event and before the reply arrived, another instance publishes the event again,
+// unchanged, so that consumers can drop the copy. A proxy holds the replies.
+func TestEventOfKilledPublisherIsRepeatedUnchanged(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	events := s.consume(t, s.subscribe(t))
@@ -493,9 +494,9 @@ func TestAnEventWhosePublisherWasKilledIsRepeatedUnchanged(t *testing.T) {
 		}
 		return reply, nil
 	})
-	behind := *s
-	behind.pubSub = proxy.host
-	ingest, victim := s.start(t, "ingest"), behind.start(t, "query")
+	proxied := *s
+	proxied.pubSub = proxy.host
+	ingest, victim := s.start(t, "ingest"), proxied.start(t, "query")
 	s.start(t, "aggregator")
 	contributions, want := recognizeThree(t, ingest, 200)
 	select {
@@ -506,15 +507,15 @@ func TestAnEventWhosePublisherWasKilledIsRepeatedUnchanged(t *testing.T) {
 	victim.kill()
 	s.start(t, "query")
 	events.await(t, want, 60*time.Second)
-	s.recognitions(t, contributions, want)
+	s.checkRecognitions(t, contributions, want)
 	repeated := events.await(t, want, 0)
 	t.Logf("%d events were repeated", repeated)
 	if repeated == 0 {
-		t.Error("the event whose reply was held was not repeated")
+		t.Error("the event whose reply was held was not published again")
 	}
 }
 
-// An aggregator and one of two queries are killed at random moments: everyone is recognized once.
+// An aggregator and one of two query instances are killed at random moments. Every contributor is recognized once.
 func TestKilledInstancesRecognizeEveryContributorOnce(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -540,13 +541,13 @@ func TestKilledInstancesRecognizeEveryContributorOnce(t *testing.T) {
 	crowd.finish(t)
 	want := crowd.want(3)
 	repeated := events.await(t, want, 60*time.Second)
-	s.recognitions(t, crowd.contributions, want)
+	s.checkRecognitions(t, crowd.contributions, want)
 	t.Logf("%d contributors, %d recognized, %d kills, %d events repeated", len(crowd.contributions), len(want), kills, repeated)
 }
 
-// With nobody killed no event comes twice, and tiers that are added later recognize those who are past them, once. With the
-// must-not-exist precondition taken off, both instances recognized the same contributors, in events that differed.
-func TestUndisturbedInstancesRecognizeWithoutRepeatedEvents(t *testing.T) {
+// Without failures no event is repeated, and a tier that is added later recognizes the contributors who have passed it, once.
+// Without the must-not-exist precondition the test fails: both instances recognize the same contributors, with different events.
+func TestEventsAreNotRepeatedWithoutFailures(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	events := s.consume(t, s.subscribe(t))
@@ -569,21 +570,21 @@ func TestUndisturbedInstancesRecognizeWithoutRepeatedEvents(t *testing.T) {
 		}
 		want := crowd.want(step.tiers...)
 		events.await(t, want, 30*time.Second)
-		s.recognitions(t, crowd.contributions, want)
+		s.checkRecognitions(t, crowd.contributions, want)
 		if repeated := events.await(t, want, time.Second); repeated != 0 {
-			t.Errorf("tiers %s: %d events came twice", step.settings, repeated)
+			t.Errorf("tiers %s: %d events repeated", step.settings, repeated)
 		}
 	}
 	for _, query := range queries {
 		query.stop()
 	}
 	if repeated := events.await(t, crowd.want(3, 4, 5), time.Second); repeated != 0 {
-		t.Errorf("%d events came twice", repeated)
+		t.Errorf("%d events repeated", repeated)
 	}
 	logLatencies(t, crowd, events)
 }
 
-// logLatencies tells the time from the third 202 to the event, pulled.
+// logLatencies logs the time from the 202 of the third contribution to the receipt of the event.
 func logLatencies(t *testing.T, crowd *crowd, events *events) {
 	t.Helper()
 	events.mu.Lock()

@@ -1,5 +1,5 @@
-// Package e2e tests the running system from outside: the three binaries as processes, on the Cloud SDK's emulators,
-// driven over HTTP and by signals.
+// Package e2e tests the running system from the outside. The three services run as processes on the Cloud SDK's emulators;
+// the tests send HTTP requests and signals.
 package e2e_test
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
-// binaries is the folder of the programs under test, built once.
+// binaries is the folder of the programs under test, which are built once.
 var binaries string
 
 func TestMain(m *testing.M) {
@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	emulatortest.Main(m,
-		// Connections that are kept for the next request.
+		// Idle connections of the HTTP client.
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 		goleak.Cleanup(func(code int) {
 			if err := os.RemoveAll(binaries); err != nil {
@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 		}))
 }
 
-// build makes the programs as deployments/Dockerfile does.
+// build builds the programs as deployments/Dockerfile does.
 func build() error {
 	for _, program := range []string{"ingest/cmd/ingest", "aggregator/cmd/aggregator", "query/cmd/query", "tools/accrue"} {
 		cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(binaries, filepath.Base(program)), "./"+program)
@@ -65,12 +65,12 @@ func build() error {
 	return nil
 }
 
-// system is a project of its own on the emulators, and the settings of the services in it.
+// system is a project on the emulators, and the settings of its services.
 type system struct {
 	project, pubSub, firestore string
-	// store is the Firestore emulator that the tests look into. What the services are told of may be a proxy before it.
+	// store is the address of the Firestore emulator. The field firestore, which the services use, may be a proxy in front of it.
 	store string
-	// variables are set for every process, beside those that name the above.
+	// variables are additional environment variables of every process.
 	variables map[string]string
 }
 
@@ -79,7 +79,7 @@ func newSystem(t *testing.T) *system {
 	return newSystemOn(t, emulatortest.Firestore(t))
 }
 
-// newSystemOn is a system on a Firestore emulator that not all tests share.
+// newSystemOn returns a system on a Firestore emulator that it does not share with all tests.
 func newSystemOn(t *testing.T, firestore string) *system {
 	t.Helper()
 	return &system{
@@ -88,22 +88,22 @@ func newSystemOn(t *testing.T, firestore string) *system {
 	}
 }
 
-// process is one service that runs.
+// process is one running service.
 type process struct {
 	t       *testing.T
 	name    string
 	cmd     *exec.Cmd
 	url     string
-	done    chan struct{} // closed when it has ended and its log is read
+	done    chan struct{} // closed after it has exited and its log is read
 	waitErr error
-	// contract is what the process said that it would do, when it was started.
+	// contract compares the process with the OpenAPI document that it serves.
 	contract *contract
 
 	mu  sync.Mutex
 	log []string
 }
 
-// start runs a service and waits until it serves. It is killed at the end of the test if it still runs then.
+// start runs a service and waits until it is ready. A process that still runs at the end of the test is killed.
 func (s *system) start(t *testing.T, service string) *process {
 	t.Helper()
 	p := &process{t: t, name: service, done: make(chan struct{})}
@@ -119,7 +119,7 @@ func (s *system) start(t *testing.T, service string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd.Stdout = p.cmd.Stderr // what is written there would be a line of the log as well
+	p.cmd.Stdout = p.cmd.Stderr // anything on stdout is checked as a log line
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -130,11 +130,11 @@ func (s *system) start(t *testing.T, service string) *process {
 	case port := <-ports:
 		p.url = fmt.Sprintf("http://127.0.0.1:%d", port)
 	case <-p.done:
-		t.Fatalf("%s ended at its start: %v\n%s", service, p.waitErr, p.logged())
+		t.Fatalf("%s exited at startup: %v\n%s", service, p.waitErr, p.logged())
 	case <-time.After(30 * time.Second):
-		t.Fatalf("%s does not serve\n%s", service, p.logged())
+		t.Fatalf("%s does not listen\n%s", service, p.logged())
 	}
-	p.contract = transport.learn(t, strings.TrimPrefix(p.url, "http://"))
+	p.contract = transport.readContract(t, strings.TrimPrefix(p.url, "http://"))
 	await(t, service+" ready", 30*time.Second, func() error {
 		_, err := get(p.url + "/health/ready")
 		return err
@@ -142,10 +142,10 @@ func (s *system) start(t *testing.T, service string) *process {
 	return p
 }
 
-// maxLine is longer than a line with the longest stack.
+// maxLine is the maximum length of a log line in bytes. It has room for long stack traces.
 const maxLine = 1 << 20
 
-// read keeps the log, and sends the port once it is told.
+// read collects the log and sends the port when the process logs it.
 func (p *process) read(output io.Reader, ports chan<- int) {
 	defer close(p.done)
 	lines := bufio.NewScanner(output)
@@ -171,7 +171,7 @@ func (p *process) logged() string {
 	return strings.Join(p.log, "\n")
 }
 
-// end kills the process if it runs, checks its log, and shows it if the test failed.
+// end kills the process if it still runs, checks its log, and prints the log if the test failed.
 func (p *process) end() {
 	select {
 	case <-p.done:
@@ -184,24 +184,24 @@ func (p *process) end() {
 	log := p.logged()
 	for line := range strings.Lines(log) {
 		if err := checkLine(p.name, line); err != nil {
-			p.t.Errorf("%s logged a line that lacks something: %v: %s", p.name, err, line)
+			p.t.Errorf("%s logged a malformed line: %v: %s", p.name, err, line)
 		}
 	}
-	if who, found := transport.named(log); found {
-		p.t.Errorf("%s logged who contributed: %s", p.name, who)
+	if id, found := transport.contributorIn(log); found {
+		p.t.Errorf("%s logged a contributor: %s", p.name, id)
 	}
 	if p.t.Failed() {
 		p.t.Logf("log of %s:\n%s", p.name, p.logged())
 	}
 }
 
-// kill ends the process by SIGKILL.
+// kill sends SIGKILL and waits for the process.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended by itself
+	_ = p.cmd.Process.Kill() // it may have exited
 	<-p.done
 }
 
-// stop ends the process by SIGTERM and checks that it does so well: with exit code 0 and within 8 s.
+// stop sends SIGTERM and checks that the process exits with code 0 within 8 s.
 func (p *process) stop() {
 	p.t.Helper()
 	started := time.Now()
@@ -211,10 +211,10 @@ func (p *process) stop() {
 	select {
 	case <-p.done:
 		if p.waitErr != nil {
-			p.t.Errorf("%s stopped with %v", p.name, p.waitErr)
+			p.t.Errorf("%s exited: %v", p.name, p.waitErr)
 		}
 		if took := time.Since(started); took > 8*time.Second {
-			p.t.Errorf("%s took %v to stop, Cloud Run gives 10 s", p.name, took)
+			p.t.Errorf("%s took %v to stop; Cloud Run allows 10 s", p.name, took)
 		}
 	case <-time.After(20 * time.Second):
 		p.kill()
@@ -222,16 +222,16 @@ func (p *process) stop() {
 	}
 }
 
-// transport checks all exchanges of the tests by the documents of the services.
+// transport compares all exchanges of the tests with the documents of the services.
 var transport = &contractTransport{
 	RoundTripper: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
-	contracts:    make(map[string]*contract), people: make(map[string]bool),
+	contracts:    make(map[string]*contract), contributors: make(map[string]bool),
 }
 
-// client serves all requests of the tests.
+// client sends all requests of the tests.
 var client = &http.Client{Timeout: 20 * time.Second, Transport: transport}
 
-// response is an answer, read whole.
+// response is an answer with its whole body.
 type response struct {
 	status int
 	header http.Header
@@ -248,7 +248,7 @@ func do(request *http.Request) (response, error) {
 	return response{r.StatusCode, r.Header, string(body)}, err
 }
 
-// get returns the body of a 200.
+// get returns the body of a 200 answer, and an error for any other status.
 func get(url string) (string, error) {
 	request, err := http.NewRequest(http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -286,7 +286,7 @@ func stats(query *process) (map[string]int64, error) {
 	return totals, json.Unmarshal([]byte(body), &totals)
 }
 
-// await tries until condition returns nil, and fails the test with its last error when the time is up.
+// await calls condition until it returns nil. After limit it fails the test with condition's last error.
 func await(t *testing.T, what string, limit time.Duration, condition func() error) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -302,7 +302,7 @@ func await(t *testing.T, what string, limit time.Duration, condition func() erro
 	}
 }
 
-// awaitStats waits until /stats is exactly want.
+// awaitStats waits until /stats equals want.
 func awaitStats(t *testing.T, query *process, want map[string]int64, limit time.Duration) {
 	t.Helper()
 	await(t, "exact totals", limit, func() error {
@@ -327,7 +327,7 @@ func difference(got, want map[string]int64) error {
 		return nil
 	}
 	slices.Sort(differing)
-	return fmt.Errorf("%d of %d tags differ, by %+d in all: %s", //nolint:err113 // for people
+	return fmt.Errorf("%d of %d tags differ, by %+d in all: %s",
 		len(differing), len(want), excess, strings.Join(differing[:min(len(differing), 5)], "; "))
 }
 
@@ -340,8 +340,8 @@ func union(a, b map[string]int64) map[string]int64 {
 	return both
 }
 
-// audit compares the tags' documents with the totals of the checkpoints, and the history of both resolutions: all are
-// written by every Commit, each in its own way, and must agree.
+// audit checks that the tags' documents, the totals of the checkpoints and the history of both resolutions agree. Every Commit
+// writes all of them, each in its own way.
 func (s *system) audit(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -13,11 +13,10 @@ import (
 	"time"
 )
 
-// Real input: every word of Go's own sources is an increment of 1, posted by accrue load through the three processes, and
-// /stats equals what sort and uniq count. Without WORDS it takes the folder net/http, some 200,000 words; `make words`
-// sets it to all of the standard library, some 7 million.
-func TestEveryWordOfGoIsCounted(t *testing.T) {
-	// Not in parallel with the others: it takes both cores.
+// Every word of Go's source code is posted as an increment of 1 by accrue load. Then /stats equals what sort and uniq count.
+// By default the test counts the 200,000 words of net/http. `make words` sets WORDS to the whole standard library, 7 million words.
+func TestCountsEveryWordOfGo(t *testing.T) {
+	// Not parallel: it uses all cores.
 	folder := cmp.Or(os.Getenv("WORDS"), filepath.Join(goroot(t), "src", "net", "http"))
 	s := newSystem(t)
 	aggregator, ingest, query := s.start(t, "aggregator"), s.start(t, "ingest"), s.start(t, "query")
@@ -30,7 +29,7 @@ func TestEveryWordOfGoIsCounted(t *testing.T) {
 	if err != nil {
 		t.Fatalf("load: %v", err)
 	}
-	want := uniq(t, folder)
+	want := countWords(t, folder)
 	got, err := stats(query)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +40,7 @@ func TestEveryWordOfGoIsCounted(t *testing.T) {
 	s.audit(t)
 	aggregator.stop()
 	log := strings.Split(aggregator.logged(), "\n")
-	t.Logf("%d tags; the aggregator says: %s", len(want), log[len(log)-1])
+	t.Logf("%d tags; the aggregator's last line: %s", len(want), log[len(log)-1])
 }
 
 func goroot(t *testing.T) string {
@@ -53,8 +52,8 @@ func goroot(t *testing.T) string {
 	return strings.TrimSpace(string(output))
 }
 
-// uniq counts the words of all Go files in a folder as a shell does.
-func uniq(t *testing.T, folder string) map[string]int64 {
+// countWords counts the words of all Go files in a folder with sort and uniq.
+func countWords(t *testing.T, folder string) map[string]int64 {
 	t.Helper()
 	count := exec.Command("bash", "-c",
 		`find -L "$0" -name '*.go' -type f -print0 | xargs -0 cat | LC_ALL=C tr -c 'a-z_' '\n' | LC_ALL=C grep -Ex '[a-z_]{3,15}' | LC_ALL=C sort | uniq -c`, folder)
@@ -67,7 +66,7 @@ func uniq(t *testing.T, folder string) map[string]int64 {
 		var word string
 		var n int64
 		if _, err := fmt.Sscan(string(line), &n, &word); err != nil {
-			t.Fatalf("line %s of uniq: %v", strconv.Quote(string(line)), err)
+			t.Fatalf("parse %s of uniq: %v", strconv.Quote(string(line)), err)
 		}
 		words[word] = n
 	}

@@ -1,4 +1,4 @@
-// Package commands_test runs the commands in the README and the documentation as they are written.
+// Package commands_test runs the commands in the README and the documentation literally.
 //
 // A command is a line that begins with "$ " in a console block of a Markdown file. The lines below it are its output: each
 // must appear in the real output, in order. Lines of "..." are skipped; white space, times and milliseconds may differ.
@@ -226,7 +226,7 @@ func runScript(t *testing.T, commands []command, programs string, running *runni
 	}
 }
 
-// firstMissing returns the first expected line that does not follow the ones before it in the output.
+// firstMissing returns the first expected line that is not in the output after the lines before it.
 func firstMissing(expected []string, output string) string {
 	rest := normalize(output)
 	for _, line := range expected {
@@ -277,7 +277,7 @@ func (r *runningServer) toDocumented(text string) string {
 	})
 }
 
-// documentedServer is what the README shows of the server, for pages that only use it.
+// documentedServer returns the README's command for the server, for pages that use the server without showing it.
 func documentedServer(t *testing.T) command {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))

@@ -22,7 +22,7 @@ import (
 	"github.com/accrue/accrue/e2e/openapitest"
 )
 
-// request is one that is about to be sent.
+// request is a request to send.
 type request struct {
 	method, path string
 	query        url.Values
@@ -34,17 +34,17 @@ func (r request) String() string {
 	return fmt.Sprintf("%s %s?%s %v %.500s", r.method, r.path, r.query.Encode(), r.header, r.body)
 }
 
-// clone returns a copy to change.
+// clone returns a copy that can be modified.
 func (r request) clone() request {
 	r.query = url.Values(http.Header(r.query).Clone())
 	r.header = r.header.Clone()
 	return r
 }
 
-// maxStreamed is how much of a stream is read at most: its first event is far shorter.
+// maxStreamed bounds how many bytes of a stream are read. Its first event is far shorter.
 const maxStreamed = 1 << 20
 
-// send sends a request and reads the answer: of a stream, up to the end of its first event.
+// send sends a request and reads the answer. Of an event stream it reads the first event.
 func (s *service) send(ctx context.Context, r request) (openapitest.Exchange, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -72,13 +72,13 @@ func (s *service) send(ctx context.Context, r request) (openapitest.Exchange, er
 		n, err := response.Body.Read(piece)
 		e.Answer = append(e.Answer, piece[:n]...)
 		if err != nil || len(e.Answer) > maxStreamed {
-			return e, fmt.Errorf("the stream ended within its first event: %.200s: %w", e.Answer, err)
+			return e, fmt.Errorf("no first event in the stream: %.200s: %w", e.Answer, err)
 		}
 	}
 	return e, nil
 }
 
-// extensionBefore is of a parameter whose time must be before that of another.
+// extensionBefore marks a parameter whose time must be before that of another parameter.
 const extensionBefore = "x-before"
 
 // drawRequest draws a request that the document allows, and the value of its body.
@@ -86,7 +86,7 @@ func drawRequest(t *rapid.T, method, path string, o *openapi3.Operation) (r requ
 	r = request{method: method, path: path, query: url.Values{}, header: http.Header{}}
 	for _, ref := range o.Parameters {
 		p := ref.Value
-		// What a token is only the service knows, and a time that must be before another comes with that one.
+		// Only the service makes page tokens. A time that must be before another is drawn below, after that one.
 		if p.Schema.Value.Format == "page-token" || (!p.Required && !rapid.Bool().Draw(t, "with "+p.Name)) || p.Extensions[extensionBefore] != nil {
 			continue
 		}
@@ -110,7 +110,7 @@ func drawRequest(t *rapid.T, method, path string, o *openapi3.Operation) (r requ
 	return r, body
 }
 
-// jsonType is the media type of the requests that are drawn.
+// jsonType is the media type of request bodies.
 const jsonType = "application/json"
 
 // set gives a parameter a value.
@@ -125,7 +125,7 @@ func (r *request) set(p *openapi3.Parameter, value string) {
 	}
 }
 
-// escape is url.PathEscape, and so that no segment is taken for the way up.
+// escape is url.PathEscape that also escapes dots, so that no segment is "..".
 func escape(segment string) string { return strings.ReplaceAll(url.PathEscape(segment), ".", "%2E") }
 
 func encode(t *rapid.T, body any) []byte {
@@ -136,7 +136,7 @@ func encode(t *rapid.T, body any) []byte {
 	return encoded
 }
 
-// drawValue draws a value that a schema allows; its bounds more often than chance would.
+// drawValue draws a value that a schema allows, with a preference for its bounds.
 func drawValue(t *rapid.T, name string, s *openapi3.Schema) any {
 	switch {
 	case len(s.Enum) > 0:
@@ -179,7 +179,7 @@ func drawValue(t *rapid.T, name string, s *openapi3.Schema) any {
 	}
 }
 
-// drawText draws a text within the pattern and the lengths of a schema.
+// drawText draws a string within the pattern and the lengths of a schema.
 func drawText(t *rapid.T, name string, s *openapi3.Schema) string {
 	pattern := s.Pattern
 	if pattern == "" {
@@ -202,13 +202,13 @@ func drawText(t *rapid.T, name string, s *openapi3.Schema) string {
 	return string([]rune(text)[:min(utf8.RuneCountInString(text), most)])
 }
 
-// allows says whether a schema allows a text.
+// allows reports whether a schema allows a string.
 func allows(s *openapi3.Schema, text string) bool {
 	n := utf8.RuneCountInString(text)
 	return regexp.MustCompile(s.Pattern).MatchString(text) && n >= int(s.MinLength) && (s.MaxLength == nil || n <= int(*s.MaxLength))
 }
 
-// stretch repeats a text up to a length.
+// stretch repeats text up to the given length.
 func stretch(text string, length int) string {
 	if text == "" {
 		text = "a"
@@ -222,7 +222,7 @@ type broken[T any] struct {
 	with T
 }
 
-// breakValue returns a value with each of the schema's rules broken, one at a time, everywhere in it.
+// breakValue returns variants of value. Each breaks one of the schema's rules in one place.
 func breakValue(s *openapi3.Schema, value any) []broken[any] {
 	var all []broken[any]
 	put := func(rule string, with any) { all = append(all, broken[any]{rule, with}) }
@@ -300,7 +300,7 @@ func ofType(s *openapi3.Schema, value any) bool {
 	}
 }
 
-// breakText returns texts that break one rule of a schema each.
+// breakText returns strings that break one rule of a schema each.
 func breakText(s *openapi3.Schema, value string) []broken[string] {
 	var all []broken[string]
 	if s.MinLength > 0 {
@@ -312,7 +312,7 @@ func breakText(s *openapi3.Schema, value string) []broken[string] {
 	if s.Pattern != "" {
 		runes := []rune(value)
 		for _, odd := range []string{"\x00", "\n", " ", "A", "é", "\x7f", "9", "-"} {
-			// In place of a character, so that the length stays within its bounds.
+			// Replace a character, so that the length stays within its bounds.
 			text := string(runes[:len(runes)/2]) + odd + string(runes[min(len(runes), len(runes)/2+1):])
 			if !regexp.MustCompile(s.Pattern).MatchString(text) {
 				all = append(all, broken[string]{fmt.Sprintf("with %q", odd), text})
@@ -322,8 +322,7 @@ func breakText(s *openapi3.Schema, value string) []broken[string] {
 	return all
 }
 
-// breakRequest returns a valid request, with the given value for its body, with each of the document's rules broken, one at
-// a time.
+// breakRequest returns variants of a valid request with the given body. Each breaks one of the document's rules.
 func breakRequest(t *rapid.T, path string, o *openapi3.Operation, valid request, body any) []broken[request] {
 	var all []broken[request]
 	put := func(rule string, change func(*request)) {
@@ -378,7 +377,7 @@ func breakRequest(t *rapid.T, path string, o *openapi3.Operation, valid request,
 	return all
 }
 
-// breakParameter returns texts that break one rule of a parameter each.
+// breakParameter returns strings that break one rule of a parameter each.
 func breakParameter(p *openapi3.Parameter) []broken[string] {
 	s := p.Schema.Value
 	switch {

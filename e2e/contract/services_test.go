@@ -1,5 +1,5 @@
-// Package contract makes requests from the documents that the services serve, valid ones and ones that break one rule,
-// and holds the services to what the documents say of them. All of it runs in this process, on embedded databases.
+// Package contract generates requests from the OpenAPI documents of the services, valid ones and ones that break one rule, and
+// checks that the services answer as the documents say. The services run in this process on the embedded database.
 package contract
 
 import (
@@ -24,14 +24,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// service is one that runs until the test ends, and its document.
+// service is a running service and its document.
 type service struct {
 	url      string
 	client   *http.Client
 	document *openapitest.Document
 }
 
-// start runs all services with their defaults and returns those that have a document, with something counted in them.
+// start runs all services with default settings and returns those that have a document, with something counted in them.
 func start(t *testing.T) map[string]*service {
 	t.Helper()
 	var settings struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// composed is what the tests look at in one service of the compose file.
+// composed has the properties of a service in the compose file that the tests check.
 type composed struct {
 	Image string `yaml:"image"`
 	Build struct {
@@ -33,15 +33,15 @@ func compose(t *testing.T) map[string]composed {
 	var file struct {
 		Services map[string]composed `yaml:"services"`
 	}
-	// A key beside a merge (<<) takes the merged one's place, which this library calls a duplicate.
+	// A key beside a merge key (<<) overrides the merged one. The library reports it as a duplicate.
 	if err := yaml.UnmarshalWithOptions(content, &file, yaml.AllowDuplicateMapKey()); err != nil {
 		t.Fatal(err)
 	}
 	return file.Services
 }
 
-// A variable that a service does not read is a setting that does nothing; one that it must have, or an emulator that it is
-// not told of, sends it to Google.
+// A variable that a service does not read has no effect. Without a required variable it does not start, and without the
+// address of an emulator it connects to Google Cloud.
 func TestComposeGivesEachServiceWhatItReads(t *testing.T) {
 	t.Parallel()
 	services := compose(t)
@@ -75,7 +75,7 @@ func TestComposeBuildsEachServiceFromTheDockerfile(t *testing.T) {
 	}
 }
 
-// version is a tag that says which version it is. A tag such as latest is another image tomorrow.
+// version matches an image tag with a version number. A tag such as latest changes its meaning.
 var version = regexp.MustCompile(`^[^:]+:[^:@]*[0-9][^:@]*(@sha256:[0-9a-f]{64})?$`)
 
 func TestComposeWatchesEveryServiceAndPinsEveryImage(t *testing.T) {

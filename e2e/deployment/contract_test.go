@@ -1,5 +1,5 @@
-// Package deployment holds the deployment to the programs: what Terraform and the compose file say about the services'
-// environment, routes, topics and collections is compared with the services themselves, so that neither can change alone.
+// Package deployment compares the deployment with the programs: what Terraform, the compose file, the Dockerfile and the
+// playbooks say about settings, routes, topics, collections, metrics and log messages must match the services.
 package deployment
 
 import (
@@ -29,13 +29,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // root is the top of the repository.
 const root = "../.."
 
-// contract is what a deployment must know about the services. It lies beside the Terraform tests, which compare their plan
-// with it: they fail for a variable that a service does not read, and for one that it reads and is not given.
+// contract is what a deployment must know about the services. The Terraform tests compare their plan with it. They fail for a
+// variable that a service does not read, and for one that it reads but does not get.
 type contract struct {
 	Services map[string]service `json:"services"`
 	// Collections are the Firestore collections that the services write.
 	Collections []string `json:"collections"`
-	// LeaseSeconds is the ack deadline that the aggregator assumes.
+	// LeaseSeconds is the ack deadline that the aggregator expects of its subscription.
 	LeaseSeconds int `json:"lease_seconds"`
 }
 

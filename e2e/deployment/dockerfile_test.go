@@ -16,10 +16,10 @@ import (
 	"testing"
 )
 
-// instruction is one line of a Dockerfile, continued lines joined.
+// instruction is one instruction of a Dockerfile.
 type instruction struct{ name, arguments string }
 
-// stages returns the instructions of each FROM and what follows it.
+// stages returns the instructions of each build stage.
 func stages(t *testing.T) [][]instruction {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "deployments", "Dockerfile"))
@@ -44,7 +44,7 @@ func stages(t *testing.T) [][]instruction {
 	return all
 }
 
-// machine runs the instructions of a build stage without a container engine, in a folder instead of a container.
+// machine runs the instructions of a build stage in a folder, without a container engine.
 type machine struct {
 	t       *testing.T
 	folder  string
@@ -167,7 +167,7 @@ func TestDockerfileBuildsEachService(t *testing.T) {
 				if err := static(path); err != nil {
 					t.Errorf("%s: %v", binary, err)
 				}
-				// Without settings the service names what is missing, and the health check finds nothing to connect to.
+				// Without settings the service names a missing one, and the health check cannot connect.
 				run := exec.CommandContext(t.Context(), path)
 				run.Env = []string{"PORT=1"}
 				output, err := run.CombinedOutput()
@@ -263,8 +263,8 @@ func TestDockerignoreIncludesWhatIsCopied(t *testing.T) {
 			for _, service := range []string{"ingest", "aggregator", "query"} {
 				path := strings.ReplaceAll(from, "${SERVICE}", service)
 				if !slices.ContainsFunc(lines, func(rule string) bool {
-					let, ok := strings.CutPrefix(rule, "!")
-					return ok && (path == let || strings.HasPrefix(path, let+"/"))
+					included, ok := strings.CutPrefix(rule, "!")
+					return ok && (path == included || strings.HasPrefix(path, included+"/"))
 				}) {
 					t.Errorf(".dockerignore excludes %s", path)
 				}

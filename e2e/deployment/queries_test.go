@@ -17,20 +17,20 @@ import (
 )
 
 var (
-	// localText finds the locals of Terraform that are texts, and reference what refers to one, or to anything else.
+	// localText matches string locals of Terraform, and reference interpolations.
 	localText = regexp.MustCompile(`(?m)^  ([a-z_]+) += "(.*)"$`)
 	reference = regexp.MustCompile(`\$\{(?:local\.([a-z_]+)|[^}]*)\}`)
-	// alertQuery and chartQuery find PromQL in Terraform: on one line, or as a heredoc.
+	// alertQuery and chartQuery match PromQL in Terraform, on one line or as a heredoc.
 	alertQuery = regexp.MustCompile(`(?ms)query += (?:"((?:[^"\\]|\\.)*)"|<<-EOT\n(.*?)\n +EOT)`)
 	chartQuery = regexp.MustCompile(`(?m)^      "[^"]+" += "((?:[^"\\]|\\.)*)"$`)
-	// span is a piece of code in a page.
+	// span matches a code span in a page.
 	span = regexp.MustCompile("(?s)`([^`]+)`")
-	// metricName is one of the names that the services and the platform give to metrics.
+	// metricName matches the name of a metric of the services or the platform.
 	metricName = regexp.MustCompile(`\b(?:accrue|process|go)_[a-z_]+\b|\b[a-z]+_googleapis_com:`)
 )
 
-// terraformQueries are the queries of the alerts and the dashboard, with what they refer to put in. What Terraform knows
-// when it is applied alone is a word.
+// terraformQueries returns the queries of the alerts and the dashboard with interpolated locals. Other references become a
+// placeholder.
 func terraformQueries(t *testing.T) map[string]string {
 	t.Helper()
 	files := terraform(t)
@@ -68,12 +68,12 @@ func terraformQueries(t *testing.T) map[string]string {
 	return queries
 }
 
-// pages are the playbooks by name.
+// pages returns the playbooks by name.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(root, "docs", "playbooks", "*.md"))
 	if err != nil || len(paths) == 0 {
-		t.Fatalf("there are no playbooks (%v)", err)
+		t.Fatalf("no playbooks: %v", err)
 	}
 	all := make(map[string]string)
 	for _, path := range paths {
@@ -86,7 +86,7 @@ func pages(t *testing.T) map[string]string {
 	return all
 }
 
-// pageQueries are the queries in the playbooks.
+// pageQueries returns the queries in the playbooks.
 func pageQueries(t *testing.T) map[string]string {
 	t.Helper()
 	queries := make(map[string]string)
@@ -100,7 +100,7 @@ func pageQueries(t *testing.T) map[string]string {
 	return queries
 }
 
-// A query that does not parse is an alert that never fires, and a look that finds nothing in the middle of the night.
+// An alert whose query does not parse never fires.
 func TestQueriesParse(t *testing.T) {
 	t.Parallel()
 	all := terraformQueries(t)
@@ -120,7 +120,7 @@ func TestQueriesParse(t *testing.T) {
 
 var documentedMetric = regexp.MustCompile("(?m)^\\| `(accrue_[a-z_]+)` \\| [a-z, ]+ \\| ([a-z]+) \\|")
 
-// What the playbooks and the table of metrics name is the same.
+// The playbooks use only metrics from the table in docs/metrics.md.
 func TestPlaybooksUseExistingMetrics(t *testing.T) {
 	t.Parallel()
 	table, err := os.ReadFile(filepath.Join(root, "docs", "metrics.md"))
@@ -145,9 +145,9 @@ func TestPlaybooksUseExistingMetrics(t *testing.T) {
 				}
 			}
 			if kinds[base] == "" {
-				t.Errorf("%s: nothing is called %s", where, name)
+				t.Errorf("%s: no metric %s", where, name)
 			} else if kinds[base] == "histogram" && base == name && strings.ContainsAny(query, "({") {
-				t.Errorf("%s: %s is a histogram: ask for its _bucket, _sum or _count", where, name)
+				t.Errorf("%s: %s is a histogram: use its _bucket, _sum or _count", where, name)
 			}
 		}
 	}
@@ -156,7 +156,7 @@ func TestPlaybooksUseExistingMetrics(t *testing.T) {
 	}
 }
 
-// messages are what the services log: the words of their lines and, since these are put together, of their outages.
+// messages returns the messages that the services log, including those that outages and retries compose.
 func messages(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -209,16 +209,16 @@ func messages(t *testing.T) []string {
 			t.Fatal(err)
 		}
 	}
-	return append(all, "published") // of logging.Published
+	return append(all, "published") // logging.Published
 }
 
 var (
-	// logMessage finds the messages that log filters search for, and quotedMessage those that pages quote.
+	// logMessage matches the messages in log filters, and quotedMessage those in pages.
 	logMessage    = regexp.MustCompile(`jsonPayload\.message *(?:=~|=|:) *\\?"([^"\\]+)`)
 	quotedMessage = regexp.MustCompile("`((?:cannot|works again) ?[^`]*)`")
 )
 
-// Playbooks, metrics and exclusions that search for a log message which no service writes never find anything.
+// Playbooks, log-based metrics and exclusions search only for messages that a service logs.
 func TestSearchedLogMessagesAreWritten(t *testing.T) {
 	t.Parallel()
 	written := messages(t)
@@ -226,12 +226,12 @@ func TestSearchedLogMessagesAreWritten(t *testing.T) {
 	for path, content := range terraform(t) {
 		texts[path] = content
 	}
-	looked := 0
+	searched := 0
 	for where, text := range texts {
 		for _, form := range []*regexp.Regexp{logMessage, quotedMessage} {
 			for _, found := range form.FindAllStringSubmatch(text, -1) {
 				for _, wanted := range strings.Split(strings.TrimPrefix(found[1], "^"), "|") {
-					looked++
+					searched++
 					if !slices.ContainsFunc(written, func(message string) bool { return strings.Contains(message, wanted) }) {
 						t.Errorf("%s searches for %q, which no service logs", where, wanted)
 					}
@@ -239,7 +239,7 @@ func TestSearchedLogMessagesAreWritten(t *testing.T) {
 			}
 		}
 	}
-	if looked < 10 {
-		t.Errorf("found %d searched messages", looked)
+	if searched < 10 {
+		t.Errorf("found %d searched messages", searched)
 	}
 }

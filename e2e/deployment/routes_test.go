@@ -16,7 +16,7 @@ import (
 	"github.com/accrue/accrue/query"
 )
 
-// running is what the three services have in common.
+// running is implemented by the three services.
 type running interface {
 	Port() int
 	Run(context.Context) error
@@ -24,7 +24,7 @@ type running interface {
 
 const page = "https://example.com"
 
-// start makes each service on embedded databases and runs it until the test ends.
+// start runs each service on the embedded database until the test ends.
 func start(t *testing.T) map[string]running {
 	t.Helper()
 	shared := base.Config{CORSOrigins: []string{page}}
@@ -60,7 +60,7 @@ func start(t *testing.T) map[string]running {
 	return services
 }
 
-// A probe of a path that is not there never passes, and the deployment never comes up.
+// A probe of a path that does not exist never succeeds, and the deployment fails.
 func TestServicesServeTheProbedPaths(t *testing.T) {
 	t.Parallel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -75,7 +75,7 @@ func TestServicesServeTheProbedPaths(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = response.Body.Close()
-			// Query may not have read yet: it says so, which is an answer.
+			// Query is not ready before its first read.
 			if response.StatusCode != http.StatusOK && (path == base.LivePath || response.StatusCode != http.StatusServiceUnavailable) {
 				t.Errorf("GET %s of %s = %d", path, name, response.StatusCode)
 			}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// terraform is every line of Terraform that is deployed, by file.
+// terraform returns the content of the deployed Terraform files by path.
 func terraform(t *testing.T) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -27,20 +27,20 @@ func terraform(t *testing.T) map[string]string {
 		}
 	}
 	if len(files) == 0 {
-		t.Fatal("there is no Terraform")
+		t.Fatal("no Terraform files")
 	}
 	return files
 }
 
 var (
-	// wideRoles reach over all of a project.
+	// wideRoles matches roles with broad permissions in a project.
 	wideRoles = regexp.MustCompile(`roles/(owner|editor|viewer|iam\.\w*[aA]dmin|resourcemanager\.\w+)"`)
-	// wholePolicies would take roles from everybody else in the project.
+	// wholePolicies matches resources that remove roles from all other accounts of the project.
 	wholePolicies = regexp.MustCompile(`resource "google_project_iam_(binding|policy)"`)
 	projectRoles  = regexp.MustCompile(`(?ms)^resource "google_project_iam_member" "(\w+)" \{.*?^\}`)
 )
 
-// The Terraform tests compare each role with a list. This one sees what such a list does not: a resource that is new.
+// The Terraform tests compare known resources with a list of roles. This test also covers new resources.
 func TestNoAccountHasAProjectWideRole(t *testing.T) {
 	t.Parallel()
 	for path, content := range terraform(t) {
@@ -58,7 +58,7 @@ func TestNoAccountHasAProjectWideRole(t *testing.T) {
 	}
 }
 
-// What is deployed is what was built: the images of cloudbuild.yaml are the ones that Terraform runs.
+// Terraform runs the images that cloudbuild.yaml and docs/deploy.md build.
 func TestBuildsAndDeploysEachService(t *testing.T) {
 	t.Parallel()
 	build, err := os.ReadFile(filepath.Join(root, "deployments", "cloudbuild.yaml"))
@@ -78,14 +78,14 @@ func TestBuildsAndDeploysEachService(t *testing.T) {
 		} {
 			for _, need := range needs {
 				if !strings.Contains(where, need) {
-					t.Errorf("%s: nothing says %q in\n%s", name, need, where[:min(len(where), 200)])
+					t.Errorf("%s: %q is missing in\n%s", name, need, where[:min(len(where), 200)])
 				}
 			}
 		}
 	}
 }
 
-// The path that docs/deploy.md gives for the schema is that of the message.
+// Terraform's schema is the definition of the message, and Pub/Sub accepts it.
 func TestSchemaEqualsTheMessage(t *testing.T) {
 	t.Parallel()
 	const path = "../pkg/message/batch.proto"
@@ -98,7 +98,7 @@ func TestSchemaEqualsTheMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What Pub/Sub asks of a schema.
+	// Pub/Sub requires one top-level message and no imports.
 	if n := len(regexp.MustCompile(`(?m)^message `).FindAll(definition, -1)); n != 1 {
 		t.Errorf("%s has %d top-level messages: a schema has one", path, n)
 	}
@@ -107,7 +107,7 @@ func TestSchemaEqualsTheMessage(t *testing.T) {
 	}
 }
 
-// The pages and the variable name the rules that e2e tests.
+// Terraform and the documentation deploy the Firestore rules that the end-to-end tests use.
 func TestDeploysTheTestedRules(t *testing.T) {
 	t.Parallel()
 	const path = "../deployments/firestore.rules"
@@ -123,7 +123,7 @@ func TestDeploysTheTestedRules(t *testing.T) {
 
 var alert = regexp.MustCompile(`(?m)^    ([a-z-]+) = \{\n      severity `)
 
-// An alert without a playbook does not say what to do; a playbook without an alert is never read.
+// Each alert has a playbook, and each playbook an alert.
 func TestEachAlertHasItsPlaybook(t *testing.T) {
 	t.Parallel()
 	var alerts, playbooks []string
@@ -144,7 +144,7 @@ func TestEachAlertHasItsPlaybook(t *testing.T) {
 
 var counted = regexp.MustCompile(`jsonPayload\.error : "([^"]+)"`)
 
-// A metric of a log message that no service writes is always zero.
+// A log-based metric of an error that no service logs would always be zero.
 func TestCountedErrorsAreLogged(t *testing.T) {
 	t.Parallel()
 	filters := counted.FindAllStringSubmatch(terraform(t)[filepath.Join(root, "terraform", "logs.tf")], -1)
@@ -160,7 +160,7 @@ func TestCountedErrorsAreLogged(t *testing.T) {
 			source, err := os.ReadFile(path)
 			return err == nil && !strings.HasSuffix(path, "_test.go") && strings.Contains(string(source), filter[1])
 		}) {
-			t.Errorf("nothing in the aggregator says %q", filter[1])
+			t.Errorf("the aggregator never logs %q", filter[1])
 		}
 	}
 }

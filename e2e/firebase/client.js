@@ -1,9 +1,9 @@
-// A Firebase client on a leash. firebase_test.go starts it and judges: each line that it is given is an operation,
+// A Firebase client that firebase_test.go controls. Each line of its input is an operation,
 //
 //   {"id": 1, "op": "get", "path": "tags/t-foo"}
 //
-// and each line that it prints is a result, {"id": 1, "ok": …} or {"id": 1, "code": "permission-denied"}, one for each
-// operation but "watch", which has one for each total that it sees. It ends with its input.
+// and each line of its output is a result, {"id": 1, "ok": …} or {"id": 1, "code": "permission-denied"}. An operation has one
+// result; "watch" has one for each total. The client exits at the end of its input.
 import { createInterface } from 'node:readline'
 import process from 'node:process'
 import { initializeApp } from 'firebase/app'
@@ -15,7 +15,7 @@ import {
 import { watchTotal } from './watch.js'
 
 const [host, project] = process.argv.slice(2)
-setLogLevel('silent') // refusals are what is asked for
+setLogLevel('silent') // refusals are expected
 const db = getFirestore(initializeApp({ projectId: project }))
 connectFirestoreEmulator(db, new URL(`http://${host}`).hostname, Number(new URL(`http://${host}`).port))
 

@@ -1,6 +1,6 @@
 import { doc, onSnapshot } from 'firebase/firestore'
 
-// Calls show with the total of a tag, now and at each of its changes, until the function that it returns is called.
+// Calls show with the total of a tag, now and after each change, until the returned function is called.
 export function watchTotal(db, name, show, fail) {
   return onSnapshot(
     doc(db, 'tags', `t-${name}`),

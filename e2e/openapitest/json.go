@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// decode decodes a whole JSON value, with numbers as they are written.
+// decode decodes a JSON value.
 func decode(text []byte) (any, error) {
 	var value any
 	if err := json.Unmarshal(text, &value); err != nil {
@@ -20,15 +20,14 @@ func decode(text []byte) (any, error) {
 	return value, nil
 }
 
-// checkForm returns what is wrong with the form of a request's body: what the documents say in words, since a schema is of
-// values and not of how they are written. There are no fields given twice, no other way to write an integer than digits,
-// nothing after the value, and the body is plain UTF-8.
-func checkForm(header http.Header, body []byte) error {
+// checkEncoding checks the rules for request bodies that a schema cannot express: no field appears twice, integers are written
+// with digits only, nothing follows the value, and the body is uncompressed UTF-8.
+func checkEncoding(header http.Header, body []byte) error {
 	if len(header.Values("Content-Type")) != 1 {
-		return errors.New("there is not one Content-Type")
+		return errors.New("the header Content-Type must appear once")
 	}
 	if charset := strings.ToLower(header.Get("Content-Type")); strings.Contains(charset, ";") && !strings.Contains(charset, "utf-8") {
-		return errors.New("the body is not UTF-8 by its header")
+		return errors.New("the header Content-Type names a charset other than UTF-8")
 	}
 	if coding := header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		return errors.New("the body is encoded")
@@ -38,17 +37,17 @@ func checkForm(header http.Header, body []byte) error {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
-	if err := checkValue(decoder); err != nil {
+	if err := checkValueEncoding(decoder); err != nil {
 		return err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the body's value")
+		return errors.New("data follows the body's value")
 	}
 	return nil
 }
 
-// checkValue reads one value and returns what is wrong with its form.
-func checkValue(decoder *json.Decoder) error {
+// checkValueEncoding reads and checks one value.
+func checkValueEncoding(decoder *json.Decoder) error {
 	token, err := decoder.Token()
 	if err != nil {
 		return fmt.Errorf("not JSON: %w", err)
@@ -67,15 +66,15 @@ func checkValue(decoder *json.Decoder) error {
 					return fmt.Errorf("not JSON: %w", err)
 				}
 				if seen[name] {
-					return fmt.Errorf("field %v is given twice", name)
+					return fmt.Errorf("field %v appears twice", name)
 				}
 				seen[name] = true
 			}
-			if err := checkValue(decoder); err != nil {
+			if err := checkValueEncoding(decoder); err != nil {
 				return err
 			}
 		}
-		if _, err := decoder.Token(); err != nil { // the end
+		if _, err := decoder.Token(); err != nil { // the closing delimiter
 			return fmt.Errorf("not JSON: %w", err)
 		}
 	}
