@@ -69,7 +69,7 @@ generate: ## generate code and OpenAPI documents
 lint: ## check formatting, go vet, the linters and the imports between packages
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	$(BUF) lint
-	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && $(GOLANGCI) run) || exit 1; done
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && $(GOLANGCI) run --allow-parallel-runners) || exit 1; done
 
 .PHONY: terraform-check
 terraform-check: ## check the format of terraform/, validate and test it; needs Terraform
