@@ -29,7 +29,7 @@ var (
 	// ones change nothing. Reads go on.
 	ErrFailed = errors.New("the disk has failed: check it and restart")
 	// ErrCorrupt is returned when the file holds what no version of bbolt wrote.
-	ErrCorrupt = errors.New("the file is damaged: restore a backup, or move it away")
+	ErrCorrupt = errors.New("the file is damaged")
 )
 
 // version is the layout of the file. A file of another version is refused.

@@ -47,7 +47,11 @@ func Open(o Options) (*Database, error) {
 		queue: make(chan *update), closing: make(chan struct{}),
 	}
 	if err := d.open(); err != nil {
-		return nil, fmt.Errorf("open the database in %s: %w", d.folder, err)
+		err = fmt.Errorf("open the database in %s: %w", d.folder, err)
+		if errors.Is(err, ErrCorrupt) {
+			err = fmt.Errorf("%w: restore a backup, or move it away", err)
+		}
+		return nil, err
 	}
 	d.working.Go(d.write)
 	return d, nil
@@ -90,9 +94,7 @@ func (d *Database) openFile(name string) (*bolt.DB, error) {
 				Timeout: lockWait, FreelistType: bolt.FreelistMapType, NoSync: d.temporary, NoGrowSync: d.temporary,
 				OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 					f, err := os.OpenFile(name, flag, mode) //nolint:gosec // the folder is the caller's choice
-					if opened == nil {                      // later ones are Backup's
-						opened = f
-					}
+					opened = f
 					return f, err
 				},
 			})
@@ -137,24 +139,14 @@ func (d *Database) prepare() error {
 			return err
 		}
 		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-		info, err := os.Stat(d.bolt.Path())
-		if err != nil {
+		if err := validate(tx, d.bolt.Path()); err != nil {
 			return err
 		}
-		if info.Size() < tx.Size() {
-			return fmt.Errorf("%w (it has %d bytes of %d)", ErrCorrupt, info.Size(), tx.Size())
-		}
 		if b := tx.Bucket(state); b != nil {
-			if v := b.Get(stateVersion); len(v) != 1 || v[0] != version {
-				return fmt.Errorf("%w (layout %d, this program knows %d)", ErrVersion, v, version)
-			}
 			if updated := b.Get(stateUpdated); len(updated) == 8 {
 				d.updated = time.UnixMicro(int64(binary.BigEndian.Uint64(updated))).UTC() //nolint:gosec // was one
 			}
 			return nil
-		}
-		if first, _ := tx.Cursor().First(); first != nil {
-			return fmt.Errorf("%w (it is another program's)", ErrVersion)
 		}
 		b, err := tx.CreateBucket(state)
 		if err == nil {

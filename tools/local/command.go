@@ -22,6 +22,7 @@ import (
 	"github.com/accrue/accrue/pkg/telemetry"
 	"github.com/accrue/accrue/query"
 	"github.com/accrue/accrue/tools/cli"
+	"github.com/accrue/accrue/tools/folder"
 	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
 
@@ -55,7 +56,7 @@ emulators. The other settings are environment variables: see docs/settings.md.`,
 	flags := command.Flags()
 	flags.IntVar(&port, "port", 8080, "port, 0 for a free one")
 	flags.StringVar(&listen, "listen", "127.0.0.1", "address to listen on, 0.0.0.0 for all")
-	flags.StringVar(&data, "data", variables["DATA"], "folder of the embedded database (DATA); empty keeps nothing")
+	flags.StringVar(&data, "data", folder.Default(variables), "folder of the embedded database (DATA); empty keeps nothing")
 	return command
 }
 
@@ -163,13 +164,16 @@ Press Ctrl-C to stop.
 	printing := consumer.New(parts.recognized, rememberedEvents, consumer.Print(stdout), func(err error) {
 		log.Warn().Err(err).Msg("cannot print recognitions")
 	})
-	err = service.Run(ctx,
-		service.Part{Name: "recognitions", Run: printing.Run},
+	running := []service.Part{{Name: "recognitions", Run: printing.Run}}
+	if parts.socket != nil {
+		running = append(running, service.Part{Name: "socket", Run: parts.socket.Run})
+	}
+	err = service.Run(ctx, append(running,
 		service.Part{Name: "query", Run: reading.Run},
 		service.Part{Name: "aggregator", Run: counting.Run},
 		service.Part{Name: "ingest", Run: taking.Run},
 		service.Part{Name: "server", Run: server.Run},
-	)
+	)...)
 	fmt.Fprintf(stdout, "Stopped after %s.\n", time.Since(started).Round(time.Second))
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/pkg/store/firestore"
 	"github.com/accrue/accrue/query"
+	"github.com/accrue/accrue/tools/folder"
 	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
 
@@ -44,6 +45,7 @@ type connections struct {
 	store                   documents
 	brokerChecks            []service.Check
 	storeChecks             []service.Check
+	socket                  *folder.Server // of the embedded database's folder; nil without one
 	closers                 []func() error
 }
 
@@ -83,6 +85,9 @@ func connect(ctx context.Context, c configs, data string, log zerolog.Logger) (*
 	all.description = "messages in " + messages + ", totals in " + kept
 	if embedded != nil && data != "" {
 		if err := logFound(ctx, embedded, data, log); err != nil {
+			return nil, errors.Join(err, all.close())
+		}
+		if all.socket, err = folder.Listen(data, embedded, log); err != nil {
 			return nil, errors.Join(err, all.close())
 		}
 	}

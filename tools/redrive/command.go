@@ -91,7 +91,7 @@ whether they were counted, and that return while the command runs. If an entry s
 	flags.StringVar(&topic, "topic", cmp.Or(variables["INCREMENTS_TOPIC"], "increments"), "topic to publish to (INCREMENTS_TOPIC)")
 	flags.StringVar(&o.reason, "reason", "", "redrive only what has a reason that contains this text")
 	flags.IntVar(&o.limit, "limit", 100_000, "maximum number of dead letters to look at")
-	flags.DurationVar(&o.maxAge, "max-age", 7*24*time.Hour, "leave older dead letters: the retention of the increments subscription")
+	flags.DurationVar(&o.maxAge, "max-age", 7*24*time.Hour, "leave older dead letters: the retention of the subscription")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "only report what there is")
 	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
 	return command
