@@ -1,7 +1,6 @@
-// Package checkpoint is what one partition remembers: which messages of which publisher have been counted, and the
-// totals that they add up to (design sections 4 and 5b). It is arithmetic and a codec: it knows no clock, no network and
-// no store. A checkpoint is written in the same Commit as the sums that it stands for, so it is the one judge of
-// whether a message has been counted.
+// Package checkpoint has the state of a partition: the settled messages of each publisher and the totals that they add up to.
+// A checkpoint is written in the same Commit as its totals, so it alone decides whether a message has been counted
+// (docs/design/protocol.md). The package is arithmetic and a codec. It uses no clock, no network and no store.
 package checkpoint
 
 import (
@@ -12,74 +11,75 @@ import (
 	"github.com/accrue/accrue/pkg/message"
 )
 
-// The budgets of a checkpoint, in bytes packed. They are apart, so that neither tags nor gaps in the sequences can take
-// the other's room. Together with the document's own fields they stay below the 1,048,487 bytes that Firestore takes.
+// Limits of the packed size of a checkpoint in bytes. Totals and publishers have separate limits, so that neither tags nor gaps
+// in the sequences can use up the space of the other. With the document's other fields they stay below Firestore's limit of
+// 1,048,487 bytes.
 const (
-	// MaxTotals bounds TotalsSize: a checkpoint beyond it takes no new tags, and goes on counting the known ones.
+	// MaxTotals bounds TotalsSize. A checkpoint at the limit accepts no new tags and continues to count the known ones.
 	MaxTotals = 900 << 10
-	// MaxPublishers bounds PublishersSize. A checkpoint may exceed it by what its totals leave free: MaxSize bounds both.
+	// MaxPublishers bounds PublishersSize. A checkpoint may exceed it by as much as its totals leave free; MaxSize bounds both.
 	MaxPublishers = 116 << 10
 	// MaxSize bounds the packed totals and publishers together.
 	MaxSize = MaxTotals + MaxPublishers
 )
 
-// Checkpoint is the state of one partition after a Commit. The zero value is a partition that nothing was counted in.
-// It is a value: Next returns another one and leaves its receiver as it was, so that a Commit that failed is forgotten
-// by dropping what Next returned.
+// Checkpoint is the state of one partition after a Commit. The zero value is the state before the first Commit. Next returns a
+// new Checkpoint and does not change its receiver, so a failed Commit is undone by discarding the result of Next.
 type Checkpoint struct {
-	// Commit grows by one with each Commit, so that each write moves the document's update time, which is the
-	// precondition of the next.
+	// Commit is the number of Commits. Because each Commit changes it, each write changes the document's update time, which is
+	// the precondition of the next Commit.
 	Commit uint64
-	// Publishers is what has been counted, by publisher.
+	// Publishers has the settled sequences of each publisher.
 	Publishers map[message.Publisher]Counted
 	// Totals are the partition's tags, sorted by name.
 	Totals []Total
-	// UpdatedAt is when this checkpoint was committed, to the millisecond, by the store's clock, and never before the one
-	// that it replaced. It says which minute and hour of the history are open.
+	// UpdatedAt is the time of the Commit by the store's clock, in milliseconds. It is never before that of the previous
+	// checkpoint. It determines the open minute and the open hour of the history.
 	UpdatedAt time.Time
 }
 
-// Counted is the part of a checkpoint that one publisher has.
+// Counted is what a checkpoint knows of one publisher.
 type Counted struct {
 	Sequences Intervals
-	// LastSeen is the time of the last Commit that held a message of this publisher, to the second.
+	// LastSeen is the time of the last Commit with a message of this publisher, in seconds.
 	LastSeen time.Time
 }
 
-// Total is what a partition has counted of one tag. A tag that has lived in several partitions is the sum of them.
+// Total is what one partition has counted for a tag. If the number of partitions has changed, a tag may have totals in several
+// partitions, which add up.
 type Total struct {
 	Name       string
 	Total      int64
 	Increments int64
-	// UpdatedAt is the time of the last Commit that changed the tag, to the millisecond.
+	// UpdatedAt is the time of the last Commit that changed the tag, in milliseconds.
 	UpdatedAt time.Time
-	// Minute and Hour are what was added to Total in the minute and in the hour, in UTC, of the checkpoint's UpdatedAt.
+	// Minute and Hour are the changes of Total in the open minute and the open hour.
 	Minute, Hour int64
 }
 
-// Delta is what one window adds to one tag.
+// Delta is the change of a tag by one window.
 type Delta struct {
 	Name       string
 	Value      int64
 	Increments int64
 }
 
-// Message identifies a batch message within its partition.
+// Message identifies a message within its partition.
 type Message struct {
 	Publisher message.Publisher
 	Sequence  uint64
 }
 
-// Contains says whether message m has been counted.
+// Contains reports whether m is settled.
 func (c *Checkpoint) Contains(m Message) bool {
 	counted, ok := c.Publishers[m.Publisher]
 	return ok && counted.Sequences.Contains(m.Sequence)
 }
 
-// Next returns the checkpoint after a Commit at the time now that settles messages, which together add deltas. Deltas
-// are sorted by name, each name once. Publishers leave it that were last seen longer than retention before the checkpoint
-// c was committed: retention is how long Pub/Sub may still deliver a message, plus a margin. The time now prunes nothing,
-// so one wrong clock forgets no publisher.
+// Next returns the checkpoint after a Commit at the time now that settles messages, which together add deltas. Deltas must be
+// sorted by name without repetition. Publishers last seen more than retention before c was committed are removed; retention is
+// how long Pub/Sub may still deliver a message, plus a margin. Since the time now is not used for this, one Commit with a wrong
+// time removes no publisher.
 func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Message, deltas []Delta) Checkpoint {
 	if now = now.UTC().Truncate(time.Millisecond); now.Before(c.UpdatedAt) {
 		now = c.UpdatedAt
@@ -90,18 +90,18 @@ func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Mes
 		Totals:     merge(c.turned(now), deltas, now),
 		UpdatedAt:  now,
 	}
-	silent := c.UpdatedAt.Add(-retention)
+	oldest := c.UpdatedAt.Add(-retention)
 	for publisher, counted := range c.Publishers {
-		if !counted.LastSeen.Before(silent) {
+		if !counted.LastSeen.Before(oldest) {
 			next.Publishers[publisher] = counted
 		}
 	}
 	owned := make(map[message.Publisher]bool)
 	for _, m := range messages {
 		counted := next.Publishers[m.Publisher]
-		if !owned[m.Publisher] { // Add changes in place: never what c holds
+		if !owned[m.Publisher] { // Add changes its receiver, which must not be part of c
 			owned[m.Publisher] = true
-			if counted.Sequences == nil { // unknown, or just left: what was counted before is still counted
+			if counted.Sequences == nil { // new, or just removed: keep what is settled
 				counted.Sequences = c.Publishers[m.Publisher].Sequences
 			}
 			counted.Sequences = slices.Clone(counted.Sequences)
@@ -113,7 +113,7 @@ func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Mes
 	return next
 }
 
-// merge adds deltas to totals; both are sorted by name.
+// merge returns totals plus deltas. Both are sorted by name.
 func merge(totals []Total, deltas []Delta, now time.Time) []Total {
 	merged := make([]Total, 0, len(totals)+len(deltas))
 	for _, d := range deltas {
@@ -135,7 +135,7 @@ func merge(totals []Total, deltas []Delta, now time.Time) []Total {
 	return append(merged, totals...)
 }
 
-// Has says whether the checkpoint has counted the tag before.
+// Has reports whether the checkpoint has a total of the tag.
 func (c *Checkpoint) Has(name string) bool {
 	_, found := slices.BinarySearchFunc(c.Totals, name, func(t Total, name string) int {
 		return strings.Compare(t.Name, name)
@@ -143,8 +143,8 @@ func (c *Checkpoint) Has(name string) bool {
 	return found
 }
 
-// TotalsSize is the most that the packed totals can come to, in bytes, however far the present tags are counted. It is
-// compared with MaxTotals before a new tag is let in.
+// TotalsSize returns the maximum size of the packed totals in bytes for the present tags, whatever their totals. It is compared
+// with MaxTotals before a tag is added.
 func (c *Checkpoint) TotalsSize() int {
 	size := 16
 	for i := range c.Totals {
@@ -153,5 +153,5 @@ func (c *Checkpoint) TotalsSize() int {
 	return size
 }
 
-// TagSize is the most that a tag adds to TotalsSize.
+// TagSize returns what a tag adds to TotalsSize.
 func TagSize(name string) int { return len(name) + tagSize }

@@ -24,7 +24,7 @@ import (
 const retention = 8 * 24 * time.Hour
 
 var (
-	update = flag.Bool("update", false, "write the golden file anew: only for a new version of the packed form")
+	update = flag.Bool("update", false, "update the golden file, for a new version of the packed format only")
 	start  = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
 	ada    = message.Publisher{1}
 	bob    = message.Publisher{2}
@@ -61,8 +61,8 @@ func TestNextCountsMessagesAndAddsDeltas(t *testing.T) {
 	}
 }
 
-// A Commit that failed is forgotten by dropping what Next returned: Next must not have touched its receiver.
-func TestNextLeavesItsReceiverAlone(t *testing.T) {
+// A failed Commit is undone by discarding the result of Next, so Next must not change its receiver.
+func TestNextDoesNotChangeItsReceiver(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c, _ := drawCheckpoint(t)
@@ -71,12 +71,12 @@ func TestNextLeavesItsReceiverAlone(t *testing.T) {
 			c.Next(start.Add(time.Hour), retention, drawMessages(t), deltas(drawValues(t)))
 		}
 		if string(c.PackPublishers()) != string(publishers) || string(c.PackTotals()) != string(totals) {
-			t.Fatal("Next changed the checkpoint that it was called on")
+			t.Fatal("Next changed its receiver")
 		}
 	})
 }
 
-func TestNextEqualsCountingByHand(t *testing.T) {
+func TestTotalsEqualTheSumsOfDeltas(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c, want := drawCheckpoint(t)
@@ -93,26 +93,26 @@ func TestNextEqualsCountingByHand(t *testing.T) {
 	})
 }
 
-func TestSilentPublishersLeave(t *testing.T) {
+func TestSilentPublishersAreRemoved(t *testing.T) {
 	t.Parallel()
 	var zero checkpoint.Checkpoint
 	c := zero.Next(start, retention, []checkpoint.Message{{ada, 1}, {bob, 1}}, nil)
 	c = c.Next(start.Add(retention), retention, []checkpoint.Message{{bob, 2}}, nil)
 	if !c.Contains(checkpoint.Message{Publisher: ada, Sequence: 1}) {
-		t.Error("a publisher left at the retention, not after it")
+		t.Error("a publisher was removed at the retention, not after it")
 	}
 	c = c.Next(start.Add(retention+time.Second), retention, []checkpoint.Message{{bob, 3}}, nil)
 	c = c.Next(start.Add(retention+2*time.Second), retention, nil, nil)
 	if _, ok := c.Publishers[ada]; ok {
-		t.Error("a publisher stayed that had been silent for longer than the retention")
+		t.Error("a publisher was not removed after the retention")
 	}
 	if want := (checkpoint.Intervals{{1, 3}}); !slices.Equal(c.Publishers[bob].Sequences, want) {
-		t.Errorf("the other publisher has %v, want %v", c.Publishers[bob].Sequences, want)
+		t.Errorf("sequences of the other publisher = %v, want %v", c.Publishers[bob].Sequences, want)
 	}
 }
 
-// A publisher that comes back after a long silence keeps what was counted of it.
-func TestAPublisherThatSpeaksAgainIsNotForgotten(t *testing.T) {
+// A publisher that returns after a long silence keeps its settled sequences.
+func TestReturningPublishersKeepTheirSequences(t *testing.T) {
 	t.Parallel()
 	var zero checkpoint.Checkpoint
 	c := zero.Next(start, retention, []checkpoint.Message{{ada, 1}}, nil)
@@ -141,7 +141,7 @@ func TestSizesBoundThePackedForm(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c, _ := drawCheckpoint(t)
-		for i := range c.Totals { // however far they are counted
+		for i := range c.Totals { // the largest values
 			c.Totals[i].Total, c.Totals[i].Increments = 1<<48-1, 1<<48-1
 			c.Totals[i].UpdatedAt, c.Totals[i].Minute, c.Totals[i].Hour = c.UpdatedAt.AddDate(-60, 0, 0), 0, 0
 			if rapid.Bool().Draw(t, "changed in this hour") {
@@ -157,18 +157,18 @@ func TestSizesBoundThePackedForm(t *testing.T) {
 	})
 }
 
-// A publisher leaves by the time of the checkpoint before, so one Commit with a wrong clock forgets nothing.
-func TestAJumpInTimeForgetsNoPublisher(t *testing.T) {
+// Publishers are removed by the time of the previous checkpoint, so one Commit with a wrong time removes none.
+func TestJumpInTimeRemovesNoPublisher(t *testing.T) {
 	t.Parallel()
 	var c checkpoint.Checkpoint
 	c = c.Next(start, retention, []checkpoint.Message{{ada, 1}}, nil)
 	c = c.Next(start.Add(retention+24*time.Hour), retention, []checkpoint.Message{{bob, 1}}, nil)
 	if !c.Contains(checkpoint.Message{Publisher: ada, Sequence: 1}) {
-		t.Error("a message that was counted by the previous Commit is forgotten")
+		t.Error("the message of the previous Commit is no longer settled")
 	}
 }
 
-func TestACheckpointHoldsTwentyThousandTags(t *testing.T) {
+func TestCheckpointHoldsTwentyThousandTags(t *testing.T) {
 	t.Parallel()
 	values := make(map[string]int64)
 	for i := range 20_000 {
@@ -181,7 +181,7 @@ func TestACheckpointHoldsTwentyThousandTags(t *testing.T) {
 	}
 }
 
-// The golden file is what is in Firestore: every later version of this package reads it.
+// The golden file has the format in Firestore, which every later version of this package must read.
 func TestGoldenFile(t *testing.T) {
 	t.Parallel()
 	var zero checkpoint.Checkpoint
@@ -235,7 +235,7 @@ func FuzzUnpack(f *testing.F) {
 	})
 }
 
-// drawCheckpoint returns a checkpoint after several Commits, and the sums by tag that it stands for.
+// drawCheckpoint returns a checkpoint after several Commits, and the sums of their deltas.
 func drawCheckpoint(t *rapid.T) (checkpoint.Checkpoint, map[string]int64) {
 	var c checkpoint.Checkpoint
 	want := make(map[string]int64)
@@ -266,7 +266,7 @@ func drawMessages(t *rapid.T) []checkpoint.Message {
 
 func BenchmarkNextAndPack(b *testing.B) {
 	values, window := make(map[string]int64), make(map[string]int64)
-	for i := range 3_400 { // 55,000 tags over 16 partitions, 400 of them changed by the window
+	for i := range 3_400 { // 55,000 tags in 16 partitions; the window changes 400
 		name := strings.Map(func(r rune) rune { return r - '0' + 'a' }, fmt.Sprintf("%07d", i*7919%10_000_000))
 		if values[name] = 1; i < 400 {
 			window[name] = 5

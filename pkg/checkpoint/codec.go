@@ -13,22 +13,21 @@ import (
 	"github.com/accrue/accrue/pkg/message"
 )
 
-// Version is the version of the packed form, kept in a field of its own beside it. A reader refuses a version that it
-// does not know, so that an old aggregator stops rather than overwrites what a newer one wrote.
+// Version is the version of the packed format, which documents have in a field. Readers refuse unknown versions, so that an old
+// aggregator does not overwrite the checkpoints of a newer one.
 const Version = 2
 
-// ErrCorrupt is the case of packed bytes that no version of this package wrote.
+// ErrCorrupt is returned for bytes that are not in the packed format.
 var ErrCorrupt = errors.New("corrupt checkpoint")
 
-// tagSize is the most that a tag takes beside its name. A total or a number of increments takes 7 bytes up to 2^48, which
-// all tags of a full partition cannot reach together (docs/decisions/0002-checkpoint-size.md). What is open in a minute
-// takes 5 bytes and in an hour 6, and then the tag's age is below an hour, and takes 4; an older one takes 6 up to 139
-// years, and then the open changes are zero.
+// tagSize is the maximum size of a tag without its name: one byte each for the two lengths of the name, 7 for the total and for
+// the number of increments, which is enough up to 2^48, more than all tags of a full partition can reach together
+// (docs/decisions/0002-checkpoint-size.md), 4 for the age, and 5 and 6 for the changes in the open minute and hour. An age over
+// an hour takes up to 6 bytes, but then the changes are zero.
 const tagSize = 1 + 1 + 7 + 7 + 4 + 5 + 6
 
-// PackPublishers returns the counted messages, packed: for each publisher, in the order of its id, the id, the second
-// it was last seen, and its intervals, each as its distance from the one before and its length. All numbers are
-// varints.
+// PackPublishers packs the settled sequences: for each publisher, in the order of ids, the id, LastSeen in seconds, and the
+// intervals, each as its distance from the previous one and its length. All numbers are varints.
 func (c *Checkpoint) PackPublishers() []byte {
 	b := binary.AppendUvarint(nil, uint64(len(c.Publishers)))
 	ids := slices.SortedFunc(maps.Keys(c.Publishers), func(x, y message.Publisher) int { return bytes.Compare(x[:], y[:]) })
@@ -47,12 +46,12 @@ func (c *Checkpoint) PackPublishers() []byte {
 	return b
 }
 
-// PublishersSize is the length of PackPublishers, without packing.
+// PublishersSize returns the length of the result of PackPublishers.
 func (c *Checkpoint) PublishersSize() int {
 	size := uvarintSize(uint64(len(c.Publishers)))
 	for _, counted := range c.Publishers {
 		seen := counted.LastSeen.Unix()
-		size += len(message.Publisher{}) + uvarintSize(uint64(seen)<<1^uint64(seen>>63)) + uvarintSize(uint64(len(counted.Sequences))) //nolint:gosec // as binary.AppendVarint has it
+		size += len(message.Publisher{}) + uvarintSize(uint64(seen)<<1^uint64(seen>>63)) + uvarintSize(uint64(len(counted.Sequences))) //nolint:gosec // the encoding of binary.AppendVarint
 		var last uint64
 		for _, iv := range counted.Sequences {
 			size += uvarintSize(iv.First-last) + uvarintSize(iv.Last-iv.First)
@@ -62,13 +61,12 @@ func (c *Checkpoint) PublishersSize() int {
 	return size
 }
 
-// uvarintSize is the length of n as binary.AppendUvarint writes it.
+// uvarintSize returns the length of n encoded by binary.AppendUvarint.
 func uvarintSize(n uint64) int { return (bits.Len64(n|1) + 6) / 7 }
 
-// PackTotals returns the totals, packed: the time of the checkpoint, then for each tag, in the order of names, how many
-// bytes of its name it shares with the one before, the rest of the name, the total, the number of increments, how long
-// before the checkpoint it was changed, and its changes in the open minute and hour. All numbers are varints, times in
-// milliseconds.
+// PackTotals packs the totals: the time of the checkpoint, then for each tag, in the order of names, the number of bytes that
+// its name shares with the previous one, the rest of the name, the total, the number of increments, the time from its last
+// change to the checkpoint, and the changes in the open minute and hour. All numbers are varints, times in milliseconds.
 func (c *Checkpoint) PackTotals() []byte {
 	b := make([]byte, 0, 16+len(c.Totals)*18)
 	b = binary.AppendUvarint(b, uint64(len(c.Totals)))
@@ -87,7 +85,7 @@ func (c *Checkpoint) PackTotals() []byte {
 	return b
 }
 
-// appendName appends how many bytes a name shares with the one before it, and the rest of it.
+// appendName appends the number of bytes that name shares with the previous name, and the rest of name.
 func appendName(b []byte, previous, name string) []byte {
 	shared := 0
 	for shared < min(len(previous), len(name)) && previous[shared] == name[shared] {
@@ -98,7 +96,7 @@ func appendName(b []byte, previous, name string) []byte {
 	return append(b, name[shared:]...)
 }
 
-// UnpackPublishers reads what PackPublishers wrote. The error is ErrCorrupt.
+// UnpackPublishers is the inverse of PackPublishers. It returns ErrCorrupt for other bytes.
 func UnpackPublishers(packed []byte) (map[message.Publisher]Counted, error) {
 	r := reader{rest: packed}
 	n := r.count(len(message.Publisher{}))
@@ -122,8 +120,8 @@ func UnpackPublishers(packed []byte) (map[message.Publisher]Counted, error) {
 	return publishers, r.end("publishers")
 }
 
-// UnpackTotals reads what PackTotals wrote: the totals, sorted by name, and the time of the checkpoint. The error is
-// ErrCorrupt.
+// UnpackTotals is the inverse of PackTotals. It returns the totals, sorted by name, and the time of the checkpoint, or
+// ErrCorrupt for other bytes.
 func UnpackTotals(packed []byte) ([]Total, time.Time, error) {
 	r := reader{rest: packed}
 	totals := make([]Total, r.count(7))
@@ -143,7 +141,7 @@ func UnpackTotals(packed []byte) ([]Total, time.Time, error) {
 	return totals, time.UnixMilli(updated).UTC(), r.end("totals")
 }
 
-// reader takes values off packed bytes. After the first fault it returns zeros, and end reports the fault.
+// reader reads values from packed bytes. After the first error it returns zeros, and end returns the error.
 type reader struct {
 	rest   []byte
 	failed bool
@@ -188,8 +186,8 @@ func (r *reader) byte() byte {
 	return 0
 }
 
-// count reads a number of things that take at least size bytes each: a corrupt count cannot ask for more memory than
-// the bytes that are there.
+// count reads the number of items that take at least size bytes each. A corrupt number cannot cause an allocation larger than
+// the remaining bytes justify.
 func (r *reader) count(size int) int {
 	n := r.uvarint()
 	if n > uint64(len(r.rest)/size) { //nolint:gosec // a length
@@ -199,7 +197,7 @@ func (r *reader) count(size int) int {
 	return int(n) //nolint:gosec // bounded above
 }
 
-// name takes a name off that appendName wrote after the one given, whose memory it uses.
+// name reads a name that appendName wrote. It overwrites previous.
 func (r *reader) name(previous []byte) []byte {
 	shared := r.uvarint()
 	if shared > uint64(len(previous)) {
@@ -209,16 +207,16 @@ func (r *reader) name(previous []byte) []byte {
 	return append(previous[:shared], r.bytes(r.uvarint())...)
 }
 
-// end returns the fault, which bytes that are left are too.
+// end returns ErrCorrupt if reading has failed or bytes are left.
 func (r *reader) end(part string) error {
 	r.failed = r.failed || len(r.rest) > 0
-	return r.fault(part)
+	return r.err(part)
 }
 
-// fault returns ErrCorrupt after a fault.
-func (r *reader) fault(part string) error {
+// err returns ErrCorrupt if reading has failed.
+func (r *reader) err(part string) error {
 	if r.failed {
-		return fmt.Errorf("%w: %s, %d bytes from the end", ErrCorrupt, part, len(r.rest))
+		return fmt.Errorf("%w: %s, %d bytes before the end", ErrCorrupt, part, len(r.rest))
 	}
 	return nil
 }

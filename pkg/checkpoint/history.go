@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Resolution is the length of the periods that a history is kept in.
+// Resolution is the length of the periods of a history.
 type Resolution time.Duration
 
 // The resolutions. Periods begin at whole minutes and hours of UTC.
@@ -15,13 +15,13 @@ const (
 	Hour   = Resolution(time.Hour)
 )
 
-// Resolutions are all that there are.
+// Resolutions returns all resolutions.
 func Resolutions() []Resolution { return []Resolution{Minute, Hour} }
 
-// Begin is the beginning of the period that t is in.
+// Begin returns the beginning of the period that contains t.
 func (r Resolution) Begin(t time.Time) time.Time { return t.UTC().Truncate(time.Duration(r)) }
 
-// of is what a tag has changed in the period of this resolution that is open.
+// of returns the change of a tag in the open period of this resolution.
 func (r Resolution) of(t *Total) int64 {
 	if r == Hour {
 		return t.Hour
@@ -29,25 +29,25 @@ func (r Resolution) of(t *Total) int64 {
 	return t.Minute
 }
 
-// Open is what the total has changed in the open period.
+// Open returns the change of the total in the open period.
 func (t Total) Open(r Resolution) int64 { return r.of(&t) }
 
-// Period is one minute or hour of a partition that is over, and will not change: what each tag changed in it.
+// Period has the changes of a partition's tags in a minute or an hour that is over.
 type Period struct {
 	Resolution Resolution
 	Begin      time.Time
-	// Changes is sorted by name, and lists only tags that changed.
+	// Changes is sorted by name and has only tags that changed.
 	Changes []Change
 }
 
-// Change is what was added to a tag in a period.
+// Change is the change of a tag in a period.
 type Change struct {
 	Name   string
 	Change int64
 }
 
-// Closed returns the periods that were open in c and are over in next, which c.Next made: what the Commit of next must
-// write, since next does not hold them any more.
+// Closed returns the periods that are open in c and over in next, which must be a result of c.Next. The Commit of next must
+// write them, since next does not contain them.
 func (c *Checkpoint) Closed(next *Checkpoint) []Period {
 	var closed []Period
 	for _, r := range Resolutions() {
@@ -68,11 +68,10 @@ func (c *Checkpoint) Closed(next *Checkpoint) []Period {
 	return closed
 }
 
-// turned returns the totals as they are at the time now, before anything is counted: what was open and is over is zero.
-// It may be c's own slice.
+// turned returns the totals with the changes of periods that are over at the time now set to zero. The result may be c.Totals.
 func (c *Checkpoint) turned(now time.Time) []Total {
 	minute, hour := !Minute.Begin(now).Equal(Minute.Begin(c.UpdatedAt)), !Hour.Begin(now).Equal(Hour.Begin(c.UpdatedAt))
-	if !minute { // an hour ends with a minute
+	if !minute { // every hour ends with a minute
 		return c.Totals
 	}
 	totals := slices.Clone(c.Totals)
@@ -85,8 +84,8 @@ func (c *Checkpoint) turned(now time.Time) []Total {
 	return totals
 }
 
-// PackChanges returns a period's changes, packed: their number, then each, in the order of names, as PackTotals packs
-// a name, and the change as a varint.
+// PackChanges packs the changes of a period: their number, then for each, in the order of names, the name as in PackTotals and
+// the change as a varint.
 func PackChanges(changes []Change) []byte {
 	b := binary.AppendUvarint(make([]byte, 0, 8+12*len(changes)), uint64(len(changes)))
 	var previous string
@@ -98,7 +97,7 @@ func PackChanges(changes []Change) []byte {
 	return b
 }
 
-// UnpackChanges reads what PackChanges wrote. The error is ErrCorrupt.
+// UnpackChanges is the inverse of PackChanges. It returns ErrCorrupt for other bytes.
 func UnpackChanges(packed []byte) ([]Change, error) {
 	r := reader{rest: packed}
 	changes := make([]Change, r.count(3))
@@ -113,8 +112,8 @@ func UnpackChanges(packed []byte) ([]Change, error) {
 	return changes, r.end("changes")
 }
 
-// FindChange looks a tag up in what PackChanges wrote, without unpacking the rest: a history keeps many periods, packed,
-// and is asked for one tag. A tag that is not there has not changed. The error is ErrCorrupt.
+// FindChange returns the change of one tag in packed changes without unpacking the others, or 0 if the tag is not among them.
+// It returns ErrCorrupt for bytes that are not from PackChanges.
 func FindChange(packed []byte, tag string) (int64, error) {
 	r := reader{rest: packed}
 	n := r.count(3)
@@ -124,10 +123,10 @@ func FindChange(packed []byte, tag string) (int64, error) {
 		change := r.varint()
 		switch {
 		case r.failed || string(name) > tag:
-			return 0, r.fault("changes")
+			return 0, r.err("changes")
 		case string(name) == tag:
 			return change, nil
 		}
 	}
-	return 0, r.fault("changes")
+	return 0, r.err("changes")
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/accrue/accrue/pkg/checkpoint"
 )
 
-// However Commits fall, and wherever the clock goes back, what the closed periods and the open one say of a tag adds up
-// to its total: the promise of a history (issue: "the sum of a finished range equals the change of the total").
+// Whatever the times of Commits, even if the clock goes back, the changes of a tag in the closed periods and the open one add up
+// to its total.
 func TestPeriodsAddUpToTheTotals(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -46,7 +46,7 @@ func TestPeriodsAddUpToTheTotals(t *testing.T) {
 	})
 }
 
-func TestAMinuteClosesWithTheFirstCommitAfterIt(t *testing.T) {
+func TestPeriodsCloseWithTheFirstCommitAfterThem(t *testing.T) {
 	t.Parallel()
 	var zero checkpoint.Checkpoint
 	one := zero.Next(start.Add(59*time.Minute+59*time.Second), retention, nil, deltas(map[string]int64{"foo": 4, "zoo": 1}))

@@ -5,8 +5,8 @@ import "slices"
 // Interval is the sequences from First to Last, inclusive.
 type Interval struct{ First, Last uint64 }
 
-// Intervals is a set of sequences as sorted intervals with a gap between any two. It is usually one interval; each gap (a
-// failed publish, or a message that is still to come) adds one.
+// Intervals is a set of sequences as sorted intervals with a gap between any two. It usually has one interval. Each gap, from a
+// failed publish or a message that has not arrived, adds one.
 type Intervals []Interval
 
 // Contains reports whether sequence n is in the set.

@@ -9,7 +9,7 @@ import (
 	"github.com/accrue/accrue/pkg/checkpoint"
 )
 
-func TestIntervalsEqualASet(t *testing.T) {
+func TestIntervalsBehaveLikeASet(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		// A narrow range makes neighbours, joins and repeats likely; its ends are where arithmetic overflows.
@@ -33,7 +33,7 @@ func TestIntervalsEqualASet(t *testing.T) {
 	})
 }
 
-func TestIntervalsOfConsecutiveSequencesAreOne(t *testing.T) {
+func TestConsecutiveSequencesBecomeOneInterval(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		order := rapid.Permutation([]uint64{1, 2, 3, 4, 5, 6, 7, 8, 9}).Draw(t, "order")

@@ -7,25 +7,26 @@ import (
 	"github.com/accrue/accrue/pkg/message"
 )
 
-// SeenKey is an idempotency key that was counted.
+// SeenKey is the idempotency key of a counted entry.
 type SeenKey struct {
 	Key message.Key
-	// Print tells what it was counted with: two that differ were of different entries. Equal ones say little.
-	Print uint16
+	// Fingerprint is a hash of the entry that was counted with the key. Different fingerprints mean different entries; equal
+	// ones do not prove that the entries are equal.
+	Fingerprint uint16
 }
 
-// seenKeySize is what a SeenKey takes, packed.
+// seenKeySize is the size of a packed SeenKey in bytes.
 const seenKeySize = len(message.Key{}) + 2
 
-// MaxSeenKeys is the most keys that one Commit may bring, so that their document stays within what Firestore takes.
+// MaxSeenKeys bounds the keys of one Commit, so that their document stays within Firestore's limit.
 const MaxSeenKeys = 900 << 10 / seenKeySize
 
-// PackSeenKeys returns the keys of one Commit, packed: each as it is.
+// PackSeenKeys packs the keys of one Commit: the key and the fingerprint of each, uncompressed.
 func PackSeenKeys(keys []SeenKey) []byte {
 	b := make([]byte, 0, seenKeySize*len(keys))
 	for i := range keys {
 		b = append(b, keys[i].Key[:]...)
-		b = binary.BigEndian.AppendUint16(b, keys[i].Print)
+		b = binary.BigEndian.AppendUint16(b, keys[i].Fingerprint)
 	}
 	return b
 }
@@ -39,7 +40,7 @@ func UnpackSeenKeys(packed []byte) ([]SeenKey, error) {
 	for i := range keys {
 		at := packed[i*seenKeySize:]
 		copy(keys[i].Key[:], at)
-		keys[i].Print = binary.BigEndian.Uint16(at[len(keys[i].Key):])
+		keys[i].Fingerprint = binary.BigEndian.Uint16(at[len(keys[i].Key):])
 	}
 	return keys, nil
 }

@@ -8,25 +8,25 @@ import (
 	"github.com/accrue/accrue/pkg/message"
 )
 
-// RejectedVersion is the first byte of what PackRejected returns.
+// RejectedVersion is the first byte of packed entries.
 const RejectedVersion = 1
 
-// MaxRejected bounds the packed entries that one Commit rejects, so that their document stays within what Firestore takes.
+// MaxRejected bounds the packed size of the entries that one Commit rejects, so that their document stays within Firestore's
+// limit.
 const MaxRejected = 900 << 10
 
-// Rejected is an entry that could not be counted when its message was settled: an increment if Tag is set, else a
-// contribution. It waits in the document of its Commit until it is redriven.
+// Rejected is an entry that could not be counted when its message was settled: an increment if Tag is set, otherwise a
+// contribution. It stays in the document that its Commit wrote until it is redriven.
 type Rejected struct {
 	Tag         string
 	Value       uint8
 	Contributor string
-	// Key is zero without an idempotency key. A key of a rejected entry counts as known.
+	// Key is the idempotency key, or zero. Keys of rejected entries are known keys.
 	Key    message.Key
 	Reason string
 }
 
-// Size is the most that the entry adds to what PackRejected returns, beside its reason. It is less than the entry took in
-// its message.
+// Size returns the maximum size of the packed entry without its reason. It is less than the size of the entry in its message.
 func (r *Rejected) Size() int {
 	size := 1 + 2 + uvarintSize(uint64(len(r.Tag)+len(r.Contributor))) + len(r.Tag) + len(r.Contributor) + 1
 	if r.Key != (message.Key{}) {
@@ -41,8 +41,8 @@ const (
 	rejectedKeyed
 )
 
-// PackRejected returns entries, packed: the version, the reasons, and for each entry a byte of flags, the number of its
-// reason, its tag or contributor, an increment's value, and its key, if it has one. Numbers and lengths are varints.
+// PackRejected packs entries: the version, the reasons, and for each entry a byte of flags, the index of its reason, its tag or
+// contributor, the value of an increment, and its key, if it has one. Numbers and lengths are varints.
 func PackRejected(entries []Rejected) []byte {
 	var reasons []string
 	for i := range entries {
@@ -66,7 +66,7 @@ func PackRejected(entries []Rejected) []byte {
 			flags |= rejectedKeyed
 		}
 		b = append(b, flags)
-		b = binary.AppendUvarint(b, uint64(slices.Index(reasons, e.Reason))) //nolint:gosec // it is among them
+		b = binary.AppendUvarint(b, uint64(slices.Index(reasons, e.Reason))) //nolint:gosec // not negative: reasons has all
 		if e.Tag == "" {
 			b = appendText(b, e.Contributor)
 		} else {
@@ -83,7 +83,7 @@ func appendText(b []byte, text string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// UnpackRejected reads what PackRejected wrote. The error is ErrCorrupt.
+// UnpackRejected is the inverse of PackRejected. It returns ErrCorrupt for other bytes.
 func UnpackRejected(packed []byte) ([]Rejected, error) {
 	if len(packed) == 0 || packed[0] != RejectedVersion {
 		return nil, fmt.Errorf("%w: rejected entries of an unknown version", ErrCorrupt)

@@ -18,7 +18,7 @@ func someRejected() []checkpoint.Rejected {
 	}
 }
 
-func TestRejectedEntriesSurviveTheRoundTripWithinTheirSize(t *testing.T) {
+func TestUnpackRejectedReturnsWhatWasPacked(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string][]checkpoint.Rejected{"none": {}, "one": someRejected()[:1], "many": someRejected()} {
 		packed := checkpoint.PackRejected(want)

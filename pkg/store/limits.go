@@ -10,30 +10,30 @@ import (
 
 // Limits of Firestore (https://firebase.google.com/docs/firestore/quotas).
 const (
-	// MaxDocumentBytes is the largest document, by https://firebase.google.com/docs/firestore/storage-size.
+	// MaxDocumentBytes is the maximum size of a document (https://firebase.google.com/docs/firestore/storage-size).
 	MaxDocumentBytes = 1 << 20
-	// MaxValueBytes is the largest value of one field.
+	// MaxValueBytes is the maximum size of a field's value.
 	MaxValueBytes = MaxDocumentBytes - 89
-	// MaxCommitBytes is the largest Commit request.
+	// MaxCommitBytes is the maximum size of a Commit request.
 	MaxCommitBytes = 10 << 20
-	// MaxTransforms is the most transforms that one Commit applies to one document.
+	// MaxTransforms is the maximum number of transforms of one document in a Commit.
 	MaxTransforms = 500
-	// MaxIDBytes is the longest document id.
+	// MaxIDBytes is the maximum length of a document id.
 	MaxIDBytes = 1500
 )
 
 const (
-	// smallFields is the most that a document takes beside its packed fields, in bytes: its name, its times and numbers,
-	// and the names of its fields, with some room.
+	// smallFields bounds the size in bytes of a document without its packed fields: its name, times and numbers, and the names
+	// of its fields.
 	smallFields = 512
-	// writeFraming is the most that a write takes of a request beside the id and the packed fields of its document.
+	// writeFraming bounds the size in bytes of a write in a request without the id and the packed fields of its document.
 	writeFraming = 512
 )
 
-// document is what the limits see of a document that a Commit writes.
+// document has the properties of a written document that limits apply to.
 type document struct {
 	collection, id string
-	packed         []int // the sizes of its packed fields, in bytes
+	packed         []int // the sizes of its packed fields in bytes
 	transforms     int
 }
 
@@ -61,9 +61,9 @@ func (c *Commit) documents() []document {
 	return all
 }
 
-// CheckLimits returns ErrRefused, with the reason, for a Commit that Firestore refuses for its size or its ids. Sizes are
-// counted as Firestore counts them, but for the small fields of a document, which count as 512 bytes together: a document
-// within that of the limit is refused although Firestore may take it.
+// CheckLimits returns ErrRefused with the reason if Firestore would refuse the Commit because of its size or its ids. The small
+// fields of a document count as 512 bytes together, so a document that close to the limit is refused although Firestore might
+// accept it.
 func (c *Commit) CheckLimits() error {
 	request := 0
 	transforms := make(map[string]int)
@@ -71,12 +71,12 @@ func (c *Commit) CheckLimits() error {
 		size := smallFields
 		for _, n := range d.packed {
 			if n > MaxValueBytes {
-				return fmt.Errorf("%w: a field of a document in %s is of %d bytes, over %d", ErrRefused, d.collection, n, MaxValueBytes)
+				return fmt.Errorf("%w: a field of a document in %s has %d bytes, over %d", ErrRefused, d.collection, n, MaxValueBytes)
 			}
 			size += n
 		}
 		if size > MaxDocumentBytes {
-			return fmt.Errorf("%w: a document in %s is of %d bytes, over %d", ErrRefused, d.collection, size, MaxDocumentBytes)
+			return fmt.Errorf("%w: a document in %s has %d bytes, over %d", ErrRefused, d.collection, size, MaxDocumentBytes)
 		}
 		if !validID(d.id) {
 			return fmt.Errorf("%w: the id of a document in %s is reserved or too long", ErrRefused, d.collection)
@@ -88,12 +88,12 @@ func (c *Commit) CheckLimits() error {
 		request += size - smallFields + len(d.id) + writeFraming
 	}
 	if request > MaxCommitBytes {
-		return fmt.Errorf("%w: the request is of %d bytes, over %d", ErrRefused, request, MaxCommitBytes)
+		return fmt.Errorf("%w: the request has %d bytes, over %d", ErrRefused, request, MaxCommitBytes)
 	}
 	return nil
 }
 
-// validID reports whether Firestore takes an id of a document.
+// validID reports whether Firestore accepts a document id.
 func validID(id string) bool {
 	reserved := len(id) >= 4 && strings.HasPrefix(id, "__") && strings.HasSuffix(id, "__")
 	return id != "" && id != "." && id != ".." && !reserved &&

@@ -1,6 +1,6 @@
-// Package store is the vocabulary of what is kept: documents, their ids, and the Commit that changes them together
-// (docs/design/protocol.md). The adapters are store/firestore and store/embedded; both pass the contract suite in
-// store/storetest. Each service declares the interface that it needs of them.
+// Package store defines the documents, their ids, and the Commit that changes them atomically (docs/design/protocol.md). The
+// adapters are store/firestore and store/embedded; both pass the contract suite in store/storetest. Each service declares the
+// interface that it needs.
 package store
 
 import (
@@ -21,7 +21,7 @@ const (
 	Recognitions = "recognitions"
 	Rejected     = "rejected"
 
-	// Below each partition.
+	// Subcollections of each partition.
 
 	Keys    = "keys"
 	Minutes = "minutes"
@@ -29,23 +29,22 @@ const (
 )
 
 var (
-	// ErrConflict is returned by a Commit whose checkpoint is not the one that was loaded: another process committed the
-	// partition, or an earlier Commit of this one succeeded and its reply was lost. Nothing was changed. Load again.
+	// ErrConflict is returned by a Commit if the checkpoint has changed since it was loaded: another process committed the
+	// partition, or an earlier Commit of this process succeeded and its reply was lost. Nothing was changed. Load again.
 	ErrConflict = errors.New("the checkpoint has changed")
 	// ErrRefused is returned by a Commit that can never succeed. Nothing was changed. Do not retry.
 	ErrRefused = errors.New("the store refuses the commit")
 	// ErrNotFound is returned when a document does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrExists is returned by the creation of a document that exists. Nothing was changed.
-	ErrExists = errors.New("exists already")
-	// Any other error of a Commit leaves its outcome unknown: it may have been applied, or may still be. Load again.
+	// ErrExists is returned when a document to be created exists already. Nothing was changed.
+	ErrExists = errors.New("already exists")
+	// After any other error of a Commit its outcome is unknown: it may have been applied, or may still be. Load again.
 )
 
-// Revision is the state of a checkpoint's document that a Commit may replace: the document's update time. The zero
-// value is a document that does not exist.
+// Revision identifies the state of a document by its update time. The zero value means that the document does not exist.
 type Revision struct{ UpdateTime time.Time }
 
-// State is one partition as it was loaded, and what a Commit needs to replace it.
+// State is a loaded checkpoint with its revision.
 type State struct {
 	Checkpoint checkpoint.Checkpoint
 	Revision   Revision
@@ -53,42 +52,42 @@ type State struct {
 	ReadAt time.Time
 }
 
-// Commit is the change of one partition: its next checkpoint and the documents that change with it, all or nothing.
+// Commit is an atomic change of one partition: its next checkpoint and the documents that change with it.
 type Commit struct {
 	Partition uint32
-	// Revision is the state that Next was made from. The Commit is ErrConflict if it is no longer the present one.
+	// Revision is that of the checkpoint that Next is based on. The Commit returns ErrConflict if it is no longer the current one.
 	Revision Revision
 	Next     checkpoint.Checkpoint
 	Tags     []checkpoint.Delta
-	// AcceptedAt is when the first entry that is counted was accepted, by ingest's clock. Zero is not known.
+	// AcceptedAt is the time at which ingest accepted the first of the counted entries, by its clock, or zero if unknown.
 	AcceptedAt time.Time
-	// Contributors holds each contributor at most once.
+	// Contributors has each contributor at most once.
 	Contributors []Contributions
-	// Keys are the idempotency keys of what is counted, which are kept for KeepKeys at least.
+	// Keys are the idempotency keys of the counted entries. They are kept for at least KeepKeys.
 	Keys     []checkpoint.SeenKey
 	KeepKeys time.Duration
-	// Closed are the periods of the partition's history that are over with this Commit.
+	// Closed are the periods of the partition's history that end with this Commit.
 	Closed []checkpoint.Period
-	// Rejected are the entries of the settled messages that could not be counted. They become one document, and together
-	// stay within checkpoint.MaxRejected.
+	// Rejected are the entries of the settled messages that could not be counted. They are written to one document and must not
+	// exceed checkpoint.MaxRejected.
 	Rejected []checkpoint.Rejected
-	// Redriven, unless it is nil, is the document of rejected entries that the Commit counts from.
+	// Redriven is the change of the document whose rejected entries the Commit counts, or nil.
 	Redriven *Redriven
 }
 
-// Redriven is the change of a document of rejected entries by the Commit that counts some of them. The Commit is
-// ErrConflict if the document has changed since it was read, or is gone.
+// Redriven is the change of a document of rejected entries by the Commit that counts some of them. The Commit returns ErrConflict
+// if the document has changed or was deleted since it was read.
 type Redriven struct {
 	// From is the document as it was read.
 	From RejectedEntries
-	// Left are the entries that remain in it. Without any it is deleted.
+	// Left are the entries that remain. If there are none, the document is deleted.
 	Left []checkpoint.Rejected
 }
 
-// Documents counts the documents of tags and contributors that change.
+// Documents returns the number of documents of tags and contributors that change.
 func (c *Commit) Documents() int { return len(c.Tags) + len(c.Contributors) }
 
-// Contributions is what one window adds to one contributor.
+// Contributions is the number of contributions that a window adds to a contributor.
 type Contributions struct {
 	Contributor   string
 	Contributions int64
@@ -100,35 +99,35 @@ type CommitKeys struct {
 	Keys []checkpoint.SeenKey
 }
 
-// KeysPosition is the place of a Commit's keys among those of its partition, which are in the order of time, by the second,
-// and of Commits within it. The zero value is before all.
+// KeysPosition is the position of a Commit's keys among those of its partition, ordered by the second of the Commit and then by
+// its number. The zero value is before all others.
 type KeysPosition struct {
-	// At is when the Commit was made, by the store's clock, to the millisecond.
+	// At is the time of the Commit by the store's clock, in milliseconds.
 	At     time.Time
 	Commit uint64
 }
 
-// RejectedEntries are the entries that one Commit could not count, less what was redriven.
+// RejectedEntries are the entries that one Commit rejected, without those that were redriven.
 type RejectedEntries struct {
 	Partition uint32
 	Commit    uint64
-	// RejectedAt is when the Commit was made, by the store's clock.
+	// RejectedAt is the time of the Commit by the store's clock.
 	RejectedAt time.Time
 	Revision   Revision
 	Entries    []checkpoint.Rejected
 }
 
-// ID returns the id of the document that holds the entries.
+// ID returns the id of the document.
 func (r *RejectedEntries) ID() string { return RejectedID(r.Partition, r.Commit) }
 
-// Period is a minute or an hour of a partition that is over.
+// Period is a closed minute or hour of a partition.
 type Period struct {
 	Begin time.Time
-	// Changes is what checkpoint.PackChanges packed.
+	// Changes is a result of checkpoint.PackChanges.
 	Changes []byte
 }
 
-// Retention is how long after its end a period can be read: a day of minutes, thirty of hours. The store may keep it for
+// Retention returns how long after its end a period can be read: a day for minutes, thirty days for hours. The store may keep it
 // longer.
 func Retention(r checkpoint.Resolution) time.Duration {
 	if r == checkpoint.Hour {
@@ -137,7 +136,7 @@ func Retention(r checkpoint.Resolution) time.Duration {
 	return 24 * time.Hour
 }
 
-// PartitionTotals is one partition as query reads it.
+// PartitionTotals has the totals of one partition.
 type PartitionTotals struct {
 	Partition uint32
 	Revision  Revision
@@ -145,8 +144,8 @@ type PartitionTotals struct {
 	UpdatedAt time.Time
 	// AcceptedAt is that of the latest Commit.
 	AcceptedAt time.Time
-	// Err is why the checkpoint cannot be read: it is damaged or of a later version. Only Partition and Revision are set
-	// then, and the other partitions are not affected.
+	// Err is set if the checkpoint is damaged or has an unknown version. Then only Partition and Revision are set. The other
+	// partitions are not affected.
 	Err error
 }
 
@@ -166,15 +165,15 @@ type Contributor struct {
 	UpdatedAt      time.Time
 }
 
-// TagID returns the document id of a tag. The prefix keeps lawful names such as __init__ and ___ clear of the ids that
-// Firestore reserves (https://firebase.google.com/docs/firestore/quotas).
+// TagID returns the document id of a tag. Without the prefix, names such as __init__ and ___ would be ids that Firestore reserves
+// (https://firebase.google.com/docs/firestore/quotas).
 func TagID(name string) string { return "t-" + name }
 
 // TagName is the inverse of TagID.
 func TagName(id string) (string, error) {
 	name, ok := strings.CutPrefix(id, "t-")
 	if !ok {
-		return "", fmt.Errorf("document id %q is not of a tag", id)
+		return "", fmt.Errorf("%q is not the document id of a tag", id)
 	}
 	return name, nil
 }
@@ -184,9 +183,9 @@ var (
 	unescape = strings.NewReplacer("%2F", "/", "%25", "%")
 )
 
-// ContributorID returns the document id of a contributor. Firestore takes any UTF-8 in an id but "/", "." and ".."
-// alone, and __x__: the prefix settles all but the slash, which is escaped, and so is the sign of the escape. At most
-// 2 + 3*512 bytes of text come to 1,500 or fewer, since only characters of one byte grow.
+// ContributorID returns the document id of a contributor. Firestore accepts any UTF-8 without slashes, except ".", ".." and ids
+// of the form __x__. The prefix excludes these; slashes and percent signs are escaped. The longest id is within Firestore's limit
+// of 1,500 bytes, because only characters of one byte are escaped.
 func ContributorID(contributor string) string {
 	return "c-" + escape.Replace(contributor)
 }
@@ -195,7 +194,7 @@ func ContributorID(contributor string) string {
 func ContributorOf(id string) (string, error) {
 	escaped, ok := strings.CutPrefix(id, "c-")
 	if !ok {
-		return "", fmt.Errorf("document id %q is not of a contributor", id)
+		return "", fmt.Errorf("%q is not the document id of a contributor", id)
 	}
 	return unescape.Replace(escaped), nil
 }
@@ -207,12 +206,12 @@ func PartitionID(partition uint32) string { return strconv.FormatUint(uint64(par
 func PartitionOf(id string) (uint32, error) {
 	n, err := strconv.ParseUint(id, 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("document id %q is not of a partition: %w", id, err)
+		return 0, fmt.Errorf("%q is not the document id of a partition: %w", id, err)
 	}
 	return uint32(n), nil
 }
 
-// PeriodsOf is the collection, below a partition, of the periods of a resolution.
+// PeriodsOf returns the subcollection for the periods of a resolution.
 func PeriodsOf(r checkpoint.Resolution) string {
 	if r == checkpoint.Hour {
 		return Hours
@@ -220,30 +219,30 @@ func PeriodsOf(r checkpoint.Resolution) string {
 	return Minutes
 }
 
-// periodID is the form of PeriodID: it sorts as the times do.
+// periodID is the format of PeriodID. Ids sort by time.
 const periodID = "2006-01-02T15:04Z"
 
-// PeriodID returns the document id of the period that begins at a time.
+// PeriodID returns the document id of the period that begins at begin.
 func PeriodID(begin time.Time) string { return begin.UTC().Format(periodID) }
 
 // PeriodOf is the inverse of PeriodID.
 func PeriodOf(id string) (time.Time, error) {
 	begin, err := time.Parse(periodID, id)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("document id %q is not of a period: %w", id, err)
+		return time.Time{}, fmt.Errorf("%q is not the document id of a period: %w", id, err)
 	}
 	return begin.UTC(), nil
 }
 
-// KeysID returns the document id of a Commit's keys: it sorts as the positions do.
+// KeysID returns the document id of a Commit's keys. Ids sort by position.
 func KeysID(p KeysPosition) string { return fmt.Sprintf("%010d-%020d", max(p.At.Unix(), 0), p.Commit) }
 
-// KeysOf returns the number of the Commit that KeysID was made for.
+// KeysOf returns the number of the Commit in the result of KeysID.
 func KeysOf(id string) (uint64, error) {
 	_, number, _ := strings.Cut(id, "-")
 	commit, err := strconv.ParseUint(number, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("document id %q is not of a commit's keys: %w", id, err)
+		return 0, fmt.Errorf("%q is not the document id of a commit's keys: %w", id, err)
 	}
 	return commit, nil
 }
@@ -260,7 +259,7 @@ func RejectedOf(id string) (partition uint32, commit uint64, err error) {
 		return 0, 0, err
 	}
 	if commit, err = strconv.ParseUint(second, 10, 64); err != nil {
-		return 0, 0, fmt.Errorf("document id %q is not of rejected entries: %w", id, err)
+		return 0, 0, fmt.Errorf("%q is not the document id of rejected entries: %w", id, err)
 	}
 	return partition, commit, nil
 }

@@ -227,7 +227,7 @@ func (c *Claim) take(key message.Key, name string, value uint8) bool {
 		return false
 	}
 	c.own[key] = fingerprint
-	c.Keys = append(c.Keys, checkpoint.SeenKey{Key: key, Print: fingerprint})
+	c.Keys = append(c.Keys, checkpoint.SeenKey{Key: key, Fingerprint: fingerprint})
 	if c.oldest.Add(-c.index.horizon).Before(c.index.evicted) {
 		c.Late++
 	}
@@ -267,7 +267,7 @@ func (x *Index) add(end int, at time.Time, keys []checkpoint.SeenKey) (begins bo
 	g.last = at
 	for i := range keys {
 		if _, known := x.keys[keys[i].Key]; !known {
-			x.keys[keys[i].Key] = entry{g.id, keys[i].Print}
+			x.keys[keys[i].Key] = entry{g.id, keys[i].Fingerprint}
 			g.size++
 			x.budget.held.Add(1)
 		}

@@ -28,10 +28,10 @@ func TestContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Store { return embedded.New(databasetest.Open(t)) })
 }
 
-// at is when the commits of these tests are made.
+// at is the time of the commits.
 var at = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
-// next returns a Commit that adds one to tags on a state.
+// next returns a Commit on state that adds one to each tag.
 func next(state store.State, now time.Time, tags ...string) store.Commit {
 	c := store.Commit{Revision: state.Revision}
 	for _, name := range tags {
@@ -85,7 +85,7 @@ func TestRefusesWhatFirestoreRefuses(t *testing.T) {
 				t.Errorf("Commit() = %v, want %v", err, store.ErrRefused)
 			}
 			if tags, err := s.Tags(t.Context()); err != nil || len(tags) != 0 {
-				t.Errorf("a refused Commit has changed %v: %v", tags, err)
+				t.Errorf("after a refused Commit Tags() = %v, %v, want none", tags, err)
 			}
 		})
 	}
@@ -118,7 +118,7 @@ func TestTotalsNamesUnreadablePartitions(t *testing.T) {
 	}
 }
 
-func TestExpiredDocumentsLeave(t *testing.T) {
+func TestExpiredDocumentsAreDeleted(t *testing.T) {
 	t.Parallel()
 	s := embedded.New(databasetest.Open(t))
 	var state store.State
@@ -132,17 +132,17 @@ func TestExpiredDocumentsLeave(t *testing.T) {
 	end := at.Add(1000 * each)
 	keys, err := s.Keys(t.Context(), 0, store.KeysPosition{}, 1000)
 	if err != nil || len(keys) != 3 {
-		t.Errorf("%d documents of keys are kept, want 3: %v", len(keys), err)
+		t.Errorf("%d documents of keys, want 3: %v", len(keys), err)
 	}
 	for resolution, want := range map[checkpoint.Resolution]int{checkpoint.Minute: 0, checkpoint.Hour: 20} {
 		periods, err := s.History(t.Context(), 0, resolution, at, end)
 		if err != nil || len(periods) != want {
-			t.Errorf("%d periods of %v are kept, want %d: %v", len(periods), time.Duration(resolution), want, err)
+			t.Errorf("%d periods of %v, want %d: %v", len(periods), time.Duration(resolution), want, err)
 		}
 	}
 }
 
-func TestEverythingIsThereAfterARestart(t *testing.T) {
+func TestDataSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	d, err := database.Open(database.Options{Folder: folder})

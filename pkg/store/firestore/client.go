@@ -1,6 +1,6 @@
-// Package firestore is the store on Cloud Firestore, by the generated client: one blind atomic Commit with a
-// precondition, and reads of whole documents. There are no read-write transactions (they lock, and the emulator
-// deadlocks on them) and no listeners (design sections 4 and 5b).
+// Package firestore is the store on Cloud Firestore. It uses the generated client: atomic Commits with preconditions, queries, and
+// reads of documents. It uses no read-write transactions, which lock documents and deadlock in the emulator, and no listeners
+// (docs/design/protocol.md#commit).
 package firestore
 
 import (
@@ -23,20 +23,20 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// connections is how many gRPC connections share the calls: one carries at most 100 at a time.
+// connections is the number of gRPC connections. Each carries at most 100 calls at a time.
 const connections = 4
 
-// maxResponse bounds one response, in bytes: above the 1 MiB that a document may have.
+// maxResponse bounds a response in bytes. A document has at most 1 MiB.
 const maxResponse = 16 << 20
 
-// Client reads and commits the documents of one database. Its methods may be called at the same time.
+// Client reads and writes the documents of one database. It is safe for concurrent use.
 type Client struct {
 	api      *apiv1.Client
 	database string // projects/P/databases/D
 }
 
-// Connect makes a client of a project's database. With emulatorHost, host:port, it speaks to an emulator without
-// credentials; otherwise to Google Cloud with the application's default credentials. It does not wait for an answer:
+// Connect returns a client of a project's database. If emulatorHost is set, as host:port, the client uses that emulator without
+// credentials; otherwise it uses Google Cloud with the application default credentials. Connect does not wait for a connection;
 // Check does.
 func Connect(ctx context.Context, project, database, emulatorHost string) (*Client, error) {
 	r := newRouting(project, database)
@@ -45,7 +45,7 @@ func Connect(ctx context.Context, project, database, emulatorHost string) (*Clie
 		option.WithGRPCDialOption(grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse))),
 		option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(r.unary)),
 		option.WithGRPCDialOption(grpc.WithChainStreamInterceptor(r.stream)),
-		// The services trace committing themselves, and a span for each read would drown them.
+		// The services trace their Commits themselves. A span for each read would be too many.
 		option.WithTelemetryDisabled(),
 	}
 	for _, o := range connection.Options() {
@@ -66,7 +66,7 @@ func Connect(ctx context.Context, project, database, emulatorHost string) (*Clie
 	return &Client{api: api, database: r.prefix}, nil
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (c *Client) Close() error {
 	if err := c.api.Close(); err != nil {
 		return fmt.Errorf("close firestore: %w", err)
@@ -74,7 +74,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Check asks for a document that need not exist: it fails when Firestore does not answer, or not us.
+// Check returns an error if Firestore does not answer or denies access. It reads one document, which need not exist.
 func (c *Client) Check(ctx context.Context) error {
 	if _, _, err := c.get(ctx, store.Partitions, store.PartitionID(0), fieldVersion); !errors.Is(err, store.ErrNotFound) {
 		return err
@@ -82,7 +82,7 @@ func (c *Client) Check(ctx context.Context) error {
 	return nil
 }
 
-// owner passes the emulator's security rules, as a service account passes those of Google Cloud.
+// owner makes the emulator ignore security rules, as Firestore does for service accounts.
 type owner struct{}
 
 func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
@@ -97,15 +97,16 @@ func (c *Client) name(collection, id string) string {
 	return c.documents() + "/" + collection + "/" + id
 }
 
-// get returns a document with the named fields only (all without any) and the time of the read, or store.ErrNotFound
-// with that time. It asks by BatchGetDocuments, which tells a missing document from a missing database.
+// get returns the named fields of a document, or all fields if none is named, and the time of the read. If the document does not
+// exist it returns store.ErrNotFound and that time. It uses BatchGetDocuments, which distinguishes a missing document from a
+// missing database.
 func (c *Client) get(ctx context.Context, collection, id string, fields ...string) (*firestorepb.Document, time.Time, error) {
 	request := &firestorepb.BatchGetDocumentsRequest{Database: c.database, Documents: []string{c.name(collection, id)}}
 	if len(fields) > 0 {
 		request.Mask = &firestorepb.DocumentMask{FieldPaths: fields}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the stream, whatever is left in it
+	defer cancel() // ends the stream
 	stream, err := c.api.BatchGetDocuments(ctx, request)
 	if err != nil {
 		return nil, time.Time{}, classify("read", err)
@@ -124,14 +125,14 @@ func (c *Client) get(ctx context.Context, collection, id string, fields ...strin
 	}
 }
 
-// query calls each with every result of q, in order, and returns the last response, which has the time of the read.
+// query calls each for every result of q, in order, and returns the last response, which has the time of the read.
 func (c *Client) query(
 	ctx context.Context, q *firestorepb.StructuredQuery, each func(*firestorepb.Document) error,
 ) (*firestorepb.RunQueryResponse, error) {
 	return c.queryBelow(ctx, c.documents(), q, each)
 }
 
-// queryBelow is query for the collections below a document.
+// queryBelow is query for the subcollections of a document.
 func (c *Client) queryBelow(
 	ctx context.Context, parent string, q *firestorepb.StructuredQuery, each func(*firestorepb.Document) error,
 ) (*firestorepb.RunQueryResponse, error) {
@@ -161,10 +162,9 @@ func (c *Client) queryBelow(
 	}
 }
 
-// discreet keeps the ids of people out of what Firestore says: it names the document that a Commit fails for, by its path
-// or in a form of the emulator's own, and errors end in logs. What comes after the name of a collection of theirs is left
-// out.
-func discreet(err error) error {
+// redact removes contributor ids from an error, since errors are logged. Firestore's errors name the document that a Commit failed
+// for, and its emulator formats the name differently, so everything after the name of the collection is cut off.
+func redact(err error) error {
 	text := err.Error()
 	for _, collection := range []string{store.Contributors, store.Recognitions} {
 		if before, _, found := strings.Cut(text, collection); found {
@@ -174,23 +174,22 @@ func discreet(err error) error {
 	if text == err.Error() {
 		return err
 	}
-	return &discreetError{text, err}
+	return &redactedError{text, err}
 }
 
-// discreetError is an error that says less.
-type discreetError struct {
+// redactedError is an error with a shorter text.
+type redactedError struct {
 	text string
 	err  error
 }
 
-func (e *discreetError) Error() string { return e.text }
+func (e *redactedError) Error() string { return e.text }
 
-func (e *discreetError) Unwrap() error { return e.err }
+func (e *redactedError) Unwrap() error { return e.err }
 
-// classifyCommit gives an error of a Commit the cases that package store names. Everything else leaves its outcome
-// unknown.
+// classifyCommit wraps the error of a Commit in store.ErrConflict or store.ErrRefused if it is one.
 func classifyCommit(err error) error {
-	err = discreet(err)
+	err = redact(err)
 	switch status.Code(err) {
 	case codes.FailedPrecondition, codes.AlreadyExists, codes.Aborted:
 		return fmt.Errorf("commit: %w: %w", store.ErrConflict, err)
@@ -201,9 +200,9 @@ func classifyCommit(err error) error {
 	}
 }
 
-// classify makes the end of a context, which gRPC reports as a status of its own, one that errors.Is knows.
+// classify wraps the error of a call in context.Canceled or context.DeadlineExceeded if gRPC reports it as such.
 func classify(call string, err error) error {
-	err = discreet(err)
+	err = redact(err)
 	switch status.Code(err) {
 	case codes.Canceled:
 		return fmt.Errorf("%s: %w: %w", call, context.Canceled, err)
@@ -214,7 +213,7 @@ func classify(call string, err error) error {
 	}
 }
 
-// id is the last part of a document's name.
+// id returns the id of a document.
 func id(doc *firestorepb.Document) string {
 	return doc.GetName()[strings.LastIndexByte(doc.GetName(), '/')+1:]
 }

@@ -14,8 +14,8 @@ import (
 
 // The queries for contributors need these indexes, and no others:
 //
-//   - (recognized_tier, contributions), ascending: Due, RecognizedTiers, CountRecognized, Unrecognized. Due is an
-//     equality and one range, so an empty answer reads one index entry, however many contributors there are; a range on
+//   - (recognized_tier, contributions), ascending: Due, RecognizedTiers, CountRecognized, Unrecognized. Due has an
+//     equality and one range, so an empty result reads one index entry, whatever the number of contributors. A range on
 //     both fields would read the entries of all contributors below the tier, every second.
 //   - contributions, ascending and descending: Contributors in its orders. The order by id needs none.
 
@@ -28,7 +28,7 @@ func (c *Client) Contributor(ctx context.Context, contributor string) (store.Con
 	return contributorOf(doc)
 }
 
-// Standing returns a contributor and all of their recognitions, as of one time or a moment later, or store.ErrNotFound.
+// Standing returns a contributor and their recognitions, or store.ErrNotFound. The recognitions are read after the contributor.
 func (c *Client) Standing(ctx context.Context, contributor string) (store.Standing, error) {
 	doc, asOf, err := c.get(ctx, store.Contributors, store.ContributorID(contributor))
 	if err != nil {
@@ -43,7 +43,7 @@ func (c *Client) Standing(ctx context.Context, contributor string) (store.Standi
 		From: from(store.Recognitions),
 		Where: both(
 			where(fieldName, atLeast, c.reference(store.Recognitions, first)),
-			where(fieldName, below, c.reference(store.Recognitions, first[:len(first)-1]+";")), // what follows the colon
+			where(fieldName, below, c.reference(store.Recognitions, first[:len(first)-1]+";")), // ";" follows ":"
 		),
 	}, func(doc *firestorepb.Document) error {
 		if r, ok := recognitionOf(doc); ok {
@@ -103,7 +103,8 @@ func (c *Client) Due(ctx context.Context, recognized, tier int64, limit int) ([]
 // maxRecognizedTiers bounds RecognizedTiers, far above the number of tiers that can be configured.
 const maxRecognizedTiers = 1000
 
-// RecognizedTiers returns the distinct recognized tiers of all contributors in rising order. It reads a document for each.
+// RecognizedTiers returns the distinct recognized tiers of all contributors in ascending order. It reads one document for each
+// tier.
 func (c *Client) RecognizedTiers(ctx context.Context) ([]int64, error) {
 	var tiers []int64
 	last := int64(-1)

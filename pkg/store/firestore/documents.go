@@ -9,7 +9,7 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// Tags returns the document of every tag, sorted by name. It reads the whole collection: only the audit uses it.
+// Tags returns the documents of all tags, sorted by name. It reads the whole collection. Only the audit uses it.
 func (c *Client) Tags(ctx context.Context) ([]store.Tag, error) {
 	var all []store.Tag
 	_, err := c.query(ctx, &firestorepb.StructuredQuery{

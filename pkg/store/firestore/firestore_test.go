@@ -32,8 +32,9 @@ func (s *refusingServer) Commit(context.Context, *firestorepb.CommitRequest) (*f
 	return nil, status.Error(s.code, "refused")
 }
 
-// The emulator knows no contention. Whoever takes that for a sign that the recognition exists loses it.
-func TestOnlyWhatExistsIsSaidToExist(t *testing.T) {
+// If other errors, such as that of contention, which the emulator does not have, were taken for ErrExists, recognitions would be
+// lost.
+func TestErrorsOfRecognizeAreClassified(t *testing.T) {
 	t.Parallel()
 	cases := []error{store.ErrExists, store.ErrNotFound, store.ErrRefused, store.ErrConflict}
 	for code, want := range map[codes.Code]error{
@@ -57,7 +58,7 @@ func TestOnlyWhatExistsIsSaidToExist(t *testing.T) {
 	}
 }
 
-// connectTo serves calls by a fake, until the end of the test.
+// connectTo returns a client of a fake server that runs until the end of the test.
 func connectTo(t *testing.T, fake firestorepb.FirestoreServer) *firestore.Client {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -81,7 +82,7 @@ func connectTo(t *testing.T, fake firestorepb.FirestoreServer) *firestore.Client
 	return client
 }
 
-// damagedServer has a partition that can be read, one whose totals are damaged, and one of a later version.
+// damagedServer has an intact partition, one with damaged totals, and one of a later version.
 type damagedServer struct {
 	firestorepb.UnimplementedFirestoreServer
 }
@@ -118,8 +119,8 @@ func TestTotalsNamesUnreadablePartitions(t *testing.T) {
 	}
 }
 
-// countingServer says of every write of a batch that it was done, but of every tenth that it failed with a code, and keeps
-// how many there were in each batch.
+// countingServer reports success for all writes of a batch except every tenth, which fails with code. It records the sizes of the
+// batches.
 type countingServer struct {
 	firestorepb.UnimplementedFirestoreServer
 	code    codes.Code
@@ -140,8 +141,8 @@ func (s *countingServer) BatchWrite(_ context.Context, r *firestorepb.BatchWrite
 	return response, nil
 }
 
-// The emulator takes any number of writes; Firestore takes 500.
-func TestBatchesAreCutAndTheirWritesAreJudgedOneByOne(t *testing.T) {
+// Firestore accepts 500 writes in a batch; the emulator accepts any number.
+func TestBatchesAreSplitAndWritesFailIndependently(t *testing.T) {
 	t.Parallel()
 	for code, wantMarked := range map[codes.Code]bool{codes.NotFound: true, codes.Unavailable: false, codes.Aborted: false} {
 		t.Run(code.String(), func(t *testing.T) {

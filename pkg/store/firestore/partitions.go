@@ -15,7 +15,7 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// The fields of the documents (design section 6).
+// The fields of the documents (docs/design/protocol.md#documents).
 const (
 	fieldVersion       = "version"
 	fieldCommit        = "commit"
@@ -34,8 +34,8 @@ const (
 	fieldTier          = "recognized_tier"
 )
 
-// Load returns the partition's checkpoint and revision, both zero for a partition that was never committed. A
-// checkpoint of a later version than this program's is an error: it must not be overwritten.
+// Load returns the checkpoint of a partition and its revision, which are zero before the first Commit. It returns an error for a
+// checkpoint of another version, which must not be overwritten.
 func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error) {
 	doc, readAt, err := c.get(ctx, store.Partitions, store.PartitionID(partition))
 	if errors.Is(err, store.ErrNotFound) {
@@ -49,7 +49,7 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 	if err := checkVersion(fields); err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
 	}
-	state.Checkpoint.Commit = uint64(fields[fieldCommit].GetIntegerValue()) //nolint:gosec // was one
+	state.Checkpoint.Commit = uint64(fields[fieldCommit].GetIntegerValue()) //nolint:gosec // converted from a uint64
 	state.Checkpoint.Publishers, err = checkpoint.UnpackPublishers(fields[fieldPublishers].GetBytesValue())
 	if err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
@@ -63,15 +63,15 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 
 func checkVersion(fields map[string]*firestorepb.Value) error {
 	if got := fields[fieldVersion].GetIntegerValue(); got != checkpoint.Version {
-		return fmt.Errorf("%w: version %d, this program knows %d", checkpoint.ErrCorrupt, got, checkpoint.Version)
+		return fmt.Errorf("%w: version %d, want %d", checkpoint.ErrCorrupt, got, checkpoint.Version)
 	}
 	return nil
 }
 
-// Commit applies commit by one Firestore Commit: the checkpoint with its precondition, an increment transform for each tag
-// and contributor, and one document each of all idempotency keys, of all rejected entries, and of each period that is over. All is done or nothing is. The errors are store.ErrConflict, store.ErrRefused, and others,
-// after which the outcome is unknown: the client underneath has retried some of them, so that a Commit of our own that
-// went through may well appear as a conflict.
+// Commit applies commit as one atomic Firestore Commit. It writes the checkpoint with its precondition, an increment transform for
+// each tag and contributor, a document with the idempotency keys, a document with the rejected entries, and a document for each
+// closed period. It returns store.ErrConflict or store.ErrRefused; after any other error the outcome is unknown. The client retries
+// some errors itself, so store.ErrConflict may also mean that this Commit has succeeded.
 func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revision, error) {
 	writes := make([]*firestorepb.Write, 0, 1+commit.Documents()+2+len(commit.Closed))
 	writes = append(writes, c.checkpointWrite(&commit))
@@ -82,7 +82,7 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 	}
 	for _, d := range commit.Contributors {
 		writes = append(writes, c.increase(store.Contributors, store.ContributorID(d.Contributor), updated,
-			// Adding nothing creates the field as 0, which recognition's query needs, and changes no other value.
+			// Adding 0 creates the field if it is missing. The queries for recognition need it.
 			transform{fieldContributions, d.Contributions}, transform{fieldTier, 0}))
 	}
 	writes = append(writes, c.keysWrite(&commit)...)
@@ -91,26 +91,26 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 	writes = append(writes, c.redrivenWrite(&commit)...)
 	response, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
 	if err != nil {
-		// A document is gone although we hold its update time: as much a conflict as one that has changed.
+		// A document whose update time is known was deleted.
 		if status.Code(err) == codes.NotFound && (commit.Revision != (store.Revision{}) || commit.Redriven != nil) {
-			return store.Revision{}, fmt.Errorf("commit partition %d: %w: %w", commit.Partition, store.ErrConflict, discreet(err))
+			return store.Revision{}, fmt.Errorf("commit partition %d: %w: %w", commit.Partition, store.ErrConflict, redact(err))
 		}
 		return store.Revision{}, fmt.Errorf("partition %d: %w", commit.Partition, classifyCommit(err))
 	}
 	if results := response.GetWriteResults(); len(results) > 0 && results[0].GetUpdateTime() != nil {
 		return store.Revision{UpdateTime: results[0].GetUpdateTime().AsTime()}, nil
 	}
-	return store.Revision{}, fmt.Errorf("commit partition %d: the answer lacks the update time", commit.Partition)
+	return store.Revision{}, fmt.Errorf("commit partition %d: no update time in the response", commit.Partition)
 }
 
 func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
 	next := &commit.Next
 	fields := map[string]*firestorepb.Value{
 		fieldVersion:    integer(checkpoint.Version),
-		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
+		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // the number of Commits
 		fieldPublishers: {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackPublishers()}},
 		fieldTotals:     {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackTotals()}},
-		fieldKeys:       {ValueType: &firestorepb.Value_BytesValue{BytesValue: []byte{0}}}, // aggregators of 0.1 read an empty list in it
+		fieldKeys:       {ValueType: &firestorepb.Value_BytesValue{BytesValue: []byte{0}}}, // an empty list, for aggregators of version 0.1
 		fieldUpdatedAt:  timestamp(next.UpdatedAt),
 	}
 	if !commit.AcceptedAt.IsZero() {
@@ -133,7 +133,7 @@ type transform struct {
 	add   int64
 }
 
-// increase is the write that adds to fields of a document, making either as needed, and sets its time.
+// increase returns the write that adds to fields of a document, creates the document if it does not exist, and sets its time.
 func (c *Client) increase(collection, id string, updated *firestorepb.Value, transforms ...transform) *firestorepb.Write {
 	write := &firestorepb.Write{
 		Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
@@ -150,8 +150,8 @@ func (c *Client) increase(collection, id string, updated *firestorepb.Value, tra
 	return write
 }
 
-// Totals returns every partition's totals, whatever partitions there are, and the time of this read. A checkpoint that
-// cannot be read has Err set.
+// Totals returns the totals of all existing partitions and the time of the read. Partitions whose checkpoint cannot be read have
+// Err set.
 func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
 	var all []store.PartitionTotals
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{

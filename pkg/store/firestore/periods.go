@@ -11,10 +11,10 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// expiryMargin is how much longer than it can be asked for a period is kept, so that none goes while it is read.
+// expiryMargin is added to the retention of a period, so that it does not expire while it is read.
 const expiryMargin = time.Hour
 
-// keysWrite is the one document of a Commit's idempotency keys, or nothing without any.
+// keysWrite returns the write of a Commit's idempotency keys, if it has any.
 func (c *Client) keysWrite(commit *store.Commit) []*firestorepb.Write {
 	if len(commit.Keys) == 0 {
 		return nil
@@ -28,7 +28,7 @@ func (c *Client) keysWrite(commit *store.Commit) []*firestorepb.Write {
 	})}
 }
 
-// historyWrites are the documents of the periods that are over with a Commit.
+// historyWrites returns the writes of the periods that end with a Commit.
 func (c *Client) historyWrites(commit *store.Commit) []*firestorepb.Write {
 	writes := make([]*firestorepb.Write, 0, len(commit.Closed))
 	for _, p := range commit.Closed {
@@ -42,20 +42,20 @@ func (c *Client) historyWrites(commit *store.Commit) []*firestorepb.Write {
 	return writes
 }
 
-// put is the write of a whole document below a partition.
+// put returns the write of a whole document in a subcollection of a partition.
 func (c *Client) put(partition uint32, collection, id string, fields map[string]*firestorepb.Value) *firestorepb.Write {
 	return &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
 		Name: c.below(partition) + "/" + collection + "/" + id, Fields: fields,
 	}}}
 }
 
-// below is the parent of the documents below a partition.
+// below returns the parent of a partition's subcollections.
 func (c *Client) below(partition uint32) string {
 	return c.name(store.Partitions, store.PartitionID(partition))
 }
 
-// Keys returns the idempotency keys of the partition's Commits after a position, limit Commits at most, in order, as far as
-// they are kept. It reads a document for each such Commit.
+// Keys returns the idempotency keys of up to limit Commits of a partition after a position, in order. It reads one document for
+// each Commit. Expired keys may be missing.
 func (c *Client) Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error) {
 	var all []store.CommitKeys
 	first, end := store.KeysPosition{At: after.At, Commit: after.Commit + 1}, store.KeysPosition{At: lastKeys}
@@ -78,11 +78,11 @@ func (c *Client) Keys(ctx context.Context, partition uint32, after store.KeysPos
 	return all, nil
 }
 
-// lastKeys is after all keys: the latest time whose seconds have ten digits.
+// lastKeys is after all positions. It is the last second with ten digits.
 var lastKeys = time.Unix(9_999_999_999, 0)
 
-// History returns the periods of the partition that are over, begin at or after from and before to, and had changes, in
-// order. It reads a document for each.
+// History returns the closed periods of a partition that begin at or after from and before to, in order. Periods without changes
+// have no document. It reads one document for each period.
 func (c *Client) History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error) {
 	var all []store.Period
 	err := c.between(ctx, partition, store.PeriodsOf(r), store.PeriodID(from), store.PeriodID(to), 0, func(doc *firestorepb.Document) error {
@@ -99,8 +99,8 @@ func (c *Client) History(ctx context.Context, partition uint32, r checkpoint.Res
 	return all, nil
 }
 
-// between calls each with the documents of a collection below a partition whose ids are at or after first and before end,
-// limit of them at most unless it is 0.
+// between calls each for the documents in a subcollection of a partition whose ids are at or after first and before end, and
+// stops after limit documents unless limit is 0.
 func (c *Client) between(
 	ctx context.Context, partition uint32, collection, first, end string, limit int, each func(*firestorepb.Document) error,
 ) error {

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// The operators of queries, and the field that stands for the id of a document.
+// The operators of queries, and the name of the field for document ids.
 const (
 	equal   = firestorepb.StructuredQuery_FieldFilter_EQUAL
 	above   = firestorepb.StructuredQuery_FieldFilter_GREATER_THAN
@@ -46,7 +46,7 @@ func by(field string, descending bool) *firestorepb.StructuredQuery_Order {
 	return order
 }
 
-// startAfter starts a query after the document with these values in the fields that the query is ordered by.
+// startAfter returns a cursor after the document with the given values in the fields that the query is ordered by.
 func startAfter(values ...*firestorepb.Value) *firestorepb.Cursor {
 	return &firestorepb.Cursor{Values: values, Before: false}
 }
@@ -59,7 +59,7 @@ func limitOf(n int) *wrapperspb.Int32Value {
 	return wrapperspb.Int32(int32(n)) //nolint:gosec // callers page by thousands at most
 }
 
-// reference returns a value that holds the name of a document.
+// reference returns a value with the name of a document.
 func (c *Client) reference(collection, id string) *firestorepb.Value {
 	return &firestorepb.Value{ValueType: &firestorepb.Value_ReferenceValue{ReferenceValue: c.name(collection, id)}}
 }
@@ -95,7 +95,7 @@ func (c *Client) count(ctx context.Context, q *firestorepb.StructuredQuery) (int
 	}
 }
 
-// existing returns the ids of those documents of a collection that exist.
+// existing returns which of the documents exist.
 func (c *Client) existing(ctx context.Context, collection string, ids []string) (map[string]bool, error) {
 	names := make([]string, len(ids))
 	for i, id := range ids {

@@ -115,7 +115,7 @@ func (c *Client) commit(ctx context.Context, writes ...*firestorepb.Write) error
 	if err == nil {
 		return nil
 	}
-	err = discreet(err)
+	err = redact(err)
 	switch status.Code(err) {
 	case codes.AlreadyExists:
 		return fmt.Errorf("commit: %w: %w", store.ErrExists, err)
@@ -251,10 +251,10 @@ func (c *Client) batchWrite(ctx context.Context, writes []*firestorepb.Write) ([
 			return nil, classify("batch write", err)
 		}
 		if len(response.GetStatus()) != len(some) {
-			return nil, errors.New("batch write: results are missing")
+			return nil, errors.New("batch write: missing results")
 		}
 		for _, s := range response.GetStatus() {
-			results = append(results, codes.Code(s.GetCode())) //nolint:gosec // a code
+			results = append(results, codes.Code(s.GetCode())) //nolint:gosec // a gRPC code
 		}
 	}
 	return results, nil

@@ -11,7 +11,7 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// rejectedWrite is the one document of the entries that a Commit rejects, or nothing without any.
+// rejectedWrite returns the write of the entries that a Commit rejects, if there are any.
 func (c *Client) rejectedWrite(commit *store.Commit) []*firestorepb.Write {
 	if len(commit.Rejected) == 0 {
 		return nil
@@ -26,7 +26,7 @@ func (c *Client) rejectedWrite(commit *store.Commit) []*firestorepb.Write {
 	}}}}
 }
 
-// redrivenWrite shrinks or deletes the document that a redrive counts from, or is nothing without one.
+// redrivenWrite returns the write that shrinks or deletes the document of a redrive, if the Commit is one.
 func (c *Client) redrivenWrite(commit *store.Commit) []*firestorepb.Write {
 	r := commit.Redriven
 	if r == nil {
@@ -52,8 +52,8 @@ func (c *Client) redrivenWrite(commit *store.Commit) []*firestorepb.Write {
 	return []*firestorepb.Write{write}
 }
 
-// Rejected returns the entries that Commits rejected, in the order of their documents' ids after one, limit documents at
-// most. An empty id is before all. It reads a document for each.
+// Rejected returns up to limit documents of rejected entries whose ids are after the given one, in the order of ids. An empty id
+// is before all others.
 func (c *Client) Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error) {
 	query := &firestorepb.StructuredQuery{
 		From: from(store.Rejected), OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)}, Limit: limitOf(limit),

@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// routing sets the headers by which Firestore finds the database of a call. Firestore refuses calls to a named database
-// without them, the generated client sets them for BatchWrite alone, and the emulator does not check them.
+// routing sets the headers that name the database of a call. Firestore refuses calls to a named database without them, but the
+// generated client sets them for BatchWrite only. The emulator does not check them.
 type routing struct{ params, prefix string }
 
 func newRouting(project, database string) routing {
@@ -19,7 +19,7 @@ func newRouting(project, database string) routing {
 	}
 }
 
-// outgoing returns ctx with the headers in place of the generated client's.
+// outgoing returns ctx with the headers, which replace those of the generated client.
 func (r routing) outgoing(ctx context.Context) context.Context {
 	headers, ok := metadata.FromOutgoingContext(ctx) // a copy
 	if !ok {

@@ -19,7 +19,7 @@ import (
 	"github.com/accrue/accrue/pkg/store/firestore"
 )
 
-// recorder answers every call with an error and keeps its headers.
+// recorder records the headers of every call and answers it with an error.
 type recorder struct {
 	mu      sync.Mutex
 	headers map[string]metadata.MD // by method
@@ -76,7 +76,7 @@ func TestEveryCallNamesItsDatabase(t *testing.T) {
 	}
 }
 
-// callEverything makes calls of each of the five kinds that the client makes.
+// callEverything calls each of the five RPC methods that the client uses.
 func callEverything(ctx context.Context, c *firestore.Client) {
 	_ = c.Check(ctx)
 	_, _ = c.Load(ctx, 1)

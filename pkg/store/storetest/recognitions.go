@@ -26,7 +26,7 @@ func recognitionTests() map[string]func(*testing.T, Store) {
 		"concurrent recognizing and counting lose nothing":                 recognitionAndCounting,
 		"raising needs a recognition":                                      raises,
 		"contributors are due by contributions and recognized tier":        finds,
-		"contributors with unusual ids are kept apart":                     recognizesUnusualIDs,
+		"recognitions of contributors with unusual ids are distinct":       recognizesUnusualIDs,
 		"a pending recognition is found until it is marked sent":           pending,
 		"pending recognitions come in pages":                               pendingPages,
 		"the latest recognitions come first":                               latest,
@@ -239,7 +239,7 @@ func idsOf(all []store.Contributor) []string {
 }
 
 func recognizesUnusualIDs(t *testing.T, s Store) {
-	ids := outsideIDs()
+	ids := unusualIDs()
 	contribute(t, s, 5, ids...)
 	for i, id := range ids {
 		recognize(t, s, recognitionOf(id, 3))
@@ -520,7 +520,7 @@ func walks(t *testing.T, s Store) {
 		}
 		got = append(got, idsOf(missing)...)
 		after = last
-		// A contributor that moves, moves towards the end, and may be on a second page.
+		// Contributors only move towards the end, so one may be on two pages.
 		contribute(t, s, 1, "x")
 	}
 	slices.Sort(got)

@@ -1,5 +1,4 @@
-// Package storetest is the contract that every store keeps, as tests: what a Commit changes, what it refuses, and that it
-// does neither by half.
+// Package storetest has the tests that every store must pass.
 package storetest
 
 import (
@@ -20,7 +19,7 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// Store is everything that a store offers to the services together.
+// Store has all methods of a store. Each service uses some of them.
 type Store interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
@@ -50,29 +49,29 @@ const retention = 8 * 24 * time.Hour
 
 var at = time.Date(2026, 11, 23, 6, 0, 0, int(123*time.Millisecond), time.UTC)
 
-// Run tests the stores that newStore makes, an empty one for each test.
+// Run tests a store. newStore must return an empty store for each test.
 func Run(t *testing.T, newStore func(t *testing.T) Store) {
 	t.Helper()
 	tests := map[string]func(*testing.T, Store){
-		"answers": answers,
+		"an empty store can be read":                            readsEmpty,
 		"a partition without commits loads as zero":             loadsZero,
-		"a commit is loaded and read as it was made":            roundTrip,
-		"commits add up, in one partition and over several":     addsUp,
+		"a commit can be loaded and read":                       roundTrip,
+		"commits add up within and across partitions":           addsUp,
 		"a commit on an old revision changes nothing":           refusesOldRevision,
 		"a second first commit changes nothing":                 refusesSecondCreation,
-		"a commit without changes moves the revision":           movesRevision,
+		"a commit without changes changes the revision":         changesRevision,
 		"a commit whose context has ended changes nothing":      refusesEndedContext,
-		"of twenty committers on one partition none is lost":    race,
-		"names that look reserved are kept apart":               reservedNames,
-		"contributors are kept apart and survive a round trip":  contributors,
+		"twenty concurrent committers of a partition lose none": race,
+		"tags whose names look reserved are distinct":           reservedNames,
+		"contributors with unusual ids are distinct":            contributors,
 		"an unknown contributor is not found":                   unknownContributor,
-		"a thousand documents in one commit":                    thousandDocuments,
+		"a commit can have a thousand documents":                thousandDocuments,
 		"the time of acceptance is that of the latest commit":   acceptedAt,
-		"keys are read in pages, in the order of their commits": keysInPages,
-		"rejected entries are listed as they were committed":    rejectedEntries,
+		"keys are read in pages in the order of their commits":  keysInPages,
+		"rejected entries are read in pages":                    rejectedEntries,
 		"a redrive changes the checkpoint and the document":     redrives,
-		"a commit in conflict leaves nothing":                   leavesNothingOnConflict,
-		"periods that are over are read by their beginnings":    history,
+		"a commit with a conflict writes nothing":               writesNothingOnConflict,
+		"closed periods are read by the range of their begin":   history,
 	}
 	maps.Copy(tests, recognitionTests())
 	for name, test := range tests {
@@ -83,7 +82,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 	}
 }
 
-func answers(t *testing.T, s Store) {
+func readsEmpty(t *testing.T, s Store) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Errorf("Check() = %v", err)
 	}
@@ -99,7 +98,7 @@ func loadsZero(t *testing.T, s Store) {
 		t.Errorf("Load() = %v, %v, want zero", state, err)
 	}
 	if time.Since(state.ReadAt).Abs() > time.Minute {
-		t.Errorf("Load() was at %v, want about now", state.ReadAt)
+		t.Errorf("ReadAt of Load() = %v, want about now", state.ReadAt)
 	}
 }
 
@@ -113,7 +112,7 @@ func roundTrip(t *testing.T, s Store) {
 		t.Errorf("Load() = %+v, %v\nwant %+v at %v", state, err, commit.Next, revision)
 	}
 	if time.Since(state.ReadAt).Abs() > time.Minute {
-		t.Errorf("Load() was at %v, want about now", state.ReadAt)
+		t.Errorf("ReadAt of Load() = %v, want about now", state.ReadAt)
 	}
 	totals, _, err := s.Totals(t.Context())
 	want := store.PartitionTotals{Partition: 7, Revision: revision, Totals: commit.Next.Totals, UpdatedAt: at}
@@ -144,7 +143,7 @@ func acceptedAt(t *testing.T, s Store) {
 	}
 	mustCommit(t, s, commitOf(store.State{Checkpoint: commit.Next, Revision: revision}, 7, 2, "foo", 5))
 	if got := read(); !got.IsZero() {
-		t.Errorf("accepted at %v after a commit that does not say", got)
+		t.Errorf("accepted at %v after a commit without AcceptedAt", got)
 	}
 }
 
@@ -152,7 +151,7 @@ func addsUp(t *testing.T, s Store) {
 	first := commitOf(store.State{}, 1, 1, "foo", 4)
 	first.Revision = mustCommit(t, s, first)
 	mustCommit(t, s, commitOf(store.State{Checkpoint: first.Next, Revision: first.Revision}, 1, 2, "foo", 5, "zoo", 1))
-	// A changed number of partitions puts the same tag into another one: the documents sum both.
+	// After a change of the number of partitions a tag may be in another partition. Its document has the sum of both.
 	mustCommit(t, s, commitOf(store.State{}, 2, 1, "foo", 3))
 	wantTags(t, s, store.Tag{Name: "foo", Total: 12, Increments: 3, UpdatedAt: at}, store.Tag{Name: "zoo", Total: 1, Increments: 1, UpdatedAt: at})
 }
@@ -171,13 +170,13 @@ func refusesSecondCreation(t *testing.T, s Store) {
 	wantTags(t, s, store.Tag{Name: "foo", Total: 4, Increments: 1, UpdatedAt: at})
 }
 
-func movesRevision(t *testing.T, s Store) {
+func changesRevision(t *testing.T, s Store) {
 	var state store.State
 	for range 3 {
 		next := store.Commit{Partition: 1, Revision: state.Revision, Next: state.Checkpoint.Next(at, retention, nil, nil)}
 		revision := mustCommit(t, s, next)
 		if revision == state.Revision {
-			t.Fatal("the revision stayed, so a committer that lost the race would not notice")
+			t.Fatal("the revision has not changed, so a concurrent committer would not notice the commit")
 		}
 		state = store.State{Checkpoint: next.Next, Revision: revision}
 	}
@@ -223,7 +222,7 @@ func race(t *testing.T, s Store) {
 	}
 }
 
-// commitRacing commits message sequence unless the checkpoint has it, and says whether that must be tried again.
+// commitRacing commits the message with the given sequence unless it is settled, and reports whether to try again.
 func commitRacing(t *testing.T, s Store, sequence uint64) bool {
 	state, err := s.Load(t.Context(), 1)
 	if err != nil {
@@ -234,7 +233,7 @@ func commitRacing(t *testing.T, s Store, sequence uint64) bool {
 	}
 	_, err = s.Commit(t.Context(), commitOf(state, 1, sequence, "foo", 1))
 	if err != nil && !errors.Is(err, store.ErrConflict) {
-		t.Errorf("Commit() = %v, want a conflict at most", err)
+		t.Errorf("Commit() = %v, want nil or ErrConflict", err)
 	}
 	return err != nil && t.Context().Err() == nil
 }
@@ -245,8 +244,8 @@ func reservedNames(t *testing.T, s Store) {
 		store.Tag{Name: "_____", Total: 2, Increments: 1, UpdatedAt: at}, store.Tag{Name: "__init__", Total: 3, Increments: 1, UpdatedAt: at})
 }
 
-// outsideIDs are contributor ids as only outsiders think of them.
-func outsideIDs() []string {
+// unusualIDs returns contributor ids that a store might confuse, escape or refuse.
+func unusualIDs() []string {
 	return []string{
 		"ada", "Ada", "ADA", ".", "..", "/", "a/b", "a%2Fb", "a%252Fb", "__x__", "__", "c-ada", "👩‍💻", "é", "e\u0301",
 		strings.Repeat("𝒳", 128), strings.Repeat("/", 128), strings.Repeat("%", 128), strings.Repeat(":", 128),
@@ -255,7 +254,7 @@ func outsideIDs() []string {
 }
 
 func contributors(t *testing.T, s Store) {
-	ids := outsideIDs()
+	ids := unusualIDs()
 	commit := commitOf(store.State{}, 1, 1)
 	for i, id := range ids {
 		commit.Contributors = append(commit.Contributors, store.Contributions{Contributor: id, Contributions: int64(i + 1)})
@@ -267,7 +266,7 @@ func contributors(t *testing.T, s Store) {
 }
 
 func unknownContributor(t *testing.T, s Store) {
-	if got, err := s.Contributor(t.Context(), "nobody"); !errors.Is(err, store.ErrNotFound) {
+	if got, err := s.Contributor(t.Context(), "unknown"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Contributor() = %v, %v, want ErrNotFound", got, err)
 	}
 }
@@ -286,11 +285,11 @@ func thousandDocuments(t *testing.T, s Store) {
 func keysInPages(t *testing.T, s Store) {
 	var state store.State
 	var want []store.CommitKeys
-	for n := uint64(1); n <= 12; n++ { // past 9, where the order of numbers and of digits part
+	for n := uint64(1); n <= 12; n++ { // beyond 9, where numeric and lexical order differ
 		commit := commitOf(state, 1, n)
 		commit.Next.UpdatedAt = at.Add(time.Duration(n/4) * time.Second) // some in the same second
 		if commit.KeepKeys = time.Hour; n%3 != 0 {
-			commit.Keys = []checkpoint.SeenKey{{Key: message.Key{1, byte(n)}, Print: uint16(n)}, {Key: message.Key{2, byte(n)}}}
+			commit.Keys = []checkpoint.SeenKey{{Key: message.Key{1, byte(n)}, Fingerprint: uint16(n)}, {Key: message.Key{2, byte(n)}}}
 			want = append(want, store.CommitKeys{KeysPosition: store.KeysPosition{At: commit.Next.UpdatedAt, Commit: n}, Keys: commit.Keys})
 		}
 		state = store.State{Checkpoint: commit.Next, Revision: mustCommit(t, s, commit)}
@@ -312,7 +311,7 @@ func keysInPages(t *testing.T, s Store) {
 			got, after = append(got, some...), some[len(some)-1].KeysPosition
 		}
 		if !reflect.DeepEqual(got, want) {
-			t.Errorf("pages of %d have %+v\nwant %+v", page, got, want)
+			t.Errorf("Keys() in pages of %d = %+v\nwant %+v", page, got, want)
 		}
 	}
 	since, err := s.Keys(t.Context(), 1, store.KeysPosition{At: at.Add(2 * time.Second)}, 100) // commits 8 and later
@@ -348,7 +347,7 @@ func rejectedEntries(t *testing.T, s Store) {
 	}
 }
 
-func leavesNothingOnConflict(t *testing.T, s Store) {
+func writesNothingOnConflict(t *testing.T, s Store) {
 	mustCommit(t, s, commitOf(store.State{}, 1, 1))
 	late := commitOf(store.State{}, 1, 2)
 	late.Keys, late.KeepKeys = []checkpoint.SeenKey{{Key: message.Key{1}}}, time.Hour
@@ -387,12 +386,12 @@ func history(t *testing.T, s Store) {
 		from, to   time.Duration
 		want       []int64 // of foo
 	}{
-		"all minutes":              {7, checkpoint.Minute, 0, 48 * time.Hour, []int64{0, 1, 2, 3}},
-		"from is in, to is not":    {7, checkpoint.Minute, 10 * time.Hour, 24 * time.Hour, []int64{1, 2}},
-		"hours are apart":          {7, checkpoint.Hour, 0, 48 * time.Hour, []int64{100}},
-		"nothing happened":         {7, checkpoint.Minute, 11 * time.Hour, 12 * time.Hour, nil},
-		"another partition's":      {1, checkpoint.Minute, 0, 48 * time.Hour, nil},
-		"its number is a prefix's": {77, checkpoint.Minute, 0, 48 * time.Hour, nil},
+		"all minutes":                         {7, checkpoint.Minute, 0, 48 * time.Hour, []int64{0, 1, 2, 3}},
+		"from included, to excluded":          {7, checkpoint.Minute, 10 * time.Hour, 24 * time.Hour, []int64{1, 2}},
+		"all hours":                           {7, checkpoint.Hour, 0, 48 * time.Hour, []int64{100}},
+		"no changes":                          {7, checkpoint.Minute, 11 * time.Hour, 12 * time.Hour, nil},
+		"another partition":                   {1, checkpoint.Minute, 0, 48 * time.Hour, nil},
+		"partition with the number as prefix": {77, checkpoint.Minute, 0, 48 * time.Hour, nil},
 	} {
 		periods, err := s.History(t.Context(), test.partition, test.resolution, midnight.Add(test.from), midnight.Add(test.to))
 		var got []int64
@@ -409,7 +408,8 @@ func history(t *testing.T, s Store) {
 	}
 }
 
-// commitOf makes the commit that counts message sequence with the given names and values, sorted by name, on state.
+// commitOf returns a commit on state that counts the message with the given sequence, which has the given names and values,
+// sorted by name.
 func commitOf(state store.State, partition uint32, sequence uint64, namesAndValues ...any) store.Commit {
 	var tags []checkpoint.Delta
 	for pair := range slices.Chunk(namesAndValues, 2) {
@@ -453,7 +453,7 @@ func wantContributor(t *testing.T, s Store, want store.Contributor) {
 	}
 }
 
-// redrives checks that a document of rejected entries and the checkpoint that counts them change together or not at all.
+// redrives checks that a document of rejected entries and the checkpoint that counts them change atomically.
 func redrives(t *testing.T, s Store) {
 	first := commitOf(store.State{}, 7, 1)
 	first.Rejected = []checkpoint.Rejected{{Tag: "bar", Value: 3, Reason: "full"}, {Tag: "zoo", Value: 1, Reason: "full"}}
@@ -468,7 +468,7 @@ func redrives(t *testing.T, s Store) {
 	}
 	before := read()[0]
 
-	// Another partition takes one of the two.
+	// Another partition counts one of the two entries.
 	one := commitOf(store.State{}, 8, 1, "bar", 3)
 	one.Redriven = &store.Redriven{From: before, Left: before.Entries[1:]}
 	eight := store.State{Checkpoint: one.Next, Revision: mustCommit(t, s, one)}
@@ -477,14 +477,14 @@ func redrives(t *testing.T, s Store) {
 		t.Errorf("Rejected() = %+v, want %+v of %v", after, want, before.RejectedAt)
 	}
 
-	// With the document as it was before, nothing is counted, also where the checkpoint is the present one.
+	// A redrive based on the old document counts nothing, even if its checkpoint is current.
 	again := commitOf(eight, 8, 2, "bar", 3)
 	again.Redriven = one.Redriven
 	if _, err := s.Commit(t.Context(), again); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("a second redrive of the same entries: %v, want a conflict", err)
 	}
 
-	// With the checkpoint as it was before, the document stays.
+	// A redrive based on an old checkpoint does not change the document.
 	late := commitOf(store.State{}, 8, 1, "zoo", 1)
 	late.Redriven = &store.Redriven{From: after}
 	if _, err := s.Commit(t.Context(), late); !errors.Is(err, store.ErrConflict) {
@@ -494,7 +494,7 @@ func redrives(t *testing.T, s Store) {
 		t.Fatalf("Rejected() = %+v, want one document", got)
 	}
 
-	// The revision of a document that was changed is that of the Commit that changed it.
+	// The revision of a changed document is that of the Commit that changed it.
 	last := commitOf(eight, 8, 2, "zoo", 1)
 	last.Redriven = &store.Redriven{From: after}
 	eight = store.State{Checkpoint: last.Next, Revision: mustCommit(t, s, last)}
@@ -504,7 +504,7 @@ func redrives(t *testing.T, s Store) {
 	gone := commitOf(eight, 8, 3, "zoo", 1)
 	gone.Redriven = last.Redriven
 	if _, err := s.Commit(t.Context(), gone); !errors.Is(err, store.ErrConflict) {
-		t.Errorf("a redrive of a document that is gone: %v, want a conflict", err)
+		t.Errorf("a redrive of a deleted document: %v, want a conflict", err)
 	}
 	state, err := s.Load(t.Context(), 8)
 	if err != nil || state.Checkpoint.Commit != 2 {
