@@ -42,6 +42,7 @@ func Read(ctx context.Context, document []byte) (*Document, error) {
 	if err := spec.Validate(ctx, openapi3.EnableExamplesValidation()); err != nil {
 		return nil, fmt.Errorf("validate the document: %w", err)
 	}
+	spec.Servers = nil // relative to where the document was read: "/"
 	router, err := gorillamux.NewRouter(spec)
 	if err != nil {
 		return nil, fmt.Errorf("route by the document: %w", err)

@@ -53,35 +53,63 @@ var loaded = regexp.MustCompile(`(?:src|href)="([^"]+)"`)
 func TestPageIsServedWithAllFilesItLoads(t *testing.T) {
 	t.Parallel()
 	engine := serve()
-	if moved := get(engine, openapi.PagePath, nil); moved.Code != http.StatusFound || moved.Header().Get("Location") != "/docs/index.html" {
+	// The location is relative: the page may be served below a prefix.
+	if moved := get(engine, openapi.PagePath, nil); moved.Code != http.StatusFound || moved.Header().Get("Location") != "docs/" {
 		t.Errorf("%d to %q", moved.Code, moved.Header().Get("Location"))
 	}
-	// A query that looks like a file must not change the prefix of the files.
-	page := get(engine, "/docs/index.html?from=/elsewhere/index.css", nil)
-	if page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "<title>A &amp; B</title>") {
-		t.Errorf("%d %s", page.Code, page.Body)
-	}
-	found := loaded.FindAllStringSubmatch(page.Body.String(), -1)
-	if len(found) < 5 {
-		t.Errorf("the page loads only %q", found)
-	}
-	for _, match := range found {
-		if strings.Contains(match[1], "//") {
-			t.Errorf("the page loads %s from another server", match[1])
+	for _, path := range []string{"/docs/", "/docs/index.html?from=/elsewhere/index.css"} {
+		page := get(engine, path, nil)
+		if page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "<title>A &amp; B</title>") || !strings.Contains(page.Body.String(), `name="viewport"`) {
+			t.Errorf("%s: %d %s", path, page.Code, page.Body)
 		}
-		path := "/docs/" + strings.TrimPrefix(match[1], "./")
-		w := get(engine, path, nil)
-		if w.Code != http.StatusOK || w.Body.Len() < 100 {
-			t.Errorf("GET %s: %d, %d bytes", path, w.Code, w.Body.Len())
+		found := loaded.FindAllStringSubmatch(page.Body.String(), -1)
+		if len(found) != 6 {
+			t.Errorf("the page loads %q, want 6 parts", found)
+		}
+		for _, match := range found {
+			name, relative := strings.CutPrefix(match[1], "./")
+			if strings.Contains(name, "/") || !relative && name != "index.css" {
+				t.Errorf("the page loads %s, which is not beside it", match[1])
+			}
+			if w := get(engine, "/docs/"+name, nil); w.Code != http.StatusOK || w.Body.Len() < 100 {
+				t.Errorf("GET %s: %d, %d bytes", name, w.Code, w.Body.Len())
+			}
 		}
 	}
-	if script := get(engine, "/docs/swagger-initializer.js", nil); !strings.Contains(script.Body.String(), `url: "../openapi.json"`) {
-		t.Errorf("the page shows another document: %s", script.Body)
-	}
-	for _, path := range []string{"/docs/", "/docs/doc.json", "/docs/other.js", "/docs/../openapi.json"} {
+	for _, path := range []string{
+		"/docs/doc.json", "/docs/other.js", "/docs/../openapi.json", "/docs/swagger-ui-bundle.js.map", "/docs/swagger-ui-standalone-preset.js",
+	} {
 		if w := get(engine, path, nil); w.Code != http.StatusNotFound {
 			t.Errorf("GET %s: %d, want 404", path, w.Code)
 		}
+	}
+}
+
+func TestPartsAreCompressedAndRevalidated(t *testing.T) {
+	t.Parallel()
+	engine := serve()
+	total := 0
+	for path, mediaType := range map[string]string{
+		"/docs/": "text/html; charset=utf-8", "/docs/index.html": "text/html; charset=utf-8", "/docs/swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+		"/docs/swagger-ui.css": "text/css; charset=utf-8", "/docs/swagger-initializer.js": "text/javascript; charset=utf-8", "/docs/favicon-32x32.png": "image/png",
+	} {
+		w := get(engine, path, http.Header{"Accept-Encoding": {"gzip"}})
+		h := w.Header()
+		if w.Code != http.StatusOK || h.Get("Content-Type") != mediaType || h.Get("Cache-Control") != "no-cache" || h.Get("ETag") == "" {
+			t.Errorf("%s: %d %v", path, w.Code, h)
+		}
+		total += w.Body.Len()
+		if again := get(engine, path, http.Header{"If-None-Match": {h.Get("ETag")}}); again.Code != http.StatusNotModified {
+			t.Errorf("%s: %d, want 304", path, again.Code)
+		}
+		head := httptest.NewRecorder()
+		engine.ServeHTTP(head, httptest.NewRequest(http.MethodHead, path, http.NoBody))
+		if head.Code != http.StatusOK || head.Header().Get("ETag") == "" || head.Body.Len() != 0 {
+			t.Errorf("HEAD %s: %d %v", path, head.Code, head.Header())
+		}
+	}
+	if total > 600_000 { // 1.6 MB as they are
+		t.Errorf("the parts take %d bytes", total)
 	}
 }
 

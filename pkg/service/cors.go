@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rs/cors"
+
+	"github.com/accrue/accrue/pkg/problem"
 )
 
 // anyOrigin, in place of a list of origins, allows the pages of every origin.
@@ -38,14 +40,36 @@ func validOrigins(origins []string) bool {
 	return true
 }
 
-// CORS lets pages of the given origins call handler and read its answers, without cookies or other credentials. It answers
-// preflight requests itself, the same for all paths.
+// CORS lets pages of the given origins call handler and read its answers, without cookies or other credentials of the
+// browser. It answers preflight requests itself, the same for all paths, and allows every header in them: libraries add
+// headers of their own, and what a header means is for handler to decide.
+//
+// Browsers send some posts without a preflight request, those of navigator.sendBeacon among them. If origins are listed,
+// such posts by pages of other origins are refused here (docs/decisions/0009-beacons.md).
 func CORS(origins []string, handler http.Handler) http.Handler {
+	if !slices.Equal(origins, []string{anyOrigin}) {
+		handler = refuseOtherOrigins(origins, handler)
+	}
 	return cors.New(cors.Options{
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost},
-		AllowedHeaders: []string{"Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "traceparent"},
+		AllowedHeaders: []string{"*"},
 		ExposedHeaders: []string{"Allow", "ETag", "Retry-After", "X-As-Of"},
 		MaxAge:         int(preflightAge.Seconds()),
 	}).Handler(handler)
+}
+
+// refuseOtherOrigins refuses what browsers send for pages of other origins than the service's own and the given ones, unless
+// it only reads. Programs that are no browsers do not say an origin, and are not refused.
+func refuseOtherOrigins(origins []string, handler http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range origins {
+		_ = protection.AddTrustedOrigin(origin) // valid: the settings were checked
+	}
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		d := problem.New(http.StatusForbidden, "Pages of this origin may not post here. "+problem.NothingCounted)
+		d.Type, d.Counted = problem.TypeOf("origin-not-allowed"), problem.CountedNo
+		d.Write(w)
+	}))
+	return protection.Handler(handler)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/service"
 )
 
@@ -61,15 +62,16 @@ func TestCORSLetsPagesOfTheOriginsRead(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
 			handler := service.CORS(tc.origins, http.HandlerFunc(answering))
-			r := httptest.NewRequest(http.MethodPost, "/increments", nil)
+			r := httptest.NewRequest(http.MethodPost, "https://accrue.test/increments", nil)
 			if tc.origin != "" {
 				r.Header.Set("Origin", tc.origin)
 			}
 			w := httptest.NewRecorder()
 			handler.ServeHTTP(w, r)
 			h := w.Result().Header
-			if h.Get("X-Method") != http.MethodPost {
-				t.Error("the request did not reach the handler: CORS keeps pages from reading answers, not from sending requests")
+			refused := tc.want == "" && tc.origin != ""
+			if (h.Get("X-Method") == http.MethodPost) == refused || (w.Code == http.StatusForbidden) != refused {
+				t.Errorf("status %d, by %q, refused = %v", w.Code, h.Get("X-Method"), refused)
 			}
 			if got := h.Get("Access-Control-Allow-Origin"); got != tc.want {
 				t.Errorf("Access-Control-Allow-Origin = %q, want %q", got, tc.want)
@@ -99,7 +101,8 @@ func TestCORSAnswersPreflightRequests(t *testing.T) {
 		"a conditional get":         {"https://example.com", "GET", "if-none-match", true},
 		"a stream that is resumed":  {"https://example.com", "GET", "last-event-id", true},
 		"a method without routes":   {"https://example.com", "DELETE", "", false},
-		"an unknown header":         {"https://example.com", "POST", "x-other", false},
+		"headers of libraries":      {"https://example.com", "POST", "baggage,cache-control,sentry-trace,tracestate,x-requested-with", true},
+		"a token":                   {"https://example.com", "POST", "authorization,content-type", true},
 		"another origin":            {"https://elsewhere.org", "POST", "content-type", false},
 	} {
 		t.Run(title, func(t *testing.T) {
@@ -135,6 +138,41 @@ func TestCORSAnswersPreflightRequests(t *testing.T) {
 	handler.ServeHTTP(w, httptest.NewRequest(http.MethodOptions, "/increments", nil))
 	if got := w.Result().Header.Get("X-Method"); got != http.MethodOptions {
 		t.Errorf("OPTIONS reached the handler as %q", got)
+	}
+}
+
+// Browsers send a beacon without asking first.
+func TestPostsOfUnlistedOriginsAreRefused(t *testing.T) {
+	t.Parallel()
+	handler := service.CORS([]string{"https://example.com"}, http.HandlerFunc(answering))
+	for title, tc := range map[string]struct {
+		method  string
+		headers []string
+		refused bool
+	}{
+		"a listed origin":                 {"POST", []string{"Origin: https://example.com", "Sec-Fetch-Site: cross-site"}, false},
+		"its own page":                    {"POST", []string{"Origin: http://example.org", "Sec-Fetch-Site: same-origin"}, false},
+		"its own page, an old browser":    {"POST", []string{"Origin: http://example.com"}, false}, // the host of the request
+		"a program":                       {"POST", nil, false},
+		"a page that reads":               {"GET", []string{"Origin: https://elsewhere.org", "Sec-Fetch-Site: cross-site"}, false},
+		"another origin":                  {"POST", []string{"Origin: https://elsewhere.org", "Sec-Fetch-Site: cross-site"}, true},
+		"a page that hides its origin":    {"POST", []string{"Origin: null", "Sec-Fetch-Site: cross-site"}, true},
+		"a subdomain":                     {"POST", []string{"Origin: https://a.example.com", "Sec-Fetch-Site: same-site"}, true},
+		"a listed origin, an old browser": {"POST", []string{"Origin: https://example.com"}, false},
+	} {
+		r := httptest.NewRequest(tc.method, "/increments", nil)
+		for _, line := range tc.headers {
+			name, value, _ := strings.Cut(line, ": ")
+			r.Header.Set(name, value)
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if refused := w.Code == http.StatusForbidden; refused != tc.refused {
+			t.Errorf("%s: status %d, want refused = %v", title, w.Code, tc.refused)
+		}
+		if tc.refused && (w.Header().Get("Content-Type") != problem.ContentType || !strings.Contains(w.Body.String(), `"counted":"no"`)) {
+			t.Errorf("%s: %v %s", title, w.Header(), w.Body)
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ type Check struct {
 //	@Tags			health
 //	@Produce		json
 //	@Success		200	{object}	Health	"It runs."
+//	@Failure		431	"The header of the request is larger than 64 KiB."
 //	@x-example-200	{"status":"live"}
 //	@Router			/health/live [get]
 func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}`) }
@@ -54,6 +55,7 @@ func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}
 //	@Produce		json
 //	@Success		200	{object}	Health				"Every dependency answers."
 //	@Failure		503	{object}	problem.Document	"not ready"
+//	@Failure		431	"The header of the request is larger than 64 KiB."
 //	@Header			503	{integer}	Retry-After			"After how many seconds to ask again."
 //	@x-example-200	{"status":"ready","version":"v0.1.0"}
 //	@x-example-503	{"errors":[{"parameter":"pubsub","detail":"publish: no answer"}]}

@@ -37,7 +37,10 @@ func check(ctx context.Context, encoded []byte) error {
 			lacks(len(o.Tags) == 0 || document.Tags.Get(strings.Join(o.Tags, "")) == nil, at, "tag that is described")
 			for _, p := range o.Parameters {
 				lacks(p.Value.Description == "", at+" parameter "+p.Value.Name, "description")
-				lacks(p.Value.Example == nil, at+" parameter "+p.Value.Name, "example")
+				lacks(p.Value.Required && p.Value.Example == nil, at+" parameter "+p.Value.Name, "example")
+				if !p.Value.Required && p.Value.Example != nil {
+					gaps = append(gaps, at+" parameter "+p.Value.Name+" is optional and has an example, which Swagger UI would send")
+				}
 			}
 			if o.RequestBody != nil {
 				for _, content := range o.RequestBody.Value.Content {

@@ -24,8 +24,11 @@ import (
 // generalFile is the file of an API's general annotations.
 const generalFile = "openapi.go"
 
-// linesType is the media type of a request that has an item on each line: OpenAPI 3.0 can only say that it is text.
-const linesType = "application/x-ndjson"
+// The media types of requests of which OpenAPI 3.0 can only say that they are text: an item on each line, and JSON.
+const (
+	linesType = "application/x-ndjson"
+	textType  = "text/plain"
+)
 
 // problemSchema is the name of the schema of problem documents.
 const problemSchema = "Problem"
@@ -114,7 +117,9 @@ func (f *finisher) finish() {
 			f.fault("the API's description is that of the type %s: describe types in another file than %s", name, generalFile)
 		}
 	}
-	d.Servers = openapi3.Servers{{URL: "/", Description: "the service that this document was read from"}}
+	// Relative to the document, so that it holds below a prefix.
+	d.Servers = openapi3.Servers{{URL: ".", Description: "the service that this document was read from"}}
+	d.Info.License = &openapi3.License{Name: "Apache 2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"}
 	for _, name := range slices.Sorted(maps.Keys(d.Components.Schemas)) {
 		f.schema("schema "+name, d.Components.Schemas[name])
 	}
@@ -189,6 +194,7 @@ func (f *finisher) bounds(at string, s *openapi3.Schema, extensions map[string]a
 }
 
 func (f *finisher) operation(at string, o *openapi3.Operation) {
+	o.Security = &openapi3.SecurityRequirements{} // none: IAM or a gateway in front guards the services
 	for _, ref := range o.Parameters {
 		f.parameter(at+" parameter "+ref.Value.Name, ref.Value)
 	}
@@ -198,6 +204,15 @@ func (f *finisher) operation(at string, o *openapi3.Operation) {
 			if media == linesType {
 				content.Schema = openapi3.NewStringSchema().WithFormat("ndjson").NewRef()
 				content.Example = o.Extensions[extensionExampleOf+"lines"]
+				continue
+			}
+			if media == textType {
+				encoded, err := json.Marshal(o.Extensions[extensionExampleOf+"request"])
+				if err != nil {
+					f.fault("%s: example: %v", at, err)
+				}
+				content.Schema = openapi3.NewStringSchema().WithFormat("json").NewRef()
+				content.Example = string(encoded)
 				continue
 			}
 			content.Example = o.Extensions[extensionExampleOf+"request"]

@@ -50,7 +50,7 @@ const most = 9
 //	@ID				getNumber
 //	@Tags			numbers
 //	@Produce		json
-//	@Param			n	query		integer	false	"The number."	extensions(x-go-maximum=most,x-example=4)
+//	@Param			n	query		integer	true	"The number."	extensions(x-go-maximum=most,x-example=4)
 //	@Success		200	{object}	Number	"The number."
 //	@Header			200	{string}	ETag	"Its name."
 //	@x-example-200	{"n":4}
@@ -82,7 +82,7 @@ func TestDocumentHasConstantsAndExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, times := range map[string]int{
-		`"maximum": 9`: 2, `"description": "Numbers up to 9."`: 1, `"example": 4`: 1, `"pattern": "^x$"`: 1, `"required": true`: 1,
+		`"maximum": 9`: 2, `"description": "Numbers up to 9."`: 1, `"example": 4`: 1, `"pattern": "^x$"`: 1, `"required": true`: 2,
 		`"n": 4`: 1, "x-": 0,
 	} {
 		if got := strings.Count(string(document), text); got != times {
@@ -98,20 +98,21 @@ func TestRefusesErrorsAndGaps(t *testing.T) {
 		"an example that lacks a field":           {`{"n":4}`, `{}`, "n"},
 		"no example of an answer":                 {`//	@x-example-200	{"n":4}` + "\n", "", "200 application/json has no example"},
 		"no example of a parameter":               {",x-example=4", "", "parameter n has no example"},
+		"an example of an optional parameter":     {"integer	true", "integer	false", "n is optional and has an example"},
 		"no example of a header":                  {`//	@x-header-etag	{"schema":{"pattern":"^x$"},"example":"x"}` + "\n", "", "header ETag has no example"},
 		"a type that is described beside the API": {"// Number is a number.\n", "// Number is a number.\n//\n//	@Description	A number.\n", "describe types in another file"},
-		"no summary":                              {"//	@Summary		One number\n", "", "no summary"},
-		"no id":                                   {"//	@ID				getNumber\n", "", "no id"},
-		"no description of a field":               {"	// A number.\n", "", "Number.n has no description"},
-		"an undescribed tag":                      {"//	@tag.name			numbers\n", "", "no tag that is described"},
-		"a constant that there is not":            {"const most", "const least", "most: no such constant"},
-		"a constant of the wrong type":            {"const most = 9", `const most = "nine"`, "is not a number"},
-		"an unknown keyword":                      {"x-go-maximum=most,", "x-go-largest=most,", "unknown keyword largest"},
-		"a type that there is not":                {"{object}	Number", "{object}	Count", "Count"},
-		"a name that is none, in a text":          {"${most}", "${least}", "least: no such constant"},
-		"a pattern that is not regular":           {"^x$", "^(x$", "regexp"},
-		"an example that is not JSON":             {`{"n":4}`, `{n:4}`, "valid json"},
-		"an example of a header that is none":     {`"example":"x"`, `"example":"y"`, "ETag"},
+		"no summary":                          {"//	@Summary		One number\n", "", "no summary"},
+		"no id":                               {"//	@ID				getNumber\n", "", "no id"},
+		"no description of a field":           {"	// A number.\n", "", "Number.n has no description"},
+		"an undescribed tag":                  {"//	@tag.name			numbers\n", "", "no tag that is described"},
+		"a constant that there is not":        {"const most", "const least", "most: no such constant"},
+		"a constant of the wrong type":        {"const most = 9", `const most = "nine"`, "is not a number"},
+		"an unknown keyword":                  {"x-go-maximum=most,", "x-go-largest=most,", "unknown keyword largest"},
+		"a type that there is not":            {"{object}	Number", "{object}	Count", "Count"},
+		"a name that is none, in a text":      {"${most}", "${least}", "least: no such constant"},
+		"a pattern that is not regular":       {"^x$", "^(x$", "regexp"},
+		"an example that is not JSON":         {`{"n":4}`, `{n:4}`, "valid json"},
+		"an example of a header that is none": {`"example":"x"`, `"example":"y"`, "ETag"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			if !strings.Contains(api, tc.old) {

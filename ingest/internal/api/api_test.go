@@ -467,7 +467,10 @@ func TestMediaTypesAndEncodings(t *testing.T) {
 		"none":                  {http.Header{}, http.StatusUnsupportedMediaType},
 		"empty":                 {http.Header{"Content-Type": {""}}, http.StatusUnsupportedMediaType},
 		"two":                   {http.Header{"Content-Type": {"application/json", "application/json"}}, http.StatusUnsupportedMediaType},
-		"text":                  {http.Header{"Content-Type": {"text/plain"}}, http.StatusUnsupportedMediaType},
+		"a beacon":              {http.Header{"Content-Type": {"text/plain;charset=UTF-8"}}, http.StatusAccepted},
+		"text":                  {http.Header{"Content-Type": {"text/plain"}}, http.StatusAccepted},
+		"text in Latin 1":       {http.Header{"Content-Type": {"text/plain; charset=iso-8859-1"}}, http.StatusUnsupportedMediaType},
+		"other text":            {http.Header{"Content-Type": {"text/csv"}}, http.StatusUnsupportedMediaType},
 		"a form":                {http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, http.StatusUnsupportedMediaType},
 		"something like JSON":   {http.Header{"Content-Type": {"application/json5"}}, http.StatusUnsupportedMediaType},
 		"a kind of JSON":        {http.Header{"Content-Type": {"application/problem+json"}}, http.StatusUnsupportedMediaType},
@@ -497,7 +500,7 @@ func TestMediaTypesAndEncodings(t *testing.T) {
 				return
 			}
 			problemIn(t, answer)
-			if got := answer.header.Get("Accept-Post"); tc.status == http.StatusUnsupportedMediaType && got != "application/json" {
+			if got := answer.header.Get("Accept-Post"); tc.status == http.StatusUnsupportedMediaType && got != "application/json, text/plain" {
 				t.Errorf("Accept-Post = %q", got)
 			}
 			if got := answer.header.Get("Accept-Encoding"); tc.status == http.StatusUnsupportedMediaType && got != "gzip, identity" {

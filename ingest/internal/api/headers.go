@@ -11,6 +11,8 @@ import (
 const (
 	jsonType  = "application/json"
 	linesType = "application/x-ndjson" // one JSON value on each line
+	// textType is JSON, too: navigator.sendBeacon sends it without a preflight request (docs/decisions/0009-beacons.md).
+	textType = "text/plain"
 
 	// keyHeader gives a request an idempotency key. It is modeled on draft-ietf-httpapi-idempotency-key-header-07, which has
 	// expired.
@@ -77,7 +79,7 @@ func readMediaType(h http.Header) (lines bool, err error) {
 		return false, nil
 	}
 	media, parameters, err := mime.ParseMediaType(types[0])
-	if err != nil || media != jsonType && media != linesType {
+	if err != nil || media != jsonType && media != linesType && media != textType {
 		return false, errMediaType
 	}
 	for name, value := range parameters {
@@ -107,7 +109,7 @@ func readEncoding(h http.Header) (gzip bool, err error) {
 // accepted returns the media types that a path takes, for the header Accept-Post.
 func accepted(path string) string {
 	if strings.HasSuffix(path, batchPath) {
-		return jsonType + ", " + linesType
+		return jsonType + ", " + linesType + ", " + textType
 	}
-	return jsonType
+	return jsonType + ", " + textType
 }

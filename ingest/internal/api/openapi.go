@@ -24,9 +24,9 @@ const title = "Accrue: ingest"
 //	@description
 //	@description	**Compression.** A body may be sent with `Content-Encoding: gzip`. The limit on its size applies before and after decompression.
 //	@description
-//	@description	**Browsers.** Every path answers CORS preflight requests and lets pages of the origins in `CORS_ORIGINS` (all, by default) read the answers and the headers `Allow`, `ETag`, `Retry-After` and `X-As-Of`.
+//	@description	**Browsers.** Every path answers CORS preflight requests and lets pages of the origins in `CORS_ORIGINS` (all, by default) post, and read the answers and the headers `Allow`, `ETag`, `Retry-After` and `X-As-Of`. A body of the type `text/plain` is read as JSON, for `navigator.sendBeacon`.
 //	@description
-//	@description	Other paths are answered 404, and other methods 405 with the header `Allow`, as problem documents. `HEAD` is answered wherever `GET` is, except for the files of `/docs`. Those, and `/metrics`, are not described here.
+//	@description	Other paths are answered 404, and other methods 405 with the header `Allow`, as problem documents. `HEAD` is answered wherever `GET` is. The parts of the page at `/docs`, and `/metrics`, are not described here.
 //	@tag.name			increments
 //	@tag.description	The name of a tag, and a value that is added to its total.
 //	@tag.name			contributions
@@ -36,12 +36,12 @@ const title = "Accrue: ingest"
 //	@tag.name			documentation
 //	@tag.description	This description.
 //	@x-header-retry-after	{"schema":{"minimum":1},"example":1}
-//	@x-header-accept-post	{"example":"application/json"}
+//	@x-header-accept-post	{"example":"application/json, text/plain"}
 //	@x-header-accept-encoding	{"example":"gzip, identity"}
-//	@x-header-idempotency-key	{"schema":{"x-go-pattern":"keyHeaderPattern"},"example":"order-17"}
-//	@x-header-etag			{"schema":{"pattern":"^\"[0-9a-f]{16}\"$"},"example":"\"1f2e3d4c5b6a7980\""}
-//	@x-header-if-none-match	{"example":"\"1f2e3d4c5b6a7980\""}
+//	@x-header-idempotency-key	{"schema":{"x-go-pattern":"keyHeaderPattern"}}
+//	@x-header-etag			{"schema":{"pattern":"^(W/)?\"[0-9a-f]{16}\"$"},"example":"\"1f2e3d4c5b6a7980\""}
 //	@x-problem-400			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#malformed-body","counted":"no"}
+//	@x-problem-403			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#origin-not-allowed","counted":"no"}
 //	@x-problem-408			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#slow-body","counted":"no"}
 //	@x-problem-413			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#body-too-large","counted":"no"}
 //	@x-problem-415			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#unsupported-media-type","counted":"no"}
@@ -55,15 +55,16 @@ const title = "Accrue: ingest"
 //	@Description	Post many increments at once with `POST /increments/batch`: it is some fifty times as fast.
 //	@ID				postIncrement
 //	@Tags			increments
-//	@Accept			json
+//	@Accept			json,plain
 //	@Produce		json
 //	@Param			Idempotency-Key	header	string	false	"Names this request for retries: 1 to ${increment.MaxKeyLength} visible ASCII characters, bare or in double quotes. Of requests with the same key within the horizon (`IDEMPOTENCY_HORIZON`), the first counts and the others do not; all are answered 202. An `id` in the item replaces it."
 //	@Param			increment	body		Increment			true	"The increment."
 //	@Success		202			{object}	Accepted			"The increment is durable and will be counted exactly once."
 //	@Failure		400			{object}	problem.Document	"The body is malformed. Nothing was counted."
+//	@Failure		403			{object}	problem.Document	"Pages of this origin may not post here. Nothing was counted."
 //	@Failure		408			{object}	problem.Document	"The body took too long. Nothing was counted."
 //	@Failure		413			{object}	problem.Document	"The body is larger than ${maxBody} bytes. Nothing was counted."
-//	@Failure		415			{object}	problem.Document	"The Content-Type must be application/json, or for a batch also application/x-ndjson, in UTF-8. Nothing was counted."
+//	@Failure		415			{object}	problem.Document	"The Content-Type must be application/json, text/plain, or for a batch also application/x-ndjson, in UTF-8. Nothing was counted."
 //	@Header			415			{string}	Accept-Post			"The media types that this path takes."
 //	@Header			415			{string}	Accept-Encoding		"The content encodings that this path takes."
 //	@Failure		422			{object}	problem.Document	"The body breaks a rule. Nothing was counted."
@@ -84,23 +85,24 @@ const title = "Accrue: ingest"
 //	@Description	With the Content-Type `application/x-ndjson`, the body has an item on each line, without a list around them, and pointers in problem documents count the items from 0: `#/3/value`.
 //	@ID				postIncrements
 //	@Tags			increments
-//	@Accept			json,application/x-ndjson
+//	@Accept			json,application/x-ndjson,plain
 //	@Produce		json
 //	@Param			Idempotency-Key	header	string	false	"Names this batch for retries: 1 to ${increment.MaxKeyLength} visible ASCII characters, bare or in double quotes. The key of each item without an `id` is made of it and the item's index: send the same items in the same order. Of items with the same key within the horizon (`IDEMPOTENCY_HORIZON`), the first counts and the others do not; all are answered 202."
 //	@Param			increments	body		Increments			true	"The increments."
 //	@Success		202			{object}	Accepted			"All increments are durable, and each will be counted exactly once."
 //	@Failure		400			{object}	problem.Document	"The body is malformed. Nothing was counted."
+//	@Failure		403			{object}	problem.Document	"Pages of this origin may not post here. Nothing was counted."
 //	@Failure		408			{object}	problem.Document	"The body took too long. Nothing was counted."
 //	@Failure		413			{object}	problem.Document	"The body is larger than ${maxBody} bytes. Nothing was counted."
-//	@Failure		415			{object}	problem.Document	"The Content-Type must be application/json, or for a batch also application/x-ndjson, in UTF-8. Nothing was counted."
+//	@Failure		415			{object}	problem.Document	"The Content-Type must be application/json, text/plain, or for a batch also application/x-ndjson, in UTF-8. Nothing was counted."
 //	@Header			415			{string}	Accept-Post			"The media types that this path takes."
 //	@Header			415			{string}	Accept-Encoding		"The content encodings that this path takes."
 //	@Failure		422			{object}	problem.Document	"The body breaks a rule. Nothing was counted."
 //	@Failure		500			{object}	problem.Document	"An internal error occurred. The request may have been counted."
 //	@Failure		503			{object}	problem.Document	"Pub/Sub does not answer, too much is waiting, or this instance is stopping. The member `counted` says whether the request may have been counted."
 //	@Header			503			{integer}	Retry-After			"The number of seconds to wait before a retry."
-//	@x-example-request	{"increments":[{"name":"foo","value":9,"id":"order-17"},{"name":"ballz","value":7,"contributor":"ada"}]}
-//	@x-example-lines	"{\"name\":\"foo\",\"value\":9,\"id\":\"order-17\"}\n{\"name\":\"ballz\",\"value\":7,\"contributor\":\"ada\"}\n"
+//	@x-example-request	{"increments":[{"name":"foo","value":9},{"name":"ballz","value":7,"contributor":"ada"}]}
+//	@x-example-lines	"{\"name\":\"foo\",\"value\":9}\n{\"name\":\"ballz\",\"value\":7,\"contributor\":\"ada\"}\n"
 //	@x-example-202		{"accepted":2}
 //	@x-example-400		{"errors":[{"pointer":"#/increments/1/values","detail":"unknown field"}]}
 //	@x-example-422		{"errors":[{"pointer":"#/increments/1/value","detail":"must be an integer from 1 to 9"}]}
@@ -110,15 +112,16 @@ const title = "Accrue: ingest"
 //	@Description	Counts a contribution of the contributor, and no tag. The first contribution creates the contributor. At each tier (`RECOGNITION_TIERS`, by default 3 contributions), the contributor is recognized once, by an event to Pub/Sub.
 //	@ID				postContribution
 //	@Tags			contributions
-//	@Accept			json
+//	@Accept			json,plain
 //	@Produce		json
 //	@Param			Idempotency-Key	header	string	false	"Names this request for retries: 1 to ${increment.MaxKeyLength} visible ASCII characters, bare or in double quotes. Of requests with the same key within the horizon (`IDEMPOTENCY_HORIZON`), the first counts and the others do not; all are answered 202. An `id` in the item replaces it."
 //	@Param			contribution	body		Contribution			true	"The contribution."
 //	@Success		202			{object}	Accepted			"The contribution is durable and will be counted exactly once."
 //	@Failure		400			{object}	problem.Document	"The body is malformed. Nothing was counted."
+//	@Failure		403			{object}	problem.Document	"Pages of this origin may not post here. Nothing was counted."
 //	@Failure		408			{object}	problem.Document	"The body took too long. Nothing was counted."
 //	@Failure		413			{object}	problem.Document	"The body is larger than ${maxBody} bytes. Nothing was counted."
-//	@Failure		415			{object}	problem.Document	"The Content-Type must be application/json, or for a batch also application/x-ndjson, in UTF-8. Nothing was counted."
+//	@Failure		415			{object}	problem.Document	"The Content-Type must be application/json, text/plain, or for a batch also application/x-ndjson, in UTF-8. Nothing was counted."
 //	@Header			415			{string}	Accept-Post			"The media types that this path takes."
 //	@Header			415			{string}	Accept-Encoding		"The content encodings that this path takes."
 //	@Failure		422			{object}	problem.Document	"The body breaks a rule. Nothing was counted."
@@ -137,15 +140,16 @@ const title = "Accrue: ingest"
 //	@Description	With the Content-Type `application/x-ndjson`, the body has an item on each line, without a list around them, and pointers in problem documents count the items from 0: `#/3/value`.
 //	@ID				postContributions
 //	@Tags			contributions
-//	@Accept			json,application/x-ndjson
+//	@Accept			json,application/x-ndjson,plain
 //	@Produce		json
 //	@Param			Idempotency-Key	header	string	false	"Names this batch for retries: 1 to ${increment.MaxKeyLength} visible ASCII characters, bare or in double quotes. The key of each item without an `id` is made of it and the item's index: send the same items in the same order. Of items with the same key within the horizon (`IDEMPOTENCY_HORIZON`), the first counts and the others do not; all are answered 202."
 //	@Param			contributions	body		Contributions			true	"The contributions."
 //	@Success		202			{object}	Accepted			"All contributions are durable, and each will be counted exactly once."
 //	@Failure		400			{object}	problem.Document	"The body is malformed. Nothing was counted."
+//	@Failure		403			{object}	problem.Document	"Pages of this origin may not post here. Nothing was counted."
 //	@Failure		408			{object}	problem.Document	"The body took too long. Nothing was counted."
 //	@Failure		413			{object}	problem.Document	"The body is larger than ${maxBody} bytes. Nothing was counted."
-//	@Failure		415			{object}	problem.Document	"The Content-Type must be application/json, or for a batch also application/x-ndjson, in UTF-8. Nothing was counted."
+//	@Failure		415			{object}	problem.Document	"The Content-Type must be application/json, text/plain, or for a batch also application/x-ndjson, in UTF-8. Nothing was counted."
 //	@Header			415			{string}	Accept-Post			"The media types that this path takes."
 //	@Header			415			{string}	Accept-Encoding		"The content encodings that this path takes."
 //	@Failure		422			{object}	problem.Document	"The body breaks a rule. Nothing was counted."

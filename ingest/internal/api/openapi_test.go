@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"regexp"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/accrue/accrue/ingest/internal/batching"
 	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/service/web"
 )
 
@@ -122,12 +124,29 @@ func TestTheDocumentShowsRefusalsAsTheyAreAnswered(t *testing.T) {
 				}
 				want := *problemOf(errs[status])
 				want.RetryAfter = 0 // a header
+				if status == "403" {
+					want = refusalOfAnOrigin(t)
+				}
 				if !reflect.DeepEqual(got, want) {
 					t.Errorf("POST %s %s: the example is %+v, the answer %+v", path, status, got, want)
 				}
 			}
 		}
 	}
+}
+
+// refusalOfAnOrigin is the answer to a page of an origin that is not listed.
+func refusalOfAnOrigin(t *testing.T) (d problem.Document) {
+	t.Helper()
+	handler := service.CORS([]string{"https://example.com"}, New(refusingCounter{}, web.Base{}))
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, incrementsPath, http.NoBody)
+	r.Header.Set("Origin", "https://elsewhere.org")
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func TestTheExamplesOfLinesAreTaken(t *testing.T) {

@@ -46,7 +46,7 @@ func problemOf(err error) *problem.Document {
 		return refused(http.StatusRequestEntityTooLarge, "body-too-large", fmt.Sprintf("The body is larger than %d bytes.", maxBody))
 	case errors.Is(err, errMediaType):
 		return refused(http.StatusUnsupportedMediaType, "unsupported-media-type",
-			"The Content-Type must be application/json, or for a batch also application/x-ndjson, in UTF-8.")
+			"The Content-Type must be application/json, text/plain, or for a batch also application/x-ndjson, in UTF-8.")
 	case errors.Is(err, errEncoding):
 		return refused(http.StatusUnsupportedMediaType, "unsupported-encoding", "The Content-Encoding must be gzip or identity.")
 	case errors.Is(err, batching.ErrFull):

@@ -32,20 +32,19 @@ func New(views Views, store Contributors, changes History, base web.Base) (http.
 	get := func(path string, handler gin.HandlerFunc) {
 		router.Match([]string{http.MethodGet, http.MethodHead}, path, handler)
 	}
-	responses := new(responses)
-	stats := &stats{views: views, responses: responses}
+	stats := &stats{views: views}
 	get("/stats", stats.get)
 	stream := &stream{views: views, stats: stats, process: rand.Text()}
 	if err := stream.measure(base.Telemetry.Meter()); err != nil {
 		return nil, err
 	}
 	get(streamPath, stream.get)
-	tags := &tags{views: views, responses: responses}
+	tags := &tags{views: views}
 	get("/tags", tags.list)
 	get("/tags/:name", tags.get)
-	history := &history{views: views, changes: changes, responses: responses, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
+	history := &history{views: views, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
 	get("/tags/:name/history", history.get)
-	contributors := &contributors{store: store, reads: newReads(base.Log), responses: responses}
+	contributors := &contributors{store: store, reads: newReads(base.Log)}
 	get("/contributors", contributors.list)
 	get("/contributors/:id", contributors.get)
 	get("/recognitions", contributors.recognitions)

@@ -26,9 +26,8 @@ type Contributors interface {
 
 // contributors answers /contributors, /contributors/{id} and /recognitions, from the store.
 type contributors struct {
-	store     Contributors
-	reads     *reads
-	responses *responses
+	store Contributors
+	reads *reads
 }
 
 // contributorBody is a contributor in a list.
@@ -109,7 +108,7 @@ func (s *contributors) get(c *gin.Context) {
 	for i, r := range found.Recognitions {
 		body.Recognitions[i] = recognitionOf(r)
 	}
-	s.responses.json(c, found.AsOf, body)
+	answerJSON(c, found.AsOf, body)
 }
 
 // list answers /contributors: a page, and the token of the next one if there is one.
@@ -163,5 +162,5 @@ func (s *contributors) list(c *gin.Context) {
 	for i, contributor := range found.page {
 		body.Contributors[i] = contributorOf(contributor)
 	}
-	s.responses.json(c, found.asOf, body)
+	answerJSON(c, found.asOf, body)
 }

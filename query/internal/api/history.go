@@ -26,10 +26,9 @@ const settled = 15 * time.Second
 
 // history answers /tags/{name}/history.
 type history struct {
-	views     Views
-	changes   History
-	responses *responses
-	outage    *logging.Outage
+	views   Views
+	changes History
+	outage  *logging.Outage
 }
 
 // TagHistory is what a tag was counted up, period by period.
@@ -71,7 +70,7 @@ func (h *history) get(c *gin.Context) {
 		return
 	}
 	h.outage.Succeeded()
-	h.responses.json(c, v.AsOf(), TagHistory{
+	answerJSON(c, v.AsOf(), TagHistory{
 		Name: tag.Name, Resolution: request.name, From: request.from.Format(time.RFC3339), To: request.to.Format(time.RFC3339),
 		CompleteTo: request.resolution.Begin(v.AsOf().Add(-settled)).Format(time.RFC3339), Changes: changes, freshness: freshnessOf(v.AsOf()),
 	})

@@ -17,7 +17,7 @@ const title = "Accrue: query"
 //	@description
 //	@description	**Every answer says how old it is.** `X-As-Of` and `as_of` are the time at which an answer was read, by the database's clock; `lag_ms` is its age in milliseconds when it was sent. Totals are exact: each increment that was answered 202 is in them once, after up to two windows.
 //	@description
-//	@description	**Ask as often as you like.** Totals are served from memory. Send the `ETag` of an answer in `If-None-Match`: as long as nothing has changed, the answer is a 304 without a body. Bodies of ${minCompressed} bytes or more are compressed for clients that accept gzip. To receive changes instead of polling, open `/stats/stream`.
+//	@description	**Ask as often as you like.** Totals are served from memory. Send the `ETag` of an answer in `If-None-Match`: as long as nothing has changed, the answer is a 304 without a body. Bodies of ${content.MinCompressed} bytes or more are compressed for clients that accept gzip. To receive changes instead of polling, open `/stats/stream`.
 //	@description
 //	@description	**Pages.** A page has up to `page_size` items; a larger number than a page may have is cut. If there are more items, the answer has a `next_page_token`, to be sent as `page_token` with the same other parameters, to any instance. Parameters that are unknown, repeated or wrong are refused with a problem document (RFC 9457) that names each.
 //	@description
@@ -36,9 +36,7 @@ const title = "Accrue: query"
 //	@tag.description	This description.
 //	@x-header-retry-after	{"schema":{"minimum":1},"example":1}
 //	@x-header-etag			{"schema":{"pattern":"^(W/)?\"[0-9a-f]{16}\"$"},"example":"\"1f2e3d4c5b6a7980\""}
-//	@x-header-if-none-match	{"example":"\"1f2e3d4c5b6a7980\""}
 //	@x-header-x-as-of		{"schema":{"format":"date-time"},"example":"2026-11-23T08:01:44.133Z"}
-//	@x-header-last-event-id	{"example":"ZUPQJ5DB7QJVVXVJDSXKKLZRTD-42"}
 
 //	@Summary		All totals
 //	@Description	Every tag with its total, as one object. Tags that were never counted are not there.
@@ -66,7 +64,7 @@ const title = "Accrue: query"
 //	@Tags			totals
 //	@Produce		text/event-stream
 //	@Param			Last-Event-ID	header		string				false	"The id of the last event that was read."
-//	@Param			lastEventId		query		string				false	"The same, for readers that cannot set the header, which takes precedence."	extensions(x-example=ZUPQJ5DB7QJVVXVJDSXKKLZRTD-42)
+//	@Param			lastEventId		query		string				false	"The same, for readers that cannot set the header, which takes precedence."
 //	@Success		200				{string}	string				"Events."
 //	@Failure		400				{object}	problem.Document	"this resource has no parameters"
 //	@Failure		500				{object}	problem.Document	"the answer could not be made"
@@ -81,10 +79,10 @@ const title = "Accrue: query"
 //	@ID				getTags
 //	@Tags			totals
 //	@Produce		json
-//	@Param			prefix			query		string				false	"Only tags whose names begin so."															extensions(x-example=ba)
-//	@Param			order_by		query		string				false	"What the tags are sorted by; descending with a leading -. Equals are in the order of their names."	Enums(name,-name,total,-total,updated_at,-updated_at)	default(name)	extensions(x-example=-total)
-//	@Param			page_size		query		integer				false	"The most tags that the page has; more than ${maxPageSize} are cut to that."															minimum(1)	extensions(x-go-default=pageSize,x-example=50)
-//	@Param			page_token		query		string				false	"The next_page_token of the page before, with the same prefix and order_by."				format(page-token)	extensions(x-example=eyJsIjoidGFncyAtdG90YWwgYmEiLCJ2IjotNzYsImkiOiJiYWxseiJ9)
+//	@Param			prefix			query		string				false	"Only tags whose names begin so."
+//	@Param			order_by		query		string				false	"What the tags are sorted by; descending with a leading -. Equals are in the order of their names."	Enums(name,-name,total,-total,updated_at,-updated_at)	default(name)
+//	@Param			page_size		query		integer				false	"The most tags that the page has; more than ${maxPageSize} are cut to that."															minimum(1)	extensions(x-go-default=pageSize)
+//	@Param			page_token		query		string				false	"The next_page_token of the page before, with the same prefix and order_by."				format(page-token)
 //	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing on the page has changed since, the answer is a 304 without a body."
 //	@Success		200				{object}	TagPage				"A page."
 //	@Success		304				"Nothing on the page has changed since the answer with the given ETag."
@@ -124,9 +122,9 @@ const title = "Accrue: query"
 //	@Tags			totals
 //	@Produce		json
 //	@Param			name			path		string				true	"The tag's name. No other text is the name of a tag."			extensions(x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength,x-example=foo)
-//	@Param			resolution		query		string				false	"The length of a period."										Enums(minute,hour)	default(minute)	extensions(x-example=hour)
-//	@Param			from			query		string				false	"When the first period begins, before to. By default an hour of minutes, or a day of hours, before to."	format(date-time)	extensions(x-before=to,x-example=2026-11-23T00:00:00Z)
-//	@Param			to				query		string				false	"When the last period ends. By default with the open period."	format(date-time)	extensions(x-example=2026-11-23T08:00:00Z)
+//	@Param			resolution		query		string				false	"The length of a period."										Enums(minute,hour)	default(minute)
+//	@Param			from			query		string				false	"When the first period begins, before to. By default an hour of minutes, or a day of hours, before to."	format(date-time)	extensions(x-before=to)
+//	@Param			to				query		string				false	"When the last period ends. By default with the open period."	format(date-time)
 //	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
 //	@Success		200				{object}	TagHistory			"The changes."
 //	@Success		304				"Nothing has changed since the answer with the given ETag."
@@ -146,9 +144,9 @@ const title = "Accrue: query"
 //	@ID				getContributors
 //	@Tags			contributors
 //	@Produce		json
-//	@Param			order_by	query		string				false	"What the contributors are sorted by; descending with a leading -."	Enums(id,contributions,-contributions)	default(id)	extensions(x-example=-contributions)
-//	@Param			page_size	query		integer				false	"The most contributors that the page has; more than ${maxPageSize} are cut to that."							minimum(1)	extensions(x-go-default=pageSize,x-example=50)
-//	@Param			page_token	query		string				false	"The next_page_token of the page before, with the same order_by."	format(page-token)	extensions(x-example=eyJsIjoiY29udHJpYnV0b3JzIGlkIiwiaSI6ImFkYSJ9)
+//	@Param			order_by	query		string				false	"What the contributors are sorted by; descending with a leading -."	Enums(id,contributions,-contributions)	default(id)
+//	@Param			page_size	query		integer				false	"The most contributors that the page has; more than ${maxPageSize} are cut to that."							minimum(1)	extensions(x-go-default=pageSize)
+//	@Param			page_token	query		string				false	"The next_page_token of the page before, with the same order_by."	format(page-token)
 //	@Param			If-None-Match	header	string	false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
 //	@Success		200			{object}	contributorPage		"A page."
 //	@Success		304			"Nothing has changed since the answer with the given ETag."
@@ -189,7 +187,7 @@ const title = "Accrue: query"
 //	@ID				getRecognitions
 //	@Tags			contributors
 //	@Produce		json
-//	@Param			page_size	query		integer				false	"The most recognitions that the answer has; more than ${maxLatest} are cut to that."	minimum(1)	extensions(x-go-default=defaultLatest,x-example=10)
+//	@Param			page_size	query		integer				false	"The most recognitions that the answer has; more than ${maxLatest} are cut to that."	minimum(1)	extensions(x-go-default=defaultLatest)
 //	@Param			If-None-Match	header	string	false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
 //	@Success		200			{object}	latestRecognitions	"The latest recognitions."
 //	@Success		304			"Nothing has changed since the answer with the given ETag."
@@ -212,6 +210,7 @@ const title = "Accrue: query"
 //	@Param			If-None-Match	header	string	false	"The ETag of an earlier answer: if the page is still the same, the answer is a 304 without a body."
 //	@Success		200				{string}	string	"The page."
 //	@Success		304				"The page is the one of the given ETag."
+//	@Failure		431	"The header of the request is larger than 64 KiB."
 //	@Header			200,304			{string}	ETag	"Names this version of the page."
 //	@x-example-200	"<!doctype html>\n<html lang=\"en\">…</html>"
 //	@Router			/ [get]

@@ -54,5 +54,5 @@ func (s *contributors) recognitions(c *gin.Context) {
 	for i, r := range found.latest {
 		body.Recognitions[i] = latestBody{r.Contributor, recognitionOf(r)}
 	}
-	s.responses.json(c, found.asOf, body)
+	answerJSON(c, found.asOf, body)
 }

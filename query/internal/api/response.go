@@ -3,15 +3,11 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/gin-gonic/gin"
+
+	"github.com/accrue/accrue/pkg/content"
 )
 
 const (
@@ -35,55 +31,22 @@ func freshnessOf(asOf time.Time) freshness {
 	return freshness{AsOf: formatTime(asOf), LagMS: max(0, time.Since(asOf).Milliseconds())}
 }
 
-// responses answers requests: with an entity tag, 304 when it still holds, and compressed when the client accepts that.
-type responses struct{ compressor compressor }
-
-// json answers with a body that ends with its freshness. The entity tag is of what comes before, and weak: the same
+// answerJSON answers with a body that ends with its freshness. The entity tag is of what comes before, and weak: the same
 // content has the same tag, however old it is.
-func (s *responses) json(c *gin.Context, asOf time.Time, body any) {
+func answerJSON(c *gin.Context, asOf time.Time, body any) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		panic(err) // strings and numbers: no error
 	}
-	content := encoded[:max(0, bytes.LastIndex(encoded, []byte(`,"as_of":"`)))]
-	s.serve(c, encoded, fmt.Sprintf(`W/"%016x"`, xxhash.Sum64(content)), asOf, func() []byte { return s.compressor.compress(encoded) })
+	fresh := max(0, bytes.LastIndex(encoded, []byte(`,"as_of":"`)))
+	answer(c, asOf, content.New(encoded, "W/"+content.Tag(encoded[:fresh])))
 }
 
-// serve answers a conditional request with a JSON body or, if the client accepts gzip, its compressed form.
-func (s *responses) serve(c *gin.Context, body []byte, etag string, asOf time.Time, compressed func() []byte) {
+// answer answers with a JSON body of a time.
+func answer(c *gin.Context, asOf time.Time, body *content.Body) {
 	h := c.Writer.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-cache") // keep it, and revalidate it each time
 	h.Set(asOfHeader, formatTime(asOf))
-	h.Set("ETag", etag)
-	h.Add("Vary", "Accept-Encoding")
-	if lines := c.Request.Header["If-None-Match"]; len(lines) > 1 { // ServeContent reads the first line
-		c.Request.Header.Set("If-None-Match", strings.Join(lines, ","))
-	}
-	content := io.ReadSeeker(bytes.NewReader(body))
-	if len(body) >= minCompressed && acceptsGzip(c.Request.Header.Values("Accept-Encoding")) {
-		h.Set("Content-Encoding", "gzip")
-		if etag[0] != 'W' {
-			h.Set("ETag", "W/"+etag) // a strong one identifies the bytes of one encoding
-		}
-		content = &lazyReader{content: func() []byte {
-			b := compressed()
-			h.Set("Content-Length", strconv.Itoa(len(b)))
-			return b
-		}}
-	}
-	http.ServeContent(c.Writer, c.Request, "", time.Time{}, content)
-}
-
-// lazyReader reads content that is made when it is first needed, which is not the case when the answer is 304.
-type lazyReader struct {
-	content func() []byte
-	io.ReadSeeker
-}
-
-func (r *lazyReader) Seek(offset int64, whence int) (int64, error) {
-	if r.ReadSeeker == nil {
-		r.ReadSeeker = bytes.NewReader(r.content())
-	}
-	return r.ReadSeeker.Seek(offset, whence)
+	body.Serve(c.Writer, c.Request)
 }

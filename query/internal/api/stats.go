@@ -1,15 +1,14 @@
 package api
 
 import (
-	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/gin-gonic/gin"
 
+	"github.com/accrue/accrue/pkg/content"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/query/internal/view"
 )
@@ -17,9 +16,8 @@ import (
 // stats answers /stats: every tag with its total, as one object. Each version of the view is rendered once, at its first
 // request.
 type stats struct {
-	views     Views
-	responses *responses
-	last      atomic.Pointer[rendered]
+	views Views
+	last  atomic.Pointer[rendered]
 	// rendering is held by the request that renders.
 	rendering sync.Mutex
 }
@@ -33,11 +31,8 @@ type Totals map[string]int64 //	@name	Totals
 type rendered struct {
 	version uint64
 	asOf    time.Time
-	body    []byte
-	// compressed returns the body's gzip form, which is made at the first call.
-	compressed func() []byte
-	// etag depends on the body alone, so that all instances agree.
-	etag string
+	// body has an entity tag that depends on its bytes alone, so that all instances agree.
+	body *content.Body
 }
 
 func (s *stats) get(c *gin.Context) {
@@ -50,7 +45,7 @@ func (s *stats) get(c *gin.Context) {
 		return
 	}
 	r, asOf := s.of(v)
-	s.responses.serve(c, r.body, r.etag, asOf, r.compressed)
+	answer(c, asOf, r.body)
 }
 
 // latest returns the latest view, or answers 503 and returns nil if there is none yet.
@@ -83,10 +78,7 @@ func (s *stats) render(v *view.View) *rendered {
 		return r
 	}
 	body := encode(v.Tags())
-	r := &rendered{
-		version: v.Version(), asOf: v.AsOf(), body: body, etag: fmt.Sprintf(`"%016x"`, xxhash.Sum64(body)),
-		compressed: sync.OnceValue(func() []byte { return s.responses.compressor.compress(body) }),
-	}
+	r := &rendered{version: v.Version(), asOf: v.AsOf(), body: content.New(body, content.Tag(body))}
 	s.last.Store(r)
 	return r
 }

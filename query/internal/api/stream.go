@@ -144,7 +144,7 @@ func (s *stream) event(v *view.View, since uint64, known bool) event {
 		}
 	}
 	all, asOf := s.stats.of(v)
-	return event{"snapshot", all.version, asOf, all.body}
+	return event{"snapshot", all.version, asOf, all.body.Bytes()}
 }
 
 // changes returns the totals that have changed since a version, rendered once for all readers, or false if all totals are

@@ -17,9 +17,8 @@ import (
 
 // tags answers /tags and /tags/{name}, from the view.
 type tags struct {
-	views     Views
-	responses *responses
-	sorted    sortedTags
+	views  Views
+	sorted sortedTags
 }
 
 // Tag is a tag in a list.
@@ -108,7 +107,7 @@ func (t *tags) list(c *gin.Context) {
 		page.Tags = append(page.Tags, tagOf(tag))
 		last = tag
 	}
-	t.responses.json(c, v.AsOf(), page)
+	answerJSON(c, v.AsOf(), page)
 }
 
 // after yields the tags of a view that have a prefix, in an order, beginning after a cursor.
@@ -180,7 +179,7 @@ func (t *tags) get(c *gin.Context) {
 		return
 	}
 	if v, tag, ok := find(c, t.views); ok {
-		t.responses.json(c, v.AsOf(), TagNow{tagOf(tag), freshnessOf(v.AsOf())})
+		answerJSON(c, v.AsOf(), TagNow{tagOf(tag), freshnessOf(v.AsOf())})
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"time"
 
+	"github.com/accrue/accrue/pkg/content"
 	"github.com/accrue/accrue/pkg/problem"
 )
 
@@ -36,7 +36,8 @@ var files embed.FS
 
 // file is one part of the page, as it is served.
 type file struct {
-	body, contentType, etag string
+	body        *content.Body
+	contentType string
 }
 
 // Board answers requests for the page and its parts.
@@ -48,24 +49,23 @@ type Board struct {
 
 // New returns the board.
 func New() *Board {
-	b := &Board{files: make(map[string]file)}
+	bodies := make(map[string]string)
 	all := sha256.New()
 	_ = fs.WalkDir(files, "page", func(name string, entry fs.DirEntry, err error) error { // embedded: no error
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		body, err := files.ReadFile(name)
-		b.files[path.Base(name)] = file{body: string(body), contentType: contentType(name)}
+		bodies[path.Base(name)] = string(body)
 		fmt.Fprintf(all, "%s %d\n%s", name, len(body), body)
 		return err
 	})
-	b.release = hex.EncodeToString(all.Sum(nil))[:16]
-	for name, f := range b.files {
+	b := &Board{files: make(map[string]file), release: hex.EncodeToString(all.Sum(nil))[:16]}
+	for name, body := range bodies {
 		if name == index {
-			f.body = strings.ReplaceAll(f.body, placeholder, b.release)
+			body = strings.ReplaceAll(body, placeholder, b.release)
 		}
-		f.etag = fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(f.body)))[:17] + `"`
-		b.files[name] = f
+		b.files[name] = file{content.Static([]byte(body)), contentType(name)}
 	}
 	return b
 }
@@ -106,10 +106,9 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", f.contentType)
 	h.Set("Cache-Control", caching)
-	h.Set("ETag", f.etag)
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	http.ServeContent(w, r, name, time.Time{}, strings.NewReader(f.body))
+	f.body.Serve(w, r)
 }
