@@ -56,8 +56,68 @@ func TestDocsPageShowsEveryOperation(t *testing.T) {
 		if folder := os.Getenv("DOCS_IMAGES"); folder != "" {
 			b.save(filepath.Join(folder, "docs-"+service.name+".png"))
 		}
+		b.show(phone)
+		b.await(`String(document.documentElement.scrollWidth <= innerWidth)`, "true")
 		b.close()
 	}
+}
+
+// execute presses "Execute" for an operation on the page at /docs, with nothing filled in.
+func (b *browser) execute(operation string) {
+	b.t.Helper()
+	block := fmt.Sprintf(`[id$="-%s"].opblock`, operation)
+	if evaluate[bool](b, fmt.Sprintf(`document.querySelector('%s .execute') === null`, block)) {
+		b.do(chromedp.Click(chromedp.CSS(block + " .opblock-summary-control")))
+		b.do(chromedp.Click(chromedp.CSS(block + " .try-out__btn")))
+	}
+	b.do(chromedp.Click(chromedp.CSS(block + " .execute")))
+}
+
+// answered is the status and the body of the answer that the page at /docs shows for an operation, as an expression.
+func answered(operation string) string {
+	return fmt.Sprintf(`(block => [".live-responses-table tbody .response-col_status", ".live-responses-table .microlight"].map(
+		part => block.querySelector(part)?.textContent.replaceAll(/\s+/g, " ").trim() ?? "").join(" "))
+		(document.querySelector('[id$="-%s"].opblock'))`, operation)
+}
+
+// What the page at /docs sends by itself counts each time; the stream, whose answer would show when it ends, cannot be tried.
+func TestDocsPageSendsRequests(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	ingest, query := s.start(t, "ingest"), s.start(t, "query")
+	s.start(t, "aggregator")
+	b := openBrowser(t, "about:blank")
+	b.tolerate(audits.InspectorIssueCodeGenericIssue) // of Swagger UI's own forms
+	b.do(chromedp.Navigate(ingest.url + "/docs"))
+	for i := range int64(2) {
+		b.execute("postIncrement")
+		b.await(answered("postIncrement"), `202 { "accepted": 1 }`)
+		awaitStats(t, query, map[string]int64{"foo": 4 * (i + 1)}, patience)
+	}
+	for i := range int64(2) {
+		b.execute("postIncrements")
+		b.await(answered("postIncrements"), `202 { "accepted": 2 }`)
+		awaitStats(t, query, map[string]int64{"foo": 8 + 9*(i+1), "ballz": 7 * (i + 1)}, patience)
+	}
+	b.close()
+
+	b = openBrowser(t, "about:blank")
+	b.tolerate(audits.InspectorIssueCodeGenericIssue)
+	b.do(chromedp.Navigate(query.url + "/docs"))
+	for _, operation := range []string{"getTags", "getTagHistory", "getContributors", "getRecognitions"} {
+		b.execute(operation)
+		await(t, operation, patience, func() error {
+			if got := evaluate[string](b, answered(operation)); !strings.HasPrefix(got, "200 ") {
+				return fmt.Errorf("%s", got)
+			}
+			return nil
+		})
+	}
+	b.do(chromedp.Click(chromedp.CSS(`[id$="-getStatsStream"].opblock .opblock-summary-control`)))
+	b.await(`document.querySelector('[id$="-getStatsStream"].opblock .parameters-container') ? "open" : ""`, "open")
+	b.await(`document.querySelector('[id$="-getStatsStream"].opblock .try-out__btn') ? "offered" : "not offered"`, "not offered")
+	b.await(`document.querySelector(".topbar") ? "a bar" : "no bar"`, "no bar")
+	b.close()
 }
 
 // A page of another origin posts an increment with a key and reads the totals and their headers. If CORS_ORIGINS does not list
