@@ -173,7 +173,7 @@ func TestRequestsAreTracedToTheCommit(t *testing.T) {
 }
 
 // metricRow matches a row of the table in docs/metrics.md: | `name` | services | kind | unit | labels | ...
-var metricRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z, ]+) \\| ([a-z]+) \\| ([A-Za-z ]+) \\| ([`a-z, ]*)\\|")
+var metricRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z, ]+) \\| ([a-z]+) \\| ([A-Za-z ]+) \\| ([`a-z_, ]*)\\|")
 
 // exposedMetric has the properties of a metric that the table and the exposition must agree on.
 type exposedMetric struct{ kind, labels string }

@@ -113,6 +113,9 @@ func newMetrics(m metric.Meter, s *Partitions) (*metrics, error) {
 	if err := errors.Join(append(faults, watch(m, s))...); err != nil {
 		return nil, fmt.Errorf("measure the partitions: %w", err)
 	}
+	for _, reason := range labels {
+		all.rejected.Add(context.Background(), 0, metric.WithAttributes(attribute.String("reason", reason)))
+	}
 	return all, nil
 }
 
