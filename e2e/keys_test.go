@@ -20,25 +20,34 @@ type posting struct {
 	increments      int
 }
 
-// postings returns requests with the given number of increments in total: single increments with a key, batches with one key,
-// and batches with an id for each item. If keys is false they have neither keys nor ids.
-func postings(increments int, keys bool) (all []posting, want map[string]int64) {
+// kind is what requests are made of.
+type kind struct {
+	// keys says that requests have keys: without them the same bodies have none.
+	keys bool
+	// singles, of ten requests, are single increments, and ids are batches whose items have ids. The others are batches.
+	singles, ids int
+	// largest is the largest batch, and tags is how many tags there are.
+	largest, tags int
+}
+
+// postings makes requests of so many increments in all.
+func postings(increments int, k kind) (all []posting, want map[string]int64) {
 	want = make(map[string]int64)
 	for n := 0; n < increments; {
 		p := posting{path: "/increments", values: make(map[string]int64), increments: 1}
 		ids := false
-		if kind := rand.N(10); kind > 7 {
-			p.path, p.increments, ids = "/increments/batch", min(1+rand.N(200), increments-n), kind == 8
+		if of := rand.N(10); of >= k.singles {
+			p.path, p.increments, ids = "/increments/batch", min(1+rand.N(k.largest), increments-n), of-k.singles < k.ids
 		}
-		if keys && !ids {
+		if k.keys && !ids {
 			p.key = fmt.Sprintf("order-%d", n)
 		}
 		var items []string
 		for i := range p.increments {
-			name, value := fmt.Sprintf("tag_%c", 'a'+rand.N(20)), 1+rand.Int64N(9)
+			name, value := fmt.Sprintf("tag_%c", 'a'+rand.N(k.tags)), 1+rand.Int64N(9)
 			p.values[name] += value
 			item := fmt.Sprintf(`{"name":%q,"value":%d}`, name, value)
-			if keys && ids {
+			if k.keys && ids {
 				item = fmt.Sprintf(`{"id":"item-%d","name":%q,"value":%d}`, n+i, name, value)
 			}
 			items = append(items, item)
@@ -82,11 +91,17 @@ func (p *posting) try(ctx context.Context, url string) (status int, err error) {
 	return r.status, err
 }
 
-// Every increment is posted one to four times with its key to two ingest instances. One of them and the aggregators are killed
-// and restarted meanwhile, so that connections break during requests. The totals are exact. Without keys every post counts.
+// Every increment is posted one to four times with its key, to two ingest instances that differ in PARTITIONS, one of which is
+// killed and comes back, so that connections break in the middle of requests, while aggregators are killed: the sums are
+// exact. Large batches of few tags are cut over several messages, and otherwise when they are repeated. Without keys each of
+// those posts counts.
 func TestRepeatedPostsWithKeysCountOnce(t *testing.T) {
 	t.Parallel()
-	for name, keys := range map[string]bool{"with keys": true, "without keys": false} {
+	for name, kind := range map[string]kind{
+		"a key per post":  {keys: true, singles: 8, ids: 1, largest: 200, tags: 20},
+		"a key per batch": {keys: true, largest: 1000, tags: 3},
+		"without keys":    {singles: 8, ids: 1, largest: 200, tags: 20},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSystem(t)
@@ -94,10 +109,13 @@ func TestRepeatedPostsWithKeysCountOnce(t *testing.T) {
 			query := s.start(t, "query")
 			aggregators := []*process{s.start(t, "aggregator"), s.start(t, "aggregator")}
 			var instances [2]atomic.Pointer[process]
-			for i := range instances {
+			begin := func(i int) {
+				s.variables["PARTITIONS"] = []string{"16", "64"}[i]
 				instances[i].Store(s.start(t, "ingest"))
 			}
-			all, want := postings(20_000, keys)
+			begin(0)
+			begin(1)
+			all, want := postings(20_000, kind)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			posted := make(chan map[string]int64)
@@ -111,11 +129,12 @@ func TestRepeatedPostsWithKeysCountOnce(t *testing.T) {
 					victim := i % len(aggregators)
 					aggregators[victim].kill()
 					aggregators[victim] = s.start(t, "aggregator")
-					instances[0].Load().kill()
-					instances[0].Store(s.start(t, "ingest"))
+					victim = i / 2 % len(instances)
+					instances[victim].Load().kill()
+					begin(victim)
 				}
 			}
-			if keys {
+			if kind.keys {
 				awaitStats(t, query, want, 60*time.Second)
 				time.Sleep(3 * time.Second) // nothing more is counted
 				awaitStats(t, query, want, time.Second)

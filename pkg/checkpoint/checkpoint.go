@@ -36,6 +36,8 @@ type Checkpoint struct {
 	// UpdatedAt is the time of the Commit by the store's clock, in milliseconds. It is never before that of the previous
 	// checkpoint. It determines the open minute and the open hour of the history.
 	UpdatedAt time.Time
+	// Layouts is the version of the Layouts that every later Commit of the partition knows, or 0.
+	Layouts uint64
 }
 
 // Counted is what a checkpoint knows of one publisher.
@@ -89,6 +91,7 @@ func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Mes
 		Publishers: make(map[message.Publisher]Counted, len(c.Publishers)+1),
 		Totals:     merge(c.turned(now), deltas, now),
 		UpdatedAt:  now,
+		Layouts:    c.Layouts,
 	}
 	oldest := c.UpdatedAt.Add(-retention)
 	for publisher, counted := range c.Publishers {

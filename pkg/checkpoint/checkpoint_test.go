@@ -189,10 +189,11 @@ func TestGoldenFile(t *testing.T) {
 	c = c.Next(start.Add(1500*time.Millisecond), retention, []checkpoint.Message{{ada, 5}}, deltas(map[string]int64{"foo": 9}))
 	rejected := checkpoint.PackRejected(someRejected())
 	changes := checkpoint.PackChanges([]checkpoint.Change{{"ballz", 76}, {"foo", 13}, {"food", 1}})
+	keys, layouts := checkpoint.PackKeyRanges(someKeys()), checkpoint.PackLayouts(someLayouts())
 	path := filepath.Join("testdata", "checkpoint.hex")
 	if *update {
 		packed := hex.EncodeToString(c.PackPublishers()) + "\n" + hex.EncodeToString(c.PackTotals()) + "\n" +
-			hex.EncodeToString(changes) + "\n" + hex.EncodeToString(rejected) + "\n"
+			hex.EncodeToString(changes) + "\n" + hex.EncodeToString(rejected) + "\n" + hex.EncodeToString(keys) + "\n" + hex.EncodeToString(layouts) + "\n"
 		if err := os.WriteFile(path, []byte(packed), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +203,7 @@ func TestGoldenFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Fields(string(golden))
-	for i, got := range [][]byte{c.PackPublishers(), c.PackTotals(), changes, rejected} {
+	for i, got := range [][]byte{c.PackPublishers(), c.PackTotals(), changes, rejected, keys, layouts} {
 		if hex.EncodeToString(got) != lines[i] {
 			t.Errorf("line %d: packed %x, want %s", i+1, got, lines[i])
 		}

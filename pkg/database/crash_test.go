@@ -278,7 +278,7 @@ func fill(folder string, makeRoom func() error) error {
 		return fmt.Errorf("publish with a full disk: %w", err)
 	}
 	_, err = storeembedded.New(d).Commit(ctx, store.Commit{
-		Keys: make([]checkpoint.SeenKey, checkpoint.MaxSeenKeys), Next: checkpoint.Checkpoint{Commit: 1},
+		Keys: make([]checkpoint.KeyRange, checkpoint.MaxKeyRanges), Next: checkpoint.Checkpoint{Commit: 1},
 	})
 	if !errors.Is(err, database.ErrFull) {
 		return fmt.Errorf("commit with a full disk: %w", err)

@@ -214,7 +214,7 @@ func TestStoreRefusesWhatFirestoreRefuses(t *testing.T) {
 		"a checkpoint of 1 MiB":      {publishersOf(1 << 20), true},
 		"two fields of 600,000":      {func(c *store.Commit) { publishersOf(600_000)(c); totalsOf(600_000)(c) }, true},
 		"one field of 600,000":       {totalsOf(600_000), false},
-		"keys of more than 1 MiB":    {func(c *store.Commit) { c.Keys = make([]checkpoint.SeenKey, 70_000) }, true},
+		"keys of more than 1 MiB":    {func(c *store.Commit) { c.Keys = make([]checkpoint.KeyRange, 70_000) }, true},
 		"ten documents of 1,000,000": {periods(10), false},
 		"eleven of them":             {periods(11), true},
 		"one contributor 250 times":  {contributors(250, "ada"), false},

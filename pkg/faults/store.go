@@ -56,6 +56,18 @@ func (s *Store) Keys(ctx context.Context, partition uint32, after store.KeysPosi
 	})
 }
 
+// Peek peeks at partitions.
+func (s *Store) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error) {
+	return do(ctx, s.faults, Call{Method: "Peek"}, func(ctx context.Context) ([]store.Peeked, error) {
+		return s.Store.Peek(ctx, partitions)
+	})
+}
+
+// Layouts reads the layouts.
+func (s *Store) Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error) {
+	return doPage(ctx, s.faults, "Layouts", s.Store.Layouts)
+}
+
 // Rejected reads rejected entries.
 func (s *Store) Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error) {
 	return do(ctx, s.faults, Call{Method: "Rejected"}, func(ctx context.Context) ([]store.RejectedEntries, error) {

@@ -9,7 +9,7 @@ import (
 // The field numbers of batch.proto.
 const (
 	publisherField, partitionField, sequenceField, acceptedAtField = 1, 2, 3, 4
-	incrementsField, contributionsField                            = 5, 6
+	incrementsField, contributionsField, partitionsField           = 5, 6, 7
 	tagField, valueField, keyField                                 = 1, 2, 3
 	contributorField, contributionKeyField                         = 1, 2
 )
@@ -17,6 +17,8 @@ const (
 // Builder collects the entries of one message in their wire form: entries that wait to be published hold no pointers, do not
 // refer to the request, and have an exact size. The zero value is empty.
 type Builder struct {
+	// Partitions is that of the Batch. Reset keeps it.
+	Partitions    uint32
 	increments    []byte
 	contributions []byte
 	entries       int
@@ -54,7 +56,7 @@ func (b *Builder) Reset() {
 
 // Encode returns the message in its wire form. The result shares no memory with the builder.
 func (b *Builder) Encode(publisher Publisher, partition uint32, sequence uint64, acceptedAt time.Time) []byte {
-	const header = 2 + len(Publisher{}) + 3*(1+10)
+	const header = 2 + len(Publisher{}) + 3*(1+10) + 1 + 2
 	d := make([]byte, 0, header+len(b.increments)+len(b.contributions))
 	d = protowire.AppendTag(d, publisherField, protowire.BytesType)
 	d = protowire.AppendBytes(d, publisher[:])
@@ -62,7 +64,8 @@ func (b *Builder) Encode(publisher Publisher, partition uint32, sequence uint64,
 	d = appendNumber(d, sequenceField, sequence)
 	d = appendNumber(d, acceptedAtField, uint64(acceptedAt.UnixMicro()))
 	d = append(d, b.increments...)
-	return append(d, b.contributions...)
+	d = append(d, b.contributions...)
+	return appendNumber(d, partitionsField, uint64(b.Partitions))
 }
 
 // IncrementSize returns the number of bytes that an increment takes in a message, with any valid value.

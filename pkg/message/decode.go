@@ -38,6 +38,8 @@ func Decode(data []byte) (*Batch, error) {
 			b.Sequence = f.number
 		case f.is(acceptedAtField, protowire.VarintType):
 			b.AcceptedAt = time.UnixMicro(int64(f.number)).UTC() //nolint:gosec // as protobuf reads an int64
+		case f.is(partitionsField, protowire.VarintType):
+			b.Partitions = uint32(f.number) //nolint:gosec // as protobuf reads a uint32
 		case f.is(incrementsField, protowire.BytesType):
 			inc, err := decodeIncrement(f, text)
 			if err != nil {
@@ -59,6 +61,8 @@ func Decode(data []byte) (*Batch, error) {
 		err = fmt.Errorf("publisher has %d bytes, not %d", publisher, len(b.Publisher))
 	case b.Partition >= increment.MaxPartitions:
 		err = fmt.Errorf("partition %d", b.Partition)
+	case b.Partitions > increment.MaxPartitions || b.Partitions > 0 && b.Partition >= b.Partitions:
+		err = fmt.Errorf("partition %d of %d", b.Partition, b.Partitions)
 	case b.Sequence == 0 || b.Sequence > math.MaxInt64:
 		err = fmt.Errorf("sequence %d", b.Sequence)
 	case b.Entries() == 0:

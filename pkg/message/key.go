@@ -2,6 +2,7 @@ package message
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 )
@@ -27,6 +28,14 @@ func (k Key) Next() Key {
 		}
 	}
 	return k
+}
+
+// KeyPrefix is all of a key but the item's number. The keys of a batch share it, but for a batch whose numbers carry.
+type KeyPrefix [14]byte
+
+// Split returns the prefix of a key and the rest as a number: Next adds 1 to it.
+func (k Key) Split() (prefix KeyPrefix, item uint16) {
+	return KeyPrefix(k[:len(prefix)]), binary.BigEndian.Uint16(k[len(prefix):])
 }
 
 func hash(text string) Key {

@@ -37,6 +37,9 @@ func (p Publisher) String() string { return hex.EncodeToString(p[:]) }
 type Batch struct {
 	Publisher Publisher
 	Partition uint32
+	// Partitions is the number of partitions that the publisher divides entries among: each entry's name is in Partition by
+	// increment.Partition. It is 0 if that is not known.
+	Partitions uint32
 	// Sequence numbers the messages of (Publisher, Partition) from 1.
 	Sequence uint64
 	// AcceptedAt is when the first entry was accepted, to the microsecond.
@@ -66,7 +69,7 @@ func (b *Batch) Entries() int { return len(b.Increments) + len(b.Contributions) 
 
 // Encode returns the message in its wire form. It does not validate.
 func (b *Batch) Encode() ([]byte, error) {
-	var d Builder
+	d := Builder{Partitions: b.Partitions}
 	for i := range b.Increments {
 		d.AddIncrement(b.Increments[i].Tag, b.Increments[i].Value, b.Increments[i].Key)
 	}

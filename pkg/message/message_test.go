@@ -41,10 +41,17 @@ func keyed() *message.Batch {
 	return b
 }
 
+// divided is an example that says how many partitions there are.
+func divided() *message.Batch {
+	b := example()
+	b.Partitions = 16
+	return b
+}
+
 // A deployed aggregator must read what an older or newer ingest writes, so the golden files never change.
 func TestGoldenFiles(t *testing.T) {
 	t.Parallel()
-	for name, batch := range map[string]*message.Batch{"batch": example(), "keyed": keyed()} {
+	for name, batch := range map[string]*message.Batch{"batch": example(), "keyed": keyed(), "divided": divided()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			data, err := batch.Encode()
@@ -120,6 +127,8 @@ func TestDecodeRefusesInvalidMessages(t *testing.T) {
 		"no sequence":         func(b *messagepb.Batch) { b.Sequence = 0 },
 		"a huge sequence":     func(b *messagepb.Batch) { b.Sequence = 1 << 63 },
 		"a huge partition":    func(b *messagepb.Batch) { b.Partition = 4096 },
+		"beyond partitions":   func(b *messagepb.Batch) { b.Partitions = b.Partition },
+		"many partitions":     func(b *messagepb.Batch) { b.Partitions = 4097 },
 		"no entries":          func(b *messagepb.Batch) { b.Increments, b.Contributions = nil, nil },
 		"a bad name":          func(b *messagepb.Batch) { b.Increments[0].Tag = "Foo" },
 		"no value":            func(b *messagepb.Batch) { b.Increments[0].Value = 0 },
@@ -157,11 +166,12 @@ func reference(data []byte) (*message.Batch, error) {
 		return nil, err
 	}
 	b := &message.Batch{
-		Partition: pb.GetPartition(), Sequence: pb.GetSequence(), AcceptedAt: time.UnixMicro(pb.GetAcceptedAt()).UTC(),
+		Partition: pb.GetPartition(), Partitions: pb.GetPartitions(), Sequence: pb.GetSequence(), AcceptedAt: time.UnixMicro(pb.GetAcceptedAt()).UTC(),
 		Increments: []message.Increment{}, Contributions: []message.Contribution{},
 	}
 	copy(b.Publisher[:], pb.GetPublisher())
-	valid := len(pb.GetPublisher()) == len(b.Publisher) && b.Partition < increment.MaxPartitions && b.Sequence > 0 && b.Sequence <= math.MaxInt64 &&
+	valid := len(pb.GetPublisher()) == len(b.Publisher) && b.Partition < increment.MaxPartitions &&
+		(b.Partitions == 0 || b.Partitions <= increment.MaxPartitions && b.Partition < b.Partitions) && b.Sequence > 0 && b.Sequence <= math.MaxInt64 &&
 		len(pb.GetIncrements())+len(pb.GetContributions()) > 0
 	key := func(wire []byte) (k message.Key) {
 		valid = valid && (len(wire) == 0 || len(wire) == len(k))
@@ -184,7 +194,7 @@ func reference(data []byte) (*message.Batch, error) {
 
 // Decode agrees with generated code on every input.
 func FuzzDecode(f *testing.F) {
-	for _, b := range []*message.Batch{example(), keyed()} {
+	for _, b := range []*message.Batch{example(), keyed(), divided()} {
 		data, err := b.Encode()
 		if err != nil {
 			f.Fatal(err)

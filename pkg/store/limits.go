@@ -49,7 +49,7 @@ func (c *Commit) documents() []document {
 		all = append(all, document{Contributors, ContributorID(d.Contributor), nil, 2})
 	}
 	if len(c.Keys) > 0 {
-		all = append(all, document{Keys, KeysID(KeysPosition{c.Next.UpdatedAt, c.Next.Commit}), []int{len(checkpoint.PackSeenKeys(c.Keys))}, 0})
+		all = append(all, document{Keys, KeysID(KeysPosition{c.Next.UpdatedAt, c.Next.Commit}), []int{len(checkpoint.PackKeyRanges(c.Keys))}, 0})
 	}
 	if len(c.Rejected) > 0 {
 		id := RejectedID(c.Partition, c.Next.Commit)

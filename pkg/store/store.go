@@ -20,6 +20,7 @@ const (
 	Partitions   = "partitions"
 	Recognitions = "recognitions"
 	Rejected     = "rejected"
+	Layouts      = "layouts"
 
 	// Subcollections of each partition.
 
@@ -63,9 +64,13 @@ type Commit struct {
 	AcceptedAt time.Time
 	// Contributors has each contributor at most once.
 	Contributors []Contributions
-	// Keys are the idempotency keys of the counted entries. They are kept for at least KeepKeys.
-	Keys     []checkpoint.SeenKey
+	// Keys are the idempotency keys of what is settled, which are kept for KeepKeys at least.
+	Keys     []checkpoint.KeyRange
 	KeepKeys time.Duration
+	// Related are other partitions that the Commit relies on: it is ErrConflict if one has changed.
+	Related []Related
+	// Layouts, unless it is nil, is the change of the document of the Layouts.
+	Layouts *LayoutsChange
 	// Closed are the periods of the partition's history that end with this Commit.
 	Closed []checkpoint.Period
 	// Rejected are the entries of the settled messages that could not be counted. They are written to one document and must not
@@ -73,6 +78,29 @@ type Commit struct {
 	Rejected []checkpoint.Rejected
 	// Redriven is the change of the document whose rejected entries the Commit counts, or nil.
 	Redriven *Redriven
+}
+
+// Related is another partition as it was peeked at.
+type Related struct {
+	Partition uint32
+	Revision  Revision
+	// Layouts is the version of the Layouts that its checkpoint is given. If it has it already, nothing is changed. If there is
+	// no checkpoint, an empty one is made.
+	Layouts uint64
+}
+
+// LayoutsChange replaces the Layouts of a Revision. The Commit is ErrConflict if they have changed.
+type LayoutsChange struct {
+	Revision Revision
+	Next     checkpoint.Layouts
+}
+
+// Peeked is what of a partition tells whether it has new keys. All but Partition is zero without a checkpoint.
+type Peeked struct {
+	Partition uint32
+	Revision  Revision
+	Commit    uint64
+	Layouts   uint64
 }
 
 // Redriven is the change of a document of rejected entries by the Commit that counts some of them. The Commit returns ErrConflict
@@ -96,7 +124,7 @@ type Contributions struct {
 // CommitKeys are the idempotency keys of one Commit.
 type CommitKeys struct {
 	KeysPosition
-	Keys []checkpoint.SeenKey
+	Keys []checkpoint.KeyRange
 }
 
 // KeysPosition is the position of a Commit's keys among those of its partition, ordered by the second of the Commit and then by
@@ -246,6 +274,9 @@ func KeysOf(id string) (uint64, error) {
 	}
 	return commit, nil
 }
+
+// LayoutsID is the id of the one document of the Layouts.
+const LayoutsID = "all"
 
 // RejectedID returns the document id of the entries that a partition's Commit rejected.
 func RejectedID(partition uint32, commit uint64) string {

@@ -12,6 +12,7 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
+	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/database"
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
@@ -32,6 +33,8 @@ type documents interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
 	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
+	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
+	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
 	query.Documents
 }
 

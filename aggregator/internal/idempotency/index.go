@@ -1,6 +1,7 @@
-// Package idempotency tracks the idempotency keys that one partition has counted recently, so that a producer's own retry
-// is not counted again (docs/decisions/0006-idempotency-keys.md). It is arithmetic: it knows no clock, no network and no
-// store. The keys are kept beside the checkpoint, and are learned from there after a restart.
+// Package idempotency tracks the idempotency keys that one partition has settled recently, so that a producer's own retry
+// is not counted again (docs/decisions/0006-idempotency-keys.md). A batch takes one entry, with the range of its items,
+// however many of them the partition has. The package is arithmetic: it knows no clock, no network and no store. The keys are
+// kept beside the checkpoint, and are learned from there after a restart.
 package idempotency
 
 import (
@@ -11,6 +12,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 )
@@ -21,21 +23,21 @@ const (
 	generationsPerHorizon = 8
 	// generationsPerLimit bounds the part of all keys that one generation may hold.
 	generationsPerLimit = 16
-	// slack is how much earlier than the horizon asks for keys are known: the clocks of ingest, which dates messages, and
+	// Slack is how much earlier than the horizon asks for keys are known: the clocks of ingest, which dates messages, and
 	// of the store, which dates Commits, differ a little.
-	slack = time.Minute
+	Slack = time.Minute
 )
 
-// Budget bounds the keys of several indexes together. It is safe for concurrent use.
+// Budget bounds the ranges of several indexes together. It is safe for concurrent use.
 type Budget struct {
 	limit int64
 	held  atomic.Int64
 }
 
-// NewBudget returns a budget of limit keys.
+// NewBudget returns a budget of limit ranges.
 func NewBudget(limit int) *Budget { return &Budget{limit: int64(limit)} }
 
-// Held is the number of keys in all indexes.
+// Held is the number of ranges in all indexes.
 func (b *Budget) Held() int64 { return b.held.Load() }
 
 // Index is the keys of one partition. It is not safe for concurrent use.
@@ -44,9 +46,12 @@ func (b *Budget) Held() int64 { return b.held.Load() }
 // were accepted more than a horizon after it. So the messages' time decides, not a clock's: while messages wait, for hours
 // if need be, keys wait for them.
 type Index struct {
-	horizon time.Duration
-	budget  *Budget
-	keys    map[message.Key]entry
+	partition uint32
+	horizon   time.Duration
+	budget    *Budget
+	// keys has a range for each prefix, and more the others of a prefix that has several.
+	keys map[message.KeyPrefix]entry
+	more map[message.KeyPrefix][]entry
 	// generations are in the order of the times of their Commits.
 	generations []generation
 	ids         uint32 // the last that a generation was given
@@ -63,10 +68,15 @@ type Index struct {
 	oldest time.Time
 }
 
-// entry is what is known of a key.
+// entry is a checkpoint.KeyRange without its prefix, and the generation that it belongs to.
 type entry struct {
-	generation uint32
-	print      uint16
+	generation                     uint32
+	first, last, partitions, print uint16
+}
+
+// rangeOf returns the entry as a range of a prefix.
+func (e entry) rangeOf(prefix message.KeyPrefix) checkpoint.KeyRange {
+	return checkpoint.KeyRange{Prefix: prefix, First: e.first, Last: e.last, Partitions: e.partitions, Fingerprint: e.print}
 }
 
 // generation is the keys of the Commits of some time, which are forgotten together.
@@ -76,10 +86,30 @@ type generation struct {
 	size        int
 }
 
-// New returns an index that knows no key yet. Keys are known for a horizon, and together with those of the budget's other
-// indexes they stay within the budget: the oldest are forgotten early rather than that more are held.
-func New(horizon time.Duration, budget *Budget) *Index {
-	return &Index{horizon: horizon, budget: budget, keys: make(map[message.Key]entry)}
+// New returns an index of a partition that knows no key yet. Keys are known for a horizon, and together with those of the
+// budget's other indexes they stay within the budget: the oldest are forgotten early rather than that more are held.
+func New(partition uint32, horizon time.Duration, budget *Budget) *Index {
+	return &Index{
+		partition: partition, horizon: horizon, budget: budget,
+		keys: make(map[message.KeyPrefix]entry), more: make(map[message.KeyPrefix][]entry),
+	}
+}
+
+// find returns the range that holds an item of a prefix, whose name is given.
+func (x *Index) find(prefix message.KeyPrefix, item uint16, name string) (found checkpoint.KeyRange, known bool) {
+	e, some := x.keys[prefix]
+	if !some {
+		return found, false
+	}
+	if found = e.rangeOf(prefix); found.Holds(item, name, x.partition) {
+		return found, true
+	}
+	for _, e := range x.more[prefix] {
+		if found = e.rangeOf(prefix); found.Holds(item, name, x.partition) {
+			return found, true
+		}
+	}
+	return found, false
 }
 
 // HasKeys says whether an entry of b has a key.
@@ -99,7 +129,7 @@ func HasKeys(b *message.Batch) bool {
 
 // since is the time from which on keys must be known to count a message that was accepted at a time.
 func (x *Index) since(acceptedAt time.Time) time.Time {
-	since := acceptedAt.Add(-x.horizon - slack)
+	since := acceptedAt.Add(-x.horizon - Slack)
 	if since.Before(x.evicted) {
 		return x.evicted
 	}
@@ -173,27 +203,54 @@ func (x *Index) earlier() int {
 // Claim collects the keys of one Commit in the making.
 type Claim struct {
 	index *Index
-	// Keys are those of the entries that the Commit settles. Each is there once.
-	Keys []checkpoint.SeenKey
-	// Repeated is the number of entries that repeat a key. Reused of those were not what the key was first given to.
+	// Others are where else a key may be known: in the partition where its name belongs by another number of partitions.
+	Others []Layout
+	// Ranges are those of the entries that the Commit settles.
+	Ranges []checkpoint.KeyRange
+	// Repeated is the number of entries that repeat a key. Reused of those were not what the key was first given to, as far
+	// as that is known: it is for keys of single entries.
 	Repeated, Reused int
 	// Late is the number of entries with keys that are counted although what they might repeat may have been forgotten.
-	Late   int
-	own    map[message.Key]uint16
-	oldest time.Time
+	Late int
+	// own has the place in Ranges of the latest range of each prefix, and earlier that of the one before it, or none.
+	own     map[message.KeyPrefix]int
+	earlier []int
+	oldest  time.Time
+
+	// Of the message that is being claimed:
+
+	partitions uint16
+	begin      int // of its ranges
+
+	// The prefix of the message's last key, if it had one, whether the index has it, and the place of its latest range.
+	some   bool
+	prefix message.KeyPrefix
+	known  bool
+	latest int
 }
 
-// Claim returns an empty claim.
-func (x *Index) Claim() *Claim { return &Claim{index: x} }
+// Layout is the indexes of other partitions by a number of partitions. It has all that are asked for.
+type Layout struct {
+	Partitions uint32
+	Indexes    map[uint32]*Index
+}
 
-// Begin begins the entries of a message with keys.
-func (c *Claim) Begin(acceptedAt time.Time) {
+// none is the place of no range.
+const none = -1
+
+// Claim returns an empty claim.
+func (x *Index) Claim() *Claim { return &Claim{index: x, latest: none} }
+
+// Begin begins the entries of a message with keys, whose publisher divides entries among a number of partitions, or 0 if that
+// is not known.
+func (c *Claim) Begin(acceptedAt time.Time, partitions uint32) {
 	if c.own == nil {
-		c.own = make(map[message.Key]uint16)
+		c.own = make(map[message.KeyPrefix]int)
 	}
 	if c.oldest.IsZero() || acceptedAt.Before(c.oldest) {
 		c.oldest = acceptedAt
 	}
+	c.partitions, c.begin, c.some = uint16(partitions), len(c.Ranges), false //nolint:gosec // at most increment.MaxPartitions
 }
 
 // Increment says whether an increment is new, and claims its key.
@@ -202,61 +259,106 @@ func (c *Claim) Increment(inc *message.Increment) bool { return c.take(inc.Key, 
 // Contribution says whether a contribution is new, and claims its key. An increment that is a contribution too has one key
 // for both, and neither repeats the other.
 func (c *Claim) Contribution(contribution *message.Contribution) bool {
-	key := contribution.Key
+	return c.take(ContributionKey(contribution.Key), contribution.Contributor, 0)
+}
+
+// ContributionKey returns what a contribution's key is known as.
+func ContributionKey(key message.Key) message.Key {
 	if key != (message.Key{}) {
 		key[0] ^= 0x80
 	}
-	return c.take(key, contribution.Contributor, 0)
+	return key
 }
 
 func (c *Claim) take(key message.Key, name string, value uint8) bool {
 	if key == (message.Key{}) {
 		return true
 	}
-	fingerprint := uint16(xxhash.Sum64String(name)) + uint16(value) //nolint:gosec // some of its bits
-	first, known := c.own[key]
-	if !known {
-		var e entry
-		e, known = c.index.keys[key]
-		first = e.print
+	prefix, item := key.Split()
+	if !c.some || prefix != c.prefix { // the items of a batch follow each other
+		c.some, c.prefix = true, prefix
+		_, c.known = c.index.keys[prefix]
+		var own bool
+		if c.latest, own = c.own[prefix]; !own {
+			c.latest = none
+		}
 	}
-	if known {
-		if c.Repeated++; first != fingerprint {
+	fingerprint := uint16(xxhash.Sum64String(name)) + uint16(value) //nolint:gosec // some of its bits
+	if first, repeated := c.find(prefix, item, name); repeated {
+		if c.Repeated++; first.First == first.Last && first.Fingerprint != fingerprint {
 			c.Reused++
 		}
 		return false
 	}
-	c.own[key] = fingerprint
-	c.Keys = append(c.Keys, checkpoint.SeenKey{Key: key, Fingerprint: fingerprint})
 	if c.oldest.Add(-c.index.horizon).Before(c.index.evicted) {
 		c.Late++
 	}
+	// Ingest divides a batch in the order of its items, so what is in a message between two items of a partition is all that
+	// the batch has there.
+	if c.latest >= c.begin {
+		r := &c.Ranges[c.latest]
+		if last := r.Last; last < item && (c.partitions > 0 || last+1 == item) {
+			r.Last, r.Partitions, r.Fingerprint = item, c.partitions, 0
+			return true
+		}
+	}
+	c.Ranges = append(c.Ranges, checkpoint.KeyRange{Prefix: prefix, First: item, Last: item, Fingerprint: fingerprint})
+	c.earlier = append(c.earlier, c.latest)
+	c.latest = len(c.Ranges) - 1
+	c.own[prefix] = c.latest
 	return true
+}
+
+// find returns the range that holds an item.
+func (c *Claim) find(prefix message.KeyPrefix, item uint16, name string) (checkpoint.KeyRange, bool) {
+	for at := c.latest; at != none; at = c.earlier[at] {
+		if r := &c.Ranges[at]; r.Holds(item, name, c.index.partition) {
+			return *r, true
+		}
+	}
+	if c.known {
+		if r, known := c.index.find(prefix, item, name); known {
+			return r, true
+		}
+	}
+	for _, layout := range c.Others {
+		if other := increment.Partition(name, layout.Partitions); other != c.index.partition {
+			if r, known := layout.Indexes[other].find(prefix, item, name); known {
+				return r, true
+			}
+		}
+	}
+	return checkpoint.KeyRange{}, false
 }
 
 // Confirm adds the keys of a claim whose Commit is in. It returns how many keys were forgotten early to make room.
 func (x *Index) Confirm(c *Claim, at store.KeysPosition) (evicted int) {
-	if x.latest.Commit+1 == at.Commit || x.from.IsZero() && len(c.Keys) > 0 {
+	if x.latest.Commit+1 == at.Commit || x.from.IsZero() && len(c.Ranges) > 0 {
 		if x.from.IsZero() {
 			x.from = at.At
 		}
 		x.latest = at
 	}
-	if len(c.Keys) == 0 {
+	if len(c.Ranges) == 0 {
 		return 0
 	}
 	if x.oldest.IsZero() || c.oldest.Before(x.oldest) {
 		x.oldest = c.oldest
 	}
-	if begins := x.add(len(x.generations), at.At, c.Keys); begins {
+	if begins := x.add(len(x.generations), at.At, c.Ranges); begins {
 		x.forget(x.since(x.oldest))
 		x.oldest = c.oldest
 	}
 	return x.makeRoom()
 }
 
+// same reports whether two entries of a prefix are of the same items.
+func (e entry) same(as entry) bool {
+	return e.first == as.first && e.last == as.last && e.partitions == as.partitions
+}
+
 // add puts keys into the generation that ends at a place, or into a new one after it, and says whether it made one.
-func (x *Index) add(end int, at time.Time, keys []checkpoint.SeenKey) (begins bool) {
+func (x *Index) add(end int, at time.Time, ranges []checkpoint.KeyRange) (begins bool) {
 	if begins = end == 0 || at.Sub(x.generations[end-1].begin) > max(x.horizon/generationsPerHorizon, time.Second) ||
 		int64(x.generations[end-1].size) >= max(x.budget.limit/generationsPerLimit, 1); begins {
 		x.ids++
@@ -265,12 +367,19 @@ func (x *Index) add(end int, at time.Time, keys []checkpoint.SeenKey) (begins bo
 	}
 	g := &x.generations[end-1]
 	g.last = at
-	for i := range keys {
-		if _, known := x.keys[keys[i].Key]; !known {
-			x.keys[keys[i].Key] = entry{g.id, keys[i].Fingerprint}
-			g.size++
-			x.budget.held.Add(1)
+	for i := range ranges {
+		r := &ranges[i]
+		e := entry{g.id, r.First, r.Last, r.Partitions, r.Fingerprint}
+		switch first, some := x.keys[r.Prefix]; {
+		case !some:
+			x.keys[r.Prefix] = e
+		case first.same(e) || slices.ContainsFunc(x.more[r.Prefix], e.same):
+			continue
+		default:
+			x.more[r.Prefix] = append(x.more[r.Prefix], e)
 		}
+		g.size++
+		x.budget.held.Add(1)
 	}
 	return begins
 }
@@ -298,14 +407,45 @@ func (x *Index) makeRoom() (evicted int) {
 func (x *Index) drop() (left time.Time) {
 	g := x.generations[0]
 	x.generations = slices.Delete(x.generations, 0, 1)
-	for key, e := range x.keys {
-		if e.generation == g.id {
-			delete(x.keys, key)
+	for prefix, others := range x.more {
+		if others = slices.DeleteFunc(others, func(e entry) bool { return e.generation == g.id }); len(others) == 0 {
+			delete(x.more, prefix)
+		} else {
+			x.more[prefix] = others
+		}
+	}
+	for prefix, e := range x.keys {
+		if e.generation != g.id {
+			continue
+		}
+		if others := x.more[prefix]; len(others) == 0 {
+			delete(x.keys, prefix)
+		} else {
+			x.keys[prefix] = others[0]
+			if x.more[prefix] = others[1:]; len(others) == 1 {
+				delete(x.more, prefix)
+			}
 		}
 	}
 	x.budget.held.Add(-int64(g.size))
 	return g.last.Add(time.Millisecond)
 }
 
-// Held is the number of keys in the index.
-func (x *Index) Held() int { return len(x.keys) }
+// Forget forgets what no message can repeat that was accepted at a time or later.
+func (x *Index) Forget(acceptedAt time.Time) { x.forget(x.since(acceptedAt)) }
+
+// Clear forgets all, and leaves the index as New made it.
+func (x *Index) Clear() {
+	for len(x.generations) > 0 {
+		x.drop()
+	}
+	*x = *New(x.partition, x.horizon, x.budget)
+}
+
+// Held is the number of ranges in the index.
+func (x *Index) Held() (held int) {
+	for i := range x.generations {
+		held += x.generations[i].size
+	}
+	return held
+}

@@ -2,7 +2,9 @@ package idempotency_test
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/aggregator/internal/idempotency"
+	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 )
@@ -17,6 +20,8 @@ import (
 const (
 	horizon = 15 * time.Minute
 	plenty  = 1 << 30
+	// partition is that of the indexes, by partitions.
+	partition, partitions = 3, 16
 )
 
 var start = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
@@ -41,7 +46,7 @@ var commits atomic.Uint64
 func claim(x *idempotency.Index, batches ...*message.Batch) (c *idempotency.Claim, n int) {
 	c = x.Claim()
 	for _, b := range batches {
-		c.Begin(b.AcceptedAt)
+		c.Begin(b.AcceptedAt, b.Partitions)
 		for i := range b.Increments {
 			if c.Increment(&b.Increments[i]) {
 				n++
@@ -65,14 +70,14 @@ func count(x *idempotency.Index, at time.Time, batches ...*message.Batch) (*idem
 
 func newIndex(limit int) (*idempotency.Index, *idempotency.Budget) {
 	budget := idempotency.NewBudget(limit)
-	return idempotency.New(horizon, budget), budget
+	return idempotency.New(partition, horizon, budget), budget
 }
 
 func TestTheFirstOfAKeyCounts(t *testing.T) {
 	t.Parallel()
 	x, _ := newIndex(plenty)
 	c, n := count(x, start, keyed(start, "foo", 4, "a", "b", "a", ""), keyed(start, "foo", 4, "b", "", "c"))
-	if n != 5 || c.Repeated != 2 || c.Reused != 0 || len(c.Keys) != 3 {
+	if n != 5 || c.Repeated != 2 || c.Reused != 0 || len(c.Ranges) != 3 {
 		t.Errorf("counted %d of 7, %+v", n, c)
 	}
 	if c, n = count(x, start.Add(horizon), keyed(start.Add(horizon), "foo", 4, "a", "b", "c", "d")); n != 1 || c.Repeated != 3 {
@@ -112,7 +117,7 @@ func keysOf(first uint64, at ...time.Time) (all []store.CommitKeys) {
 	for i, t := range at {
 		x, _ := newIndex(plenty)
 		c, _ := claim(x, keyed(t, "foo", 4, t.String()))
-		all = append(all, store.CommitKeys{KeysPosition: store.KeysPosition{At: t, Commit: first + uint64(i)}, Keys: c.Keys})
+		all = append(all, store.CommitKeys{KeysPosition: store.KeysPosition{At: t, Commit: first + uint64(i)}, Keys: c.Ranges})
 	}
 	return all
 }
@@ -262,7 +267,7 @@ func TestEveryKeyIsCountedOnceWithinTheHorizon(t *testing.T) {
 			c := x.Claim()
 			var taken []*message.Batch
 			for _, b := range batches {
-				c.Begin(b.AcceptedAt)
+				c.Begin(b.AcceptedAt, b.Partitions)
 				left := &message.Batch{AcceptedAt: b.AcceptedAt}
 				for i := range b.Increments {
 					if c.Increment(&b.Increments[i]) {
@@ -290,24 +295,23 @@ func TestEveryKeyIsCountedOnceWithinTheHorizon(t *testing.T) {
 // The keys of many indexes stay within their budget together, also within the first minute.
 func TestTheBudgetBoundsAllIndexes(t *testing.T) {
 	t.Parallel()
-	const limit = 50_000
+	const limit = 10_000
 	budget := idempotency.NewBudget(limit)
 	indexes := make([]*idempotency.Index, 16)
 	for i := range indexes {
-		indexes[i] = idempotency.New(horizon, budget)
+		indexes[i] = idempotency.New(partition, horizon, budget)
 	}
-	key, at := message.KeyOfBatch("x"), start
-	for n := range 1000 { // a million keys within a minute
+	at := start
+	for n := range 200 { // 200,000 keys within a minute
 		b := &message.Batch{AcceptedAt: at, Increments: make([]message.Increment, 1000)}
 		for i := range b.Increments {
-			b.Increments[i] = message.Increment{Tag: "foo", Value: 1, Key: key}
-			key = key.Next()
+			b.Increments[i] = message.Increment{Tag: "foo", Value: 1, Key: message.KeyOf(fmt.Sprint(n, i))}
 		}
 		x := indexes[n%len(indexes)]
 		if count(x, at, b); budget.Held() > limit {
 			t.Fatalf("%d keys are held, where %d are allowed", budget.Held(), limit)
 		}
-		at = at.Add(60 * time.Millisecond)
+		at = at.Add(300 * time.Millisecond)
 	}
 	held := 0
 	for _, x := range indexes {
@@ -316,6 +320,118 @@ func TestTheBudgetBoundsAllIndexes(t *testing.T) {
 	if int64(held) != budget.Held() || held < limit/2 {
 		t.Errorf("%d keys are held, the budget counts %d", held, budget.Held())
 	}
+}
+
+// batch returns a message of items of one batch, each with its place as its key, and a tag of the partition.
+func batch(at time.Time, id string, items ...int) *message.Batch {
+	first := message.KeyOfBatch(id)
+	first[14], first[15] = 0, 0
+	b := &message.Batch{AcceptedAt: at, Partition: partition, Partitions: partitions}
+	for _, item := range items {
+		key := first
+		for range item {
+			key = key.Next()
+		}
+		b.Increments = append(b.Increments, message.Increment{Tag: tagOf(partition, partitions), Value: 1, Key: key})
+	}
+	return b
+}
+
+// tagOf returns a tag of a partition.
+func tagOf(partition, partitions uint32) string {
+	for i := 0; ; i++ {
+		if name := fmt.Sprintf("tag_%c%c%c", 'a'+i/676, 'a'+i/26%26, 'a'+i%26); increment.Partition(name, partitions) == partition {
+			return name
+		}
+	}
+}
+
+func TestABatchTakesOneEntry(t *testing.T) {
+	t.Parallel()
+	x, budget := newIndex(plenty)
+	var items []int
+	for i := 5; i < 1000; i += 16 {
+		items = append(items, i)
+	}
+	c, n := count(x, start, batch(start, "order", items...))
+	if n != len(items) || len(c.Ranges) != 1 || budget.Held() != 1 {
+		t.Errorf("%d of %d items counted, in %d ranges, %d are held, want one", n, len(items), len(c.Ranges), budget.Held())
+	}
+	if c, n = count(x, start, batch(start, "order", items...)); n != 0 || c.Repeated != len(items) || len(c.Ranges) != 0 {
+		t.Errorf("of the repeat %d counted, %+v", n, c)
+	}
+	// A range holds what belongs to its partition, and nothing else.
+	other := batch(start, "order", 6)
+	other.Increments[0].Tag = tagOf(partition+1, partitions)
+	if _, n = count(x, start, other); n != 1 {
+		t.Error("an item of another partition is known")
+	}
+	if _, n = count(x, start, batch(start, "another", items...)); n != len(items) {
+		t.Errorf("%d of another batch counted, want %d", n, len(items))
+	}
+}
+
+// A batch is divided by different numbers of partitions, each part is cut into messages anywhere, and some of them are lost.
+// Whatever is repeated until all of it has come, each item counts once.
+func TestAnItemCountsOnceHoweverItsBatchIsCut(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		layouts := []uint32{4, 6, 16}
+		budget := idempotency.NewBudget(plenty)
+		indexes := make(map[uint32]*idempotency.Index)
+		for n := range uint32(16) {
+			indexes[n] = idempotency.New(n, horizon, budget)
+		}
+		type item struct {
+			entry   message.Increment
+			counted int
+			came    bool
+		}
+		key := message.KeyOfBatch(rapid.String().Draw(t, "key"))
+		items := make([]item, rapid.IntRange(1, 60).Draw(t, "items"))
+		for i := range items {
+			name := fmt.Sprintf("tag_%c", 'a'+rapid.IntRange(0, 25).Draw(t, "tag"))
+			items[i].entry, key = message.Increment{Tag: name, Value: 1, Key: key}, key.Next()
+		}
+		now := start
+		for range rapid.IntRange(1, 8).Draw(t, "attempts") {
+			by := rapid.SampledFrom(layouts).Draw(t, "partitions")
+			parts := make(map[uint32][]*item)
+			for i := range items {
+				n := increment.Partition(items[i].entry.Tag, by)
+				parts[n] = append(parts[n], &items[i])
+			}
+			for _, n := range slices.Sorted(maps.Keys(parts)) {
+				for part := parts[n]; len(part) > 0; {
+					size := rapid.IntRange(1, len(part)).Draw(t, "size")
+					piece := part[:size]
+					part = part[size:]
+					if rapid.Bool().Draw(t, "lost") {
+						continue
+					}
+					now = now.Add(time.Second)
+					c := indexes[n].Claim()
+					c.Begin(now, by)
+					for _, other := range layouts {
+						if other != by {
+							c.Others = append(c.Others, idempotency.Layout{Partitions: other, Indexes: indexes})
+						}
+					}
+					for _, one := range piece {
+						if one.came = true; c.Increment(&one.entry) {
+							one.counted++
+						}
+					}
+					indexes[n].Confirm(c, store.KeysPosition{At: now, Commit: commits.Add(1)})
+				}
+			}
+		}
+		for i := range items {
+			if items[i].came && items[i].counted != 1 {
+				t.Fatalf("item %d counted %d times", i, items[i].counted)
+			}
+		}
+	})
 }
 
 // What a key costs in memory bounds how many may be held.

@@ -37,6 +37,10 @@ type draft struct {
 	sums       *window.Sums
 	claim      *idempotency.Claim
 	rejected   []checkpoint.Rejected
+	// uses are the numbers of partitions of the messages with keys, and related the other partitions that may have their
+	// keys.
+	uses    map[uint32]bool
+	related map[uint32]store.Peeked
 	// rejectedSize bounds rejected, packed. size is that of the totals after the Commit.
 	rejectedSize, size int
 	entries            int
@@ -86,7 +90,7 @@ func (p *partition) load(ctx context.Context) error {
 		return err
 	}
 	p.replace(state, clockAt(state.ReadAt), state.Checkpoint.TotalsSize())
-	p.loaded = true
+	p.loaded, p.layouts.readAt = true, time.Time{}
 	return nil
 }
 
@@ -98,11 +102,11 @@ func (p *partition) replace(state store.State, answered clock, size int) {
 
 // draft makes a Commit of as many pending messages as its bounds allow.
 func (p *partition) draft(ctx context.Context) (*draft, error) {
-	d := &draft{sums: window.NewSums(), claim: p.index.Claim(), size: p.size}
+	d := &draft{sums: window.NewSums(), claim: p.index.Claim(), size: p.size, uses: make(map[uint32]bool), related: make(map[uint32]store.Peeked)}
 	for i, next := range p.pending {
 		b := next.Batch
 		if i >= p.most || d.entries > 0 && d.entries+b.Entries() > maxEntries ||
-			len(d.claim.Keys) > 0 && len(d.claim.Keys)+b.Entries() > checkpoint.MaxSeenKeys || !d.sums.Fits(b, p.settings.Documents) {
+			len(d.claim.Ranges) > 0 && len(d.claim.Ranges)+b.Entries() > checkpoint.MaxKeyRanges || !d.sums.Fits(b, p.settings.Documents) {
 			break
 		}
 		id := next.Identity()
@@ -118,10 +122,20 @@ func (p *partition) draft(ctx context.Context) (*draft, error) {
 			if i > 0 && p.index.Missing(b.AcceptedAt, p.state.Checkpoint.Commit) {
 				break // what is before it can be committed
 			}
-			if err := p.learn(ctx, b.AcceptedAt); err != nil {
+			if err := p.learn(ctx, p.index, p.no, b.AcceptedAt, p.state.Checkpoint.Commit); err != nil {
 				return nil, err
 			}
-			d.claim.Begin(b.AcceptedAt)
+			fits, err := p.relate(ctx, d, b)
+			if err != nil {
+				return nil, err
+			}
+			if !fits {
+				break
+			}
+			d.claim.Begin(b.AcceptedAt, b.Partitions)
+			if b.Partitions > 0 {
+				d.uses[b.Partitions] = true
+			}
 		}
 		d.deliveries, d.messages = p.pending[:i+1], append(d.messages, id)
 		d.entries += b.Entries()
@@ -196,38 +210,39 @@ func worstRejected(b *message.Batch) (size int) {
 	return size
 }
 
-// learn reads the idempotency keys that must be known to count a message that was accepted at a time, and that others have
-// counted, or an earlier life of this process. What was read is kept if a later page fails.
-func (p *partition) learn(ctx context.Context, acceptedAt time.Time) error {
-	commit := p.state.Checkpoint.Commit
-	for p.index.Missing(acceptedAt, commit) {
-		after := p.index.Next()
-		page, err := p.keysPage(ctx, after)
+// learn reads into the index of a partition the idempotency keys that must be known to count a message that was accepted at a
+// time, and that others have settled up to a Commit, or an earlier life of this process. What was read is kept if a later page
+// fails.
+func (p *partition) learn(ctx context.Context, index *idempotency.Index, of uint32, acceptedAt time.Time, commit uint64) error {
+	for index.Missing(acceptedAt, commit) {
+		after := index.Next()
+		page, err := p.keysPage(ctx, of, after)
 		if err != nil {
 			p.failed(err)
 			return err
 		}
-		p.forgotten(p.index.Learn(after, page, len(page) < keysPage, commit))
+		p.forgotten(index.Learn(after, page, len(page) < keysPage, commit))
 	}
 	return nil
 }
 
-func (p *partition) keysPage(ctx context.Context, after store.KeysPosition) ([]store.CommitKeys, error) {
+func (p *partition) keysPage(ctx context.Context, of uint32, after store.KeysPosition) ([]store.CommitKeys, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	return p.ledger.Keys(ctx, p.no, after, keysPage)
+	return p.ledger.Keys(ctx, of, after, keysPage)
 }
 
 // commitOf makes the Commit of a draft.
 func (p *partition) commitOf(d *draft) store.Commit {
 	commit := p.next(d.messages, d.sums.Deltas())
-	commit.Contributors, commit.Keys, commit.Rejected = d.sums.Contributions(), d.claim.Keys, d.rejected
+	commit.Contributors, commit.Keys, commit.Rejected = d.sums.Contributions(), d.claim.Ranges, d.rejected
 	commit.AcceptedAt = d.deliveries[0].Batch.AcceptedAt
 	for _, held := range d.deliveries[1:] {
 		if held.Batch.AcceptedAt.Before(commit.AcceptedAt) {
 			commit.AcceptedAt = held.Batch.AcceptedAt
 		}
 	}
+	p.rely(d, &commit)
 	return commit
 }
 

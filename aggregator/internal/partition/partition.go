@@ -64,6 +64,9 @@ type partition struct {
 	loaded bool
 	clock  clock
 	index  *idempotency.Index
+	// elsewhere has the keys of other partitions, where an entry may have been settled by another number of partitions.
+	elsewhere map[uint32]*idempotency.Index
+	layouts   layouts
 	// refused are the documents of pending that the store refuses, with its reason.
 	refused map[document]string
 }
@@ -79,7 +82,8 @@ type openWindow struct {
 
 func newPartition(s *shared, number uint32) *partition {
 	return &partition{
-		shared: s, no: number, wake: make(chan struct{}, 1), most: maxMessages, index: idempotency.New(s.settings.Horizon, s.keys),
+		shared: s, no: number, wake: make(chan struct{}, 1), most: maxMessages, index: idempotency.New(number, s.settings.Horizon, s.keys),
+		elsewhere: make(map[uint32]*idempotency.Index),
 	}
 }
 

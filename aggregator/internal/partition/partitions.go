@@ -19,6 +19,7 @@ import (
 
 	"github.com/accrue/accrue/aggregator/internal/delivery"
 	"github.com/accrue/accrue/aggregator/internal/idempotency"
+	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 )
@@ -29,6 +30,10 @@ type Ledger interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	// Keys returns the idempotency keys of the Commits after a position, limit Commits at most, in order.
 	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
+	// Peek returns what of each partition tells whether it has new keys.
+	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
+	// Layouts returns the numbers of partitions that ingest uses.
+	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
 	// Commit replaces a checkpoint and changes the documents that belong to it, all or nothing. The errors are
 	// store.ErrConflict, store.ErrRefused, and others, after which the outcome is unknown.
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)

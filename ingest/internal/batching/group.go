@@ -93,6 +93,7 @@ func (g *group) openDraft(key string) *draft {
 	}
 	g.open[partition] = int32(n + 1) //nolint:gosec // at most two messages for each entry of one Add
 	g.drafts[n].partition, g.drafts[n].acceptedAt = partition, time.Now()
+	g.drafts[n].entries.Partitions = uint32(len(g.open)) //nolint:gosec // at most increment.MaxPartitions
 	return &g.drafts[n]
 }
 

@@ -36,6 +36,8 @@ type Batch struct {
 	AcceptedAt    int64                 `protobuf:"varint,4,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
 	Increments    []*Batch_Increment    `protobuf:"bytes,5,rep,name=increments,proto3" json:"increments,omitempty"`
 	Contributions []*Batch_Contribution `protobuf:"bytes,6,rep,name=contributions,proto3" json:"contributions,omitempty"`
+	// PARTITIONS of the publisher, 1 to 4096; 0 from a version that did not write it.
+	Partitions    uint32 `protobuf:"varint,7,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +112,13 @@ func (x *Batch) GetContributions() []*Batch_Contribution {
 		return x.Contributions
 	}
 	return nil
+}
+
+func (x *Batch) GetPartitions() uint32 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
 }
 
 // Adds value, 1 to 9, to a tag.
@@ -232,7 +241,7 @@ var File_batch_proto protoreflect.FileDescriptor
 
 const file_batch_proto_rawDesc = "" +
 	"\n" +
-	"\vbatch.proto\x12\taccrue.v1\"\x8c\x03\n" +
+	"\vbatch.proto\x12\taccrue.v1\"\xac\x03\n" +
 	"\x05Batch\x12\x1c\n" +
 	"\tpublisher\x18\x01 \x01(\fR\tpublisher\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x1a\n" +
@@ -242,7 +251,10 @@ const file_batch_proto_rawDesc = "" +
 	"\n" +
 	"increments\x18\x05 \x03(\v2\x1a.accrue.v1.Batch.IncrementR\n" +
 	"increments\x12C\n" +
-	"\rcontributions\x18\x06 \x03(\v2\x1d.accrue.v1.Batch.ContributionR\rcontributions\x1aE\n" +
+	"\rcontributions\x18\x06 \x03(\v2\x1d.accrue.v1.Batch.ContributionR\rcontributions\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\a \x01(\rR\n" +
+	"partitions\x1aE\n" +
 	"\tIncrement\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value\x12\x10\n" +

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,13 +133,14 @@ type partition struct {
 	updateTime, acceptedAt time.Time
 	commit                 int64
 	publishers, totals     []byte
+	layouts                int64
 }
 
 func (p *partition) pack() []byte {
 	b := database.AppendInt(make([]byte, 0, documentOverhead+len(p.publishers)+len(p.totals)), checkpoint.Version)
 	b = database.AppendTime(database.AppendTime(b, p.updateTime), p.acceptedAt)
 	b = database.AppendInt(b, p.commit)
-	return database.AppendBytes(database.AppendBytes(b, p.publishers), p.totals)
+	return database.AppendInt(database.AppendBytes(database.AppendBytes(b, p.publishers), p.totals), p.layouts)
 }
 
 func unpackPartition(packed []byte) (p partition, err error) {
@@ -149,6 +151,7 @@ func unpackPartition(packed []byte) (p partition, err error) {
 	p.updateTime, p.acceptedAt = record.Time(), record.Time()
 	p.commit = record.Int()
 	p.publishers, p.totals = record.Bytes(), record.Bytes()
+	p.layouts = record.Int()
 	return p, record.Err()
 }
 
@@ -166,7 +169,7 @@ func (s *Store) Load(ctx context.Context, id uint32) (store.State, error) {
 			return err
 		}
 		state.Revision.UpdateTime = p.updateTime
-		state.Checkpoint.Commit = uint64(p.commit) //nolint:gosec // was one
+		state.Checkpoint.Commit, state.Checkpoint.Layouts = uint64(p.commit), uint64(p.layouts) //nolint:gosec // were such
 		if state.Checkpoint.Publishers, err = checkpoint.UnpackPublishers(p.publishers); err != nil {
 			return err
 		}
@@ -199,7 +202,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	}
 	next := partition{
 		acceptedAt: c.AcceptedAt, commit: int64(c.Next.Commit), //nolint:gosec // one a commit: never so many
-		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(),
+		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(), layouts: int64(c.Next.Layouts), //nolint:gosec // one a change
 	}
 	documents := documentsOf(&c)
 	size := len(next.publishers) + len(next.totals) + documentOverhead*(1+c.Documents())
@@ -213,7 +216,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	if len(c.Rejected) > 0 {
 		rejected = checkpoint.PackRejected(c.Rejected)
 	}
-	redriven := c.Redriven
+	redriven, related, layouts := c.Redriven, slices.Clone(c.Related), c.Layouts
 	var revision store.Revision
 	err := s.update(ctx, doing, size, func(tx *bolt.Tx) error {
 		bucket := partitionBucket(c.Partition)
@@ -258,6 +261,9 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 		if err := redrive(tx, redriven, revision); err != nil {
 			return err
 		}
+		if err := relate(tx, related, layouts, revision, updatedAt); err != nil {
+			return err
+		}
 		return expire(tx, c.Partition, updatedAt)
 	})
 	if err != nil {
@@ -294,7 +300,7 @@ func documentsOf(c *store.Commit) []document {
 		documents = append(documents, document{
 			bucket: partitionBucket(c.Partition, store.Keys), id: store.KeysID(store.KeysPosition{At: c.Next.UpdatedAt, Commit: c.Next.Commit}),
 			expireAt: c.Next.UpdatedAt.Add(c.KeepKeys),
-			packed:   append(database.AppendTime(nil, c.Next.UpdatedAt), checkpoint.PackSeenKeys(c.Keys)...),
+			packed:   append(database.AppendTime(nil, c.Next.UpdatedAt), checkpoint.PackKeyRanges(c.Keys)...),
 		})
 	}
 	for _, p := range c.Closed {
@@ -367,7 +373,7 @@ func (s *Store) Keys(ctx context.Context, id uint32, after store.KeysPosition, l
 			record := database.Read(packed)
 			_ = record.Time() // when it expires
 			keys := store.CommitKeys{KeysPosition: store.KeysPosition{At: record.Time(), Commit: commit}}
-			if keys.Keys, err = checkpoint.UnpackSeenKeys(record.Rest()); err != nil || record.Err() != nil {
+			if keys.Keys, err = checkpoint.UnpackKeyRanges(record.Rest()); err != nil || record.Err() != nil {
 				return fmt.Errorf("commit %d: %w", commit, database.ErrCorrupt)
 			}
 			all = append(all, keys)

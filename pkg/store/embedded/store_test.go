@@ -59,7 +59,7 @@ func TestRefusesWhatFirestoreRefuses(t *testing.T) {
 				c.Next.Totals = append(c.Next.Totals, checkpoint.Total{Name: strconv.Itoa(i) + long})
 			}
 		},
-		"keys over 1 MiB": func(c *store.Commit) { c.Keys = make([]checkpoint.SeenKey, 2*checkpoint.MaxSeenKeys) },
+		"keys over 1 MiB": func(c *store.Commit) { c.Keys = make([]checkpoint.KeyRange, 2*checkpoint.MaxKeyRanges) },
 		"a period over 1 MiB": func(c *store.Commit) {
 			period := checkpoint.Period{Resolution: checkpoint.Minute, Begin: at}
 			for i := range 1_100 {
@@ -125,7 +125,7 @@ func TestExpiredDocumentsAreDeleted(t *testing.T) {
 	const each = 36 * time.Hour
 	for day := range 40 {
 		c := next(state, at.Add(time.Duration(day)*each), "foo")
-		c.Keys, c.KeepKeys = make([]checkpoint.SeenKey, 1), 2*each
+		c.Keys, c.KeepKeys = make([]checkpoint.KeyRange, 1), 2*each
 		c.Closed = state.Checkpoint.Closed(&c.Next)
 		state = commit(t, s, c)
 	}

@@ -27,6 +27,7 @@ const (
 	fieldChanges       = "changes"
 	fieldEntries       = "entries"
 	fieldCount         = "count"
+	fieldLayouts       = "layouts"
 	fieldExpireAt      = "expire_at"
 	fieldTotal         = "total"
 	fieldIncrements    = "increments"
@@ -49,7 +50,8 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 	if err := checkVersion(fields); err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
 	}
-	state.Checkpoint.Commit = uint64(fields[fieldCommit].GetIntegerValue()) //nolint:gosec // converted from a uint64
+	state.Checkpoint.Commit = uint64(fields[fieldCommit].GetIntegerValue())   //nolint:gosec // was one
+	state.Checkpoint.Layouts = uint64(fields[fieldLayouts].GetIntegerValue()) //nolint:gosec // was one
 	state.Checkpoint.Publishers, err = checkpoint.UnpackPublishers(fields[fieldPublishers].GetBytesValue())
 	if err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
@@ -86,13 +88,15 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 			transform{fieldContributions, d.Contributions}, transform{fieldTier, 0}))
 	}
 	writes = append(writes, c.keysWrite(&commit)...)
+	writes = append(writes, c.relatedWrites(&commit)...)
 	writes = append(writes, c.historyWrites(&commit)...)
 	writes = append(writes, c.rejectedWrite(&commit)...)
 	writes = append(writes, c.redrivenWrite(&commit)...)
 	response, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
 	if err != nil {
-		// A document whose update time is known was deleted.
-		if status.Code(err) == codes.NotFound && (commit.Revision != (store.Revision{}) || commit.Redriven != nil) {
+		// A document is gone although we hold its update time: as much a conflict as one that has changed.
+		if status.Code(err) == codes.NotFound &&
+			(commit.Revision != (store.Revision{}) || commit.Redriven != nil || commit.Related != nil || commit.Layouts != nil) {
 			return store.Revision{}, fmt.Errorf("commit partition %d: %w: %w", commit.Partition, store.ErrConflict, redact(err))
 		}
 		return store.Revision{}, fmt.Errorf("partition %d: %w", commit.Partition, classifyCommit(err))
@@ -104,28 +108,43 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 }
 
 func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
-	next := &commit.Next
-	fields := map[string]*firestorepb.Value{
-		fieldVersion:    integer(checkpoint.Version),
-		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // the number of Commits
-		fieldPublishers: {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackPublishers()}},
-		fieldTotals:     {ValueType: &firestorepb.Value_BytesValue{BytesValue: next.PackTotals()}},
-		fieldKeys:       {ValueType: &firestorepb.Value_BytesValue{BytesValue: []byte{0}}}, // an empty list, for aggregators of version 0.1
-		fieldUpdatedAt:  timestamp(next.UpdatedAt),
-	}
+	fields := checkpointFields(&commit.Next)
 	if !commit.AcceptedAt.IsZero() {
 		fields[fieldAcceptedAt] = timestamp(commit.AcceptedAt)
 	}
-	precondition := &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: false}}
-	if commit.Revision != (store.Revision{}) {
-		precondition.ConditionType = &firestorepb.Precondition_UpdateTime{UpdateTime: timestamppb.New(commit.Revision.UpdateTime)}
-	}
 	return &firestorepb.Write{
-		CurrentDocument: precondition,
+		CurrentDocument: preconditionOf(commit.Revision),
 		Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
 			Name: c.name(store.Partitions, store.PartitionID(commit.Partition)), Fields: fields,
 		}},
 	}
+}
+
+// checkpointFields are the fields of a checkpoint's document.
+func checkpointFields(next *checkpoint.Checkpoint) map[string]*firestorepb.Value {
+	return map[string]*firestorepb.Value{
+		fieldVersion:    integer(checkpoint.Version),
+		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
+		fieldPublishers: packed(next.PackPublishers()),
+		fieldTotals:     packed(next.PackTotals()),
+		fieldKeys:       packed([]byte{0}), // aggregators of 0.1 read an empty list in it
+		fieldUpdatedAt:  timestamp(next.UpdatedAt),
+		fieldLayouts:    integer(int64(next.Layouts)), //nolint:gosec // one a change of PARTITIONS: never so many
+	}
+}
+
+// preconditionOf is that a document is of a revision.
+func preconditionOf(revision store.Revision) *firestorepb.Precondition {
+	if revision == (store.Revision{}) {
+		return &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: false}}
+	}
+	return &firestorepb.Precondition{
+		ConditionType: &firestorepb.Precondition_UpdateTime{UpdateTime: timestamppb.New(revision.UpdateTime)},
+	}
+}
+
+func packed(b []byte) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_BytesValue{BytesValue: b}}
 }
 
 type transform struct {

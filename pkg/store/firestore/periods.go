@@ -22,7 +22,7 @@ func (c *Client) keysWrite(commit *store.Commit) []*firestorepb.Write {
 	at := commit.Next.UpdatedAt
 	return []*firestorepb.Write{c.put(commit.Partition, store.Keys, store.KeysID(store.KeysPosition{At: at, Commit: commit.Next.Commit}), map[string]*firestorepb.Value{
 		fieldVersion:   integer(checkpoint.Version),
-		fieldKeys:      {ValueType: &firestorepb.Value_BytesValue{BytesValue: checkpoint.PackSeenKeys(commit.Keys)}},
+		fieldKeys:      packed(checkpoint.PackKeyRanges(commit.Keys)),
 		fieldUpdatedAt: timestamp(at),
 		fieldExpireAt:  timestamp(at.Add(commit.KeepKeys)),
 	})}
@@ -35,7 +35,7 @@ func (c *Client) historyWrites(commit *store.Commit) []*firestorepb.Write {
 		expireAt := p.Begin.Add(time.Duration(p.Resolution) + store.Retention(p.Resolution) + expiryMargin)
 		writes = append(writes, c.put(commit.Partition, store.PeriodsOf(p.Resolution), store.PeriodID(p.Begin), map[string]*firestorepb.Value{
 			fieldVersion:  integer(checkpoint.Version),
-			fieldChanges:  {ValueType: &firestorepb.Value_BytesValue{BytesValue: checkpoint.PackChanges(p.Changes)}},
+			fieldChanges:  packed(checkpoint.PackChanges(p.Changes)),
 			fieldExpireAt: timestamp(expireAt),
 		}))
 	}
@@ -64,7 +64,7 @@ func (c *Client) Keys(ctx context.Context, partition uint32, after store.KeysPos
 		if err != nil {
 			return err
 		}
-		keys, err := checkpoint.UnpackSeenKeys(doc.GetFields()[fieldKeys].GetBytesValue())
+		keys, err := checkpoint.UnpackKeyRanges(doc.GetFields()[fieldKeys].GetBytesValue())
 		if err != nil {
 			return fmt.Errorf("commit %d: %w", commit, err)
 		}

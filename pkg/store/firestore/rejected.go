@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/store"
@@ -19,7 +18,7 @@ func (c *Client) rejectedWrite(commit *store.Commit) []*firestorepb.Write {
 	return []*firestorepb.Write{{Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
 		Name: c.name(store.Rejected, store.RejectedID(commit.Partition, commit.Next.Commit)),
 		Fields: map[string]*firestorepb.Value{
-			fieldEntries:   {ValueType: &firestorepb.Value_BytesValue{BytesValue: checkpoint.PackRejected(commit.Rejected)}},
+			fieldEntries:   packed(checkpoint.PackRejected(commit.Rejected)),
 			fieldCount:     integer(int64(len(commit.Rejected))),
 			fieldUpdatedAt: timestamp(commit.Next.UpdatedAt),
 		},
@@ -34,16 +33,14 @@ func (c *Client) redrivenWrite(commit *store.Commit) []*firestorepb.Write {
 	}
 	name := c.name(store.Rejected, r.From.ID())
 	write := &firestorepb.Write{
-		CurrentDocument: &firestorepb.Precondition{
-			ConditionType: &firestorepb.Precondition_UpdateTime{UpdateTime: timestamppb.New(r.From.Revision.UpdateTime)},
-		},
-		Operation: &firestorepb.Write_Delete{Delete: name},
+		CurrentDocument: preconditionOf(r.From.Revision),
+		Operation:       &firestorepb.Write_Delete{Delete: name},
 	}
 	if len(r.Left) > 0 {
 		write.Operation = &firestorepb.Write_Update{Update: &firestorepb.Document{
 			Name: name,
 			Fields: map[string]*firestorepb.Value{
-				fieldEntries:   {ValueType: &firestorepb.Value_BytesValue{BytesValue: checkpoint.PackRejected(r.Left)}},
+				fieldEntries:   packed(checkpoint.PackRejected(r.Left)),
 				fieldCount:     integer(int64(len(r.Left))),
 				fieldUpdatedAt: timestamp(r.From.RejectedAt),
 			},

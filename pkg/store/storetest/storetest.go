@@ -25,6 +25,8 @@ type Store interface {
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
 	Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error)
 	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
+	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
+	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
 	Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error)
 	History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error)
 	Tags(ctx context.Context) ([]store.Tag, error)
@@ -69,6 +71,8 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"the time of acceptance is that of the latest commit":   acceptedAt,
 		"keys are read in pages in the order of their commits":  keysInPages,
 		"rejected entries are read in pages":                    rejectedEntries,
+		"a commit relies on what it peeked at":                  relies,
+		"the layouts change with a commit":                      layouts,
 		"a redrive changes the checkpoint and the document":     redrives,
 		"a commit with a conflict writes nothing":               writesNothingOnConflict,
 		"closed periods are read by the range of their begin":   history,
@@ -289,13 +293,16 @@ func keysInPages(t *testing.T, s Store) {
 		commit := commitOf(state, 1, n)
 		commit.Next.UpdatedAt = at.Add(time.Duration(n/4) * time.Second) // some in the same second
 		if commit.KeepKeys = time.Hour; n%3 != 0 {
-			commit.Keys = []checkpoint.SeenKey{{Key: message.Key{1, byte(n)}, Fingerprint: uint16(n)}, {Key: message.Key{2, byte(n)}}}
+			commit.Keys = []checkpoint.KeyRange{
+				{Prefix: message.KeyPrefix{1, byte(n)}, First: 7, Last: 7, Fingerprint: uint16(n)},
+				{Prefix: message.KeyPrefix{2, byte(n)}, First: 1, Last: 999, Partitions: 16},
+			}
 			want = append(want, store.CommitKeys{KeysPosition: store.KeysPosition{At: commit.Next.UpdatedAt, Commit: n}, Keys: commit.Keys})
 		}
 		state = store.State{Checkpoint: commit.Next, Revision: mustCommit(t, s, commit)}
 	}
 	other := commitOf(store.State{}, 11, 1)
-	other.Keys, other.KeepKeys = []checkpoint.SeenKey{{Key: message.Key{3}}}, time.Hour
+	other.Keys, other.KeepKeys = []checkpoint.KeyRange{{Prefix: message.KeyPrefix{3}}}, time.Hour
 	mustCommit(t, s, other)
 	for _, page := range []int{1, 3, 100} {
 		var got []store.CommitKeys
@@ -350,7 +357,7 @@ func rejectedEntries(t *testing.T, s Store) {
 func writesNothingOnConflict(t *testing.T, s Store) {
 	mustCommit(t, s, commitOf(store.State{}, 1, 1))
 	late := commitOf(store.State{}, 1, 2)
-	late.Keys, late.KeepKeys = []checkpoint.SeenKey{{Key: message.Key{1}}}, time.Hour
+	late.Keys, late.KeepKeys = []checkpoint.KeyRange{{Prefix: message.KeyPrefix{1}}}, time.Hour
 	late.Closed = []checkpoint.Period{{Resolution: checkpoint.Minute, Begin: at.Truncate(time.Minute), Changes: []checkpoint.Change{{Name: "foo", Change: 1}}}}
 	late.Rejected = []checkpoint.Rejected{{Tag: "zoo", Value: 1, Reason: "full"}}
 	wantConflict(t, s, late)
@@ -509,5 +516,96 @@ func redrives(t *testing.T, s Store) {
 	state, err := s.Load(t.Context(), 8)
 	if err != nil || state.Checkpoint.Commit != 2 {
 		t.Errorf("Load() = commit %d, %v, want 2", state.Checkpoint.Commit, err)
+	}
+}
+
+// peek peeks at one partition.
+func peek(t *testing.T, s Store, partition uint32) store.Peeked {
+	t.Helper()
+	all, err := s.Peek(t.Context(), []uint32{partition, 4000})
+	if err != nil || len(all) != 2 {
+		t.Fatalf("Peek() = %+v, %v, want two", all, err)
+	}
+	if i := slices.IndexFunc(all, func(p store.Peeked) bool { return p.Partition == 4000 }); i < 0 || all[i] != (store.Peeked{Partition: 4000}) {
+		t.Errorf("Peek() = %+v, want a zero for a partition without commits", all)
+	}
+	return all[slices.IndexFunc(all, func(p store.Peeked) bool { return p.Partition == partition })]
+}
+
+// relies checks that a Commit is in conflict if a related partition has changed, and that it leaves a related partition as it
+// was unless that has another version of the layouts.
+func relies(t *testing.T, s Store) {
+	if got := peek(t, s, 3); got != (store.Peeked{Partition: 3}) {
+		t.Errorf("Peek() before any commit = %+v", got)
+	}
+	first := commitOf(store.State{}, 3, 1, "foo", 4)
+	three := store.State{Checkpoint: first.Next, Revision: mustCommit(t, s, first)}
+	before := peek(t, s, 3)
+	if before != (store.Peeked{Partition: 3, Revision: three.Revision, Commit: 1}) {
+		t.Errorf("Peek() = %+v, want commit 1 of %v", before, three.Revision)
+	}
+
+	// A version that it does not have is given to it, and moves its revision.
+	relying := commitOf(store.State{}, 35, 1, "foo", 1)
+	relying.Next.Layouts = 2
+	relying.Related = []store.Related{{Partition: 3, Revision: before.Revision, Layouts: 2}, {Partition: 9, Layouts: 2}}
+	other := store.State{Checkpoint: relying.Next, Revision: mustCommit(t, s, relying)}
+	touched := peek(t, s, 3)
+	if touched.Revision == before.Revision || touched.Layouts != 2 || touched.Commit != 1 {
+		t.Errorf("Peek() after it was given layouts = %+v", touched)
+	}
+	wantConflict(t, s, commitOf(three, 3, 2, "foo", 4))
+	state, err := s.Load(t.Context(), 3)
+	if err != nil || state.Checkpoint.Layouts != 2 || state.Checkpoint.Totals[0].Total != 4 || state.Revision != touched.Revision {
+		t.Errorf("Load() = %+v, %v, want layouts 2 and foo 4", state, err)
+	}
+	// One that does not exist is made, with nothing counted, and can be committed.
+	nine, err := s.Load(t.Context(), 9)
+	if err != nil || nine.Checkpoint.Commit != 0 || nine.Checkpoint.Layouts != 2 || nine.Revision == (store.Revision{}) {
+		t.Errorf("Load() of a related partition without commits = %+v, %v", nine, err)
+	}
+	mustCommit(t, s, commitOf(nine, 9, 1, "zoo", 1))
+
+	// A version that it has changes nothing.
+	again := commitOf(other, 35, 2, "foo", 1)
+	again.Related = []store.Related{{Partition: 3, Revision: touched.Revision, Layouts: 2}}
+	other = store.State{Checkpoint: again.Next, Revision: mustCommit(t, s, again)}
+	if got := peek(t, s, 3); got != touched {
+		t.Errorf("Peek() = %+v, want %+v as before", got, touched)
+	}
+
+	// If it has changed the commit is in conflict, and nothing is changed.
+	mustCommit(t, s, commitOf(state, 3, 2, "foo", 4))
+	late := commitOf(other, 35, 3, "foo", 1)
+	late.Related = []store.Related{{Partition: 3, Revision: touched.Revision, Layouts: 2}}
+	wantConflict(t, s, late)
+	missing := commitOf(other, 35, 3, "foo", 1)
+	missing.Related = []store.Related{{Partition: 3, Layouts: 2}}
+	wantConflict(t, s, missing)
+	wantTags(t, s, store.Tag{Name: "foo", Total: 10, Increments: 4, UpdatedAt: at}, store.Tag{Name: "zoo", Total: 1, Increments: 1, UpdatedAt: at})
+}
+
+// layouts checks that the layouts change with a Commit, or not at all.
+func layouts(t *testing.T, s Store) {
+	none, revision, err := s.Layouts(t.Context())
+	if err != nil || none.Version != 0 || len(none.Used) != 0 || revision != (store.Revision{}) {
+		t.Fatalf("Layouts() of an empty store = %+v, %v, %v", none, revision, err)
+	}
+	second := at.Truncate(time.Second)
+	first := commitOf(store.State{}, 1, 1, "foo", 4)
+	first.Layouts = &store.LayoutsChange{Next: checkpoint.Layouts{Version: 1, Used: map[uint32]time.Time{16: second, 4096: second.Add(-time.Hour)}}}
+	state := store.State{Checkpoint: first.Next, Revision: mustCommit(t, s, first)}
+	got, revision, err := s.Layouts(t.Context())
+	if err != nil || !reflect.DeepEqual(got, first.Layouts.Next) {
+		t.Errorf("Layouts() = %+v, %v, want %+v", got, err, first.Layouts.Next)
+	}
+	late := commitOf(state, 1, 2, "foo", 1)
+	late.Layouts = first.Layouts
+	wantConflict(t, s, late)
+	next := commitOf(state, 1, 2, "foo", 1)
+	next.Layouts = &store.LayoutsChange{Revision: revision, Next: checkpoint.Layouts{Version: 2, Used: map[uint32]time.Time{64: second}}}
+	mustCommit(t, s, next)
+	if got, _, err := s.Layouts(t.Context()); err != nil || !reflect.DeepEqual(got, next.Layouts.Next) {
+		t.Errorf("Layouts() = %+v, %v, want %+v", got, err, next.Layouts.Next)
 	}
 }
