@@ -266,7 +266,7 @@ func TestStopCommitsWhatIsHeldWithoutWaitingForTheWindow(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		before := time.Now()
 		stop.stop(t)
-		if took := time.Since(before); took > 600*time.Millisecond { // the memory broker's Pulls end after 500 ms
+		if took := time.Since(before); took > 600*time.Millisecond { // a Pull ends after 500 ms
 			t.Errorf("the stop took %v", took)
 		}
 		if got := databasetest.Held(t, r.subscription); got != 0 {

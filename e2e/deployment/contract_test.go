@@ -89,7 +89,7 @@ func current(t *testing.T) contract {
 	t.Helper()
 	c := contract{
 		Services:     make(map[string]service),
-		Collections:  []string{store.Contributors, store.Partitions, store.Recognitions, store.Tags},
+		Collections:  []string{store.Contributors, store.Partitions, store.Recognitions, store.Rejected, store.Tags},
 		LeaseSeconds: int(aggregator.AckDeadline.Seconds()),
 	}
 	for name, config := range configs() {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,7 +255,7 @@ func testExport(t *testing.T, received *telemetrytest.Receiver, settings telemet
 func TestMissingReceiverNeitherDelaysTheStopNorFloodsTheLog(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	for _, grpc := range []bool{false, true} {
-		var written bytes.Buffer
+		var written lockedBuffer
 		made, err := telemetry.New(t.Context(), "ingest", telemetry.Settings{Export: true, GRPC: grpc, Ratio: 1}, logging.New(&written, "ingest", nil))
 		if err != nil {
 			t.Fatal(err)
@@ -268,10 +269,29 @@ func TestMissingReceiverNeitherDelaysTheStopNorFloodsTheLog(t *testing.T) {
 		if took := time.Since(before); took > 3*time.Second {
 			t.Errorf("gRPC %v: Shutdown() took %v", grpc, took)
 		}
-		if n := strings.Count(written.String(), "\n"); n > 1 {
-			t.Errorf("gRPC %v: %d lines:\n%s", grpc, n, &written)
+		text := written.String()
+		if n := strings.Count(text, "\n"); n > 1 {
+			t.Errorf("gRPC %v: %d lines:\n%s", grpc, n, text)
 		}
 	}
+}
+
+// lockedBuffer is a buffer that is safe for concurrent use: a Shutdown whose time is over leaves the exporter at work.
+type lockedBuffer struct {
+	mutex  sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.buffer.String()
 }
 
 func BenchmarkShouldSample(b *testing.B) {

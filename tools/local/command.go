@@ -42,7 +42,8 @@ func Command(variables map[string]string) *cobra.Command {
 		Long: `Runs ingest, aggregator and query in one process and serves the API, the board, the documentation, health and metrics at
 one address, on loopback only by default. Totals are kept in the folder --data, or nowhere if it is empty. With
 GOOGLE_CLOUD_PROJECT it uses Pub/Sub and Firestore instead, with PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST the
-emulators. The other settings are environment variables: see docs/settings.md.`,
+emulators. The other settings are environment variables: see
+https://github.com/accrue/accrue/blob/main/docs/settings.md.`,
 		Example: `  accrue run --data .accrue
   accrue run --listen 0.0.0.0 --port 80`,
 		Args: cli.NoArguments,

@@ -1,7 +1,7 @@
 package api
 
 // Increment is an increment as the OpenAPI document describes it. Requests are not decoded into it: items.go reads the same
-// fields, and a test compares the two.
+// fields, and the tests of e2e/contract hold the service to the document.
 //
 //	@Description	An increment.
 type Increment struct {

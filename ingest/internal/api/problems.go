@@ -54,7 +54,7 @@ func problemOf(err error) *problem.Document {
 	case errors.Is(err, batching.ErrStopped):
 		return unavailable("stopping", "This instance is stopping.")
 	case errors.Is(err, batching.ErrRefused):
-		return unavailable("publish-refused", "Pub/Sub refused the publish.")
+		return unavailable("publish-refused", "The broker refused the publish.")
 	case errors.Is(err, batching.ErrPublish):
 		d := unavailable("publish-failed", "The publish failed.")
 		d.Detail, d.Counted = "The publish failed. Whether this is counted is not known.", problem.CountedUnknown
