@@ -22,7 +22,7 @@ import (
 // high as the checkpoints; without joining the second deliveries in a window 1.6 times too high.
 func TestEveryMessageIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 	t.Parallel()
-	for range 30 {
+	for range heavy(30) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			r.config.CommitDocuments = 1 + rand.N(8)
@@ -59,7 +59,7 @@ func TestEveryMessageIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 // The same, with producers that post again with the key that they have posted with, while the committers come and go.
 func TestEveryKeyIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 	t.Parallel()
-	for range 30 {
+	for range heavy(30) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			var stops []*running
@@ -118,7 +118,7 @@ func TestAKeyThatIsReusedForAnotherTagIsNotCounted(t *testing.T) {
 // checkpoint only with the Commit that writes its document.
 func TestTheHistoryAddsUpToTheTotalsWhateverHappens(t *testing.T) {
 	t.Parallel()
-	for range 10 {
+	for range heavy(10) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			begun := time.Now()

@@ -98,6 +98,10 @@ func (r *rig) startWith(t *testing.T, parts Parts) *running {
 	ctx, cancel := context.WithCancel(t.Context())
 	run := &running{p, measured, cancel, make(chan error, 1)}
 	go func() { run.done <- p.Run(ctx) }()
+	t.Cleanup(func() { // of a test that failed
+		cancel()
+		run.done <- <-run.done
+	})
 	return run
 }
 

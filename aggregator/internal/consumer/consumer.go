@@ -57,8 +57,6 @@ const (
 	// of a window anyhow, and each call has its price.
 	pullPause = 50 * time.Millisecond
 	pullWait  = 100 * time.Millisecond
-	// refusedPause bounds the pauses between Pulls all of whose messages the partitions refuse.
-	refusedPause = 10 * time.Second
 	// lastPull is how long after the stop a Pull that is under way may still bring messages: longer than one waits for a
 	// first message, so that it ends by itself. One that is cut off loses what it would have brought until leases end.
 	lastPull = 2200 * time.Millisecond
@@ -80,16 +78,16 @@ type Consumer struct {
 	acknowledgements *queue[string]
 	releases         *queue[release]
 	letters          *queue[letter]
-	progress         signal // something was settled
 }
 
 // New returns a Consumer. Run and Pull start it.
 func New(settings Settings, source Source, deadLetters DeadLetters, meter metric.Meter, log zerolog.Logger) (*Consumer, error) {
+	b := newBuffer(settings.BufferBytes)
 	c := &Consumer{
-		settings: settings, source: source, deadLetters: deadLetters, log: log,
-		outages: newOutages(log), buffer: newBuffer(settings.BufferBytes),
-		acknowledgements: newQueue(maxQueued, one[string]), releases: newQueue(maxQueued, one[release]),
-		letters: newQueue(settings.BufferBytes/lettersPerBuffer, letter.cost),
+		settings: settings, source: source, deadLetters: deadLetters, log: log, outages: newOutages(log), buffer: b,
+		acknowledgements: newQueue(b, settings.BufferBytes/acknowledgementsPerBuffer, receiptCost),
+		releases:         newQueue(b, settings.BufferBytes/releasesPerBuffer, release.cost),
+		letters:          newQueue(b, settings.BufferBytes/lettersPerBuffer, letter.cost),
 	}
 	var err error
 	c.metrics, err = newMetrics(meter, c)
@@ -114,16 +112,15 @@ func (c *Consumer) Pull(ctx context.Context, partitions Partitions) error {
 
 // pull is one puller. Its calls may outlive ctx.
 func (c *Consumer) pull(ctx, calls context.Context, partitions Partitions) {
-	failed, refused := newBackOff(), 0 // in a row
+	failed := newBackOff()
 	for {
 		limit, reserved, err := c.buffer.reserve(ctx, partitions.Flush)
 		if err != nil {
 			return
 		}
 		began := time.Now()
-		// After messages that were all refused, fewer are asked for: nobody can count them now.
-		deliveries, err := c.source.Pull(calls, max(limit>>min(refused, 10), min(limit, 100)))
-		waited := time.Since(began) >= pullWait || len(deliveries) == 0
+		deliveries, err := c.source.Pull(calls, limit)
+		waited := time.Since(began) >= pullWait
 		taken := c.accept(deliveries, began, partitions)
 		c.buffer.unreserve(reserved)
 		switch {
@@ -133,14 +130,8 @@ func (c *Consumer) pull(ctx, calls context.Context, partitions Partitions) {
 			c.outages.pull.Failed(err, nil)
 			sleep(ctx, failed.NextBackOff())
 			continue
-		case len(deliveries) > 0 && taken == 0:
-			c.progress.wait(ctx, min(pullPause<<min(refused, 10), refusedPause))
-			refused++
-		case waited:
+		case waited, taken == 0: // none came, or their partitions lag
 			sleep(ctx, pullPause)
-		}
-		if taken > 0 {
-			refused = 0
 		}
 		c.outages.pull.Succeeded()
 		failed.Reset()
@@ -154,13 +145,13 @@ func (c *Consumer) accept(deliveries []broker.Delivery, began time.Time, partiti
 		return 0
 	}
 	byPartition := make(map[uint32][]*delivery.Delivery)
-	var cost int64
+	var cost, dead int64
 	decoded := 0
 	for i := range deliveries {
 		d, err := delivery.Decode(&deliveries[i])
 		if err != nil {
 			taken++
-			c.bury(&deliveries[i], err, began)
+			dead += c.bury(&deliveries[i], err, began)
 			continue
 		}
 		decoded++
@@ -169,7 +160,8 @@ func (c *Consumer) accept(deliveries []broker.Delivery, began time.Time, partiti
 	}
 	c.metrics.pulled.Add(context.Background(), int64(len(deliveries)))
 	c.metrics.decoded.Add(context.Background(), int64(decoded))
-	c.buffer.hold(cost, decoded)
+	c.buffer.came(cost+dead, len(deliveries))
+	c.buffer.hold(cost)
 	c.hold(byPartition, began)
 	for number, some := range byPartition {
 		taken += partitions.Add(number, some)
@@ -184,7 +176,6 @@ func (c *Consumer) Settled(deliveries []*delivery.Delivery) {
 	if dropped := c.acknowledgements.put(receipts); dropped > 0 {
 		c.outages.acknowledge.Failed(errQueueFull, nil)
 	}
-	c.progress.notify()
 }
 
 // Release gives messages back, to be delivered again after a pause. It returns at once.

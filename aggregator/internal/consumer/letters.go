@@ -35,13 +35,12 @@ type letter struct {
 
 func (l letter) cost() int64 { return int64(l.message.Size()) + letterCost }
 
-// bury queues a message that can never be applied. If there is no room, it is forgotten and delivered again: good messages
-// never wait for bad ones.
-func (c *Consumer) bury(d *broker.Delivery, reason error, leased time.Time) {
+// bury queues a message that can never be applied, and returns its cost. If there is no room, it is forgotten and delivered
+// again: good messages never wait for bad ones.
+func (c *Consumer) bury(d *broker.Delivery, reason error, leased time.Time) (cost int64) {
 	l := letter{message: d.Message, receipt: d.Receipt, reason: reason, expires: leased.Add(c.settings.Lease)}
-	if c.letters.put([]letter{l}) == 0 {
-		c.buffer.hold(l.cost(), 0)
-	}
+	c.letters.put([]letter{l})
+	return l.cost()
 }
 
 // publishLetters is one worker.
@@ -55,9 +54,7 @@ func (c *Consumer) publishLetters(ctx context.Context) {
 	}
 	for some := c.letters.take(ctx, fits); len(some) > 0; some = c.letters.take(ctx, fits) {
 		c.publish(ctx, some)
-		for _, l := range some {
-			c.buffer.free(l.cost())
-		}
+		c.letters.done(some)
 	}
 }
 

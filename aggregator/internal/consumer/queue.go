@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 )
-
-// maxQueued bounds the receipts in a queue: some 20 MB.
-const maxQueued = 100_000
 
 var errQueueFull = errors.New("the queue is full")
 
-// queue is a first-in, first-out queue of bounded size. It is safe for concurrent use.
+// queue is a first-in, first-out queue of bounded size. What it holds, and what was taken and is not done yet, is held in
+// the buffer. It is safe for concurrent use.
 type queue[T any] struct {
-	limit int64
-	cost  func(T) int64
+	buffer *buffer
+	limit  int64
+	cost   func(T) int64
 
 	mu      sync.Mutex
 	items   []T
@@ -24,16 +22,14 @@ type queue[T any] struct {
 	changed signal
 }
 
-// newQueue returns a queue whose items cost limit together, or a first item, whatever that costs.
-func newQueue[T any](limit int64, cost func(T) int64) *queue[T] {
-	return &queue[T]{limit: limit, cost: cost}
+// newQueue returns a queue whose items cost limit together, in bytes, or a first item, whatever that costs.
+func newQueue[T any](b *buffer, limit int64, cost func(T) int64) *queue[T] {
+	return &queue[T]{buffer: b, limit: limit, cost: cost}
 }
-
-// one is the cost of items that are counted.
-func one[T any](T) int64 { return 1 }
 
 // put appends what there is room for, and returns how many items were dropped.
 func (q *queue[T]) put(items []T) (dropped int) {
+	var held int64
 	q.mu.Lock()
 	for dropped = len(items); dropped > 0; dropped-- {
 		item := items[len(items)-dropped]
@@ -43,7 +39,9 @@ func (q *queue[T]) put(items []T) (dropped int) {
 		}
 		q.items = append(q.items, item)
 		q.size += cost
+		held += cost
 	}
+	q.buffer.hold(held)
 	q.mu.Unlock()
 	q.changed.notify()
 	return dropped
@@ -81,6 +79,15 @@ func (q *queue[T]) first(more func(taken []T, next T) bool) (some []T, closed bo
 	return some, q.closed
 }
 
+// done frees what items that were taken cost.
+func (q *queue[T]) done(items []T) {
+	var cost int64
+	for _, item := range items {
+		cost += q.cost(item)
+	}
+	q.buffer.free(cost)
+}
+
 // close lets take return none when all is taken.
 func (q *queue[T]) close() {
 	q.mu.Lock()
@@ -111,16 +118,5 @@ func (s *signal) notify() {
 	if s.ch != nil {
 		close(s.ch)
 		s.ch = nil
-	}
-}
-
-// wait waits for the next notify, for d at most, or until ctx ends.
-func (s *signal) wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-s.channel():
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }

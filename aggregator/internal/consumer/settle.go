@@ -15,6 +15,11 @@ const (
 	// workers is how many requests of one kind are under way at once, and perRequest the most receipts in one.
 	workers    = 4
 	perRequest = 1000
+	// acknowledgementsPerBuffer and releasesPerBuffer are the parts of the buffer that their queues may take: that of
+	// acknowledgements has room for nearly all small messages that the buffer holds.
+	acknowledgementsPerBuffer, releasesPerBuffer = 4, 16
+	// receiptBytes is what a queued receipt costs in memory beside its bytes.
+	receiptBytes = 48
 	// requestTimeout bounds one request, and extensionTimeout one that extends leases: a lease outlives several of them.
 	requestTimeout   = 5 * time.Second
 	extensionTimeout = 2 * time.Second
@@ -28,6 +33,10 @@ type release struct {
 	receipt string
 	pause   time.Duration
 }
+
+func (r release) cost() int64 { return receiptCost(r.receipt) }
+
+func receiptCost(receipt string) int64 { return receiptBytes + int64(len(receipt)) }
 
 // Run acknowledges, releases and dead-letters what it is given, and keeps the leases of what is held, until ctx ends. Then
 // it sends what is queued and gives everything back that is still held, until until ends. It is called once. A panic ends
@@ -71,6 +80,7 @@ func (c *Consumer) acknowledge(ctx context.Context) {
 		call, cancel := context.WithTimeout(ctx, requestTimeout)
 		err := c.source.Acknowledge(call, receipts)
 		cancel()
+		c.acknowledgements.done(receipts)
 		c.outages.acknowledge.report(ctx, err) // after a failure the messages come again and are dropped
 	}
 }
@@ -88,6 +98,7 @@ func (c *Consumer) release(ctx context.Context) {
 		call, cancel := context.WithTimeout(ctx, requestTimeout)
 		err := c.source.Extend(call, receipts, some[0].pause)
 		cancel()
+		c.releases.done(some)
 		c.outages.extend.report(ctx, err) // after a failure the leases end by themselves
 	}
 }

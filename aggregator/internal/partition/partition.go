@@ -25,8 +25,11 @@ const (
 	maxEntries  = 100_000
 	// windowsPerBuffer is how many windows fill the buffer: a larger one ends early.
 	windowsPerBuffer = 16
-	// minPause and maxPause bound for how long messages are released that a partition has no room for.
-	minPause, maxPause = 10 * time.Second, 2 * time.Minute
+	// lagAfter is how long others must commit, and then go on, until a partition that settles nothing meanwhile lags.
+	lagAfter = time.Second
+	// minPause and maxPause bound for how long the messages of a partition that lags are released: half the time for which
+	// it has lagged.
+	minPause, maxPause = 2 * time.Second, 2 * time.Minute
 )
 
 // trigger says what ended a window.
@@ -44,13 +47,17 @@ type partition struct {
 	no   uint32        // the partition's number
 	wake chan struct{} // holds a token when something has changed for run
 
-	mu       sync.Mutex
-	open     openWindow // the window that fills
-	flushed  bool       // the open window ends now
-	held     int64      // the cost of open and pending
-	since    time.Time  // of the first of the failed attempts; zero after one that went through
-	oldest   time.Time  // the least time of acceptance in pending; zero if that is empty
-	contents contents
+	mu         sync.Mutex
+	open       openWindow // the window that fills
+	flushed    bool       // the open window ends now
+	held       int64      // the cost of open and pending
+	failedLast bool       // the last attempt failed
+	oldest     time.Time  // the least time of acceptance in pending; zero if that is empty
+	progress   time.Time  // when something of pending was last settled, or it began; zero if that is empty
+	// suspected is when others were first seen to commit while this partition did not, and lagged when it began to lag.
+	// Both are zero after an attempt that went through soon.
+	suspected, lagged time.Time
+	contents          contents
 
 	// The rest belongs to run.
 
@@ -94,13 +101,13 @@ func clockAt(answered time.Time) clock { return clock{answered, time.Now()} }
 
 func (c clock) now() time.Time { return c.answered.Add(time.Since(c.at)) }
 
-// add puts deliveries into the open window, and returns how many it took: all, unless the partition's last attempt failed
-// and it holds its share.
+// add puts deliveries into the open window, and returns how many it took: all, unless the partition lags and holds its
+// share.
 func (p *partition) add(deliveries []*delivery.Delivery) (taken int) {
 	p.mu.Lock()
-	share := p.share()
+	lags, share := p.lags(), p.share()
 	for _, d := range deliveries {
-		if !p.since.IsZero() && p.held > 0 && p.held+d.Cost > share {
+		if lags && p.held > 0 && p.held+d.Cost > share {
 			break
 		}
 		taken++
@@ -178,30 +185,48 @@ func (p *partition) due() (left time.Duration, full, empty bool) {
 		p.flushed = false
 		return 0, false, true
 	}
-	full = p.flushed || len(w.deliveries) >= maxMessages || w.entries >= maxEntries || w.bytes >= p.settings.BufferBytes/windowsPerBuffer
+	full = p.flushed || p.windowFull(len(w.deliveries), w.entries, w.bytes)
 	return time.Until(w.openedAt.Add(p.settings.Window)), full, false
 }
 
-// detach makes the open window the pending one. Its messages are sorted, so that the sequences of a publisher follow each
-// other: then intervals stay few, and deliveries of one message are neighbours.
+// detach makes the open window the pending one, or as much of it as the bounds of a window allow. Its messages are sorted,
+// so that the sequences of a publisher follow each other: then intervals stay few, and deliveries of one message are
+// neighbours.
 func (p *partition) detach(why trigger) {
 	p.mu.Lock()
-	w := p.open
-	p.open, p.flushed, p.oldest = openWindow{}, false, w.oldest
-	p.mu.Unlock()
-	p.pending, p.why, p.dueAt, p.refused = w.deliveries, why, time.Now(), nil
+	w := &p.open
+	n, entries, size := 0, 0, int64(0)
+	for n < len(w.deliveries) && !p.windowFull(n, entries, size) {
+		entries += w.deliveries[n].Batch.Entries()
+		size += w.deliveries[n].Cost
+		n++
+	}
+	p.pending, p.why, p.dueAt, p.refused = w.deliveries[:n:n], why, time.Now(), nil
 	if end := w.openedAt.Add(p.settings.Window); end.Before(p.dueAt) {
 		p.dueAt = end
 	}
+	p.oldest, p.progress = w.oldest, time.Now()
+	if n < len(w.deliveries) {
+		w.deliveries, w.entries, w.bytes = w.deliveries[n:], w.entries-entries, w.bytes-size
+	} else {
+		p.open, p.flushed = openWindow{}, false
+	}
+	p.mu.Unlock()
 	slices.SortStableFunc(p.pending, func(a, b *delivery.Delivery) int {
 		return cmp.Or(bytes.Compare(a.Batch.Publisher[:], b.Batch.Publisher[:]), cmp.Compare(a.Batch.Sequence, b.Batch.Sequence))
 	})
+}
+
+// windowFull reports whether messages are as many as a window takes.
+func (p *partition) windowFull(messages, entries int, size int64) bool {
+	return messages >= maxMessages || entries >= maxEntries || size >= p.settings.BufferBytes/windowsPerBuffer
 }
 
 // settle commits the pending messages. It tries until each is settled or released, or ctx ends.
 func (p *partition) settle(ctx context.Context) {
 	pause := newBackOff()
 	for len(p.pending) > 0 && ctx.Err() == nil {
+		recovered := p.commits.recovery()
 		err := p.step(ctx)
 		switch {
 		case err == nil:
@@ -212,62 +237,115 @@ func (p *partition) settle(ctx context.Context) {
 		default:
 			p.fail()
 		}
-		sleep(ctx, pause.NextBackOff())
+		timer := time.NewTimer(pause.NextBackOff())
+		select {
+		case <-timer.C:
+		case <-recovered:
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
 }
 
 // succeeded notes that the last attempt went through.
 func (p *partition) succeeded() {
+	p.commits.committed()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.since.IsZero() {
-		p.since = time.Time{}
+	if p.failedLast {
+		p.failedLast = false
 		p.failing.Add(-1)
 	}
+	if time.Since(p.progress) < 2*lagAfter { // a partition that is slow goes on lagging
+		if !p.lagged.IsZero() {
+			p.lagging.Add(-1)
+		}
+		p.suspected, p.lagged = time.Time{}, time.Time{}
+	}
+	p.progress = time.Now()
 	if len(p.pending) == 0 {
-		p.oldest = time.Time{}
+		p.oldest, p.progress = time.Time{}, time.Time{}
 	}
 }
 
-// fail notes that the last attempt failed, and releases what the partition holds beyond its share.
+// fail notes that the last attempt failed.
 func (p *partition) fail() {
 	p.mu.Lock()
-	if p.since.IsZero() {
-		p.since = time.Now()
+	defer p.mu.Unlock()
+	if !p.failedLast {
+		p.failedLast = true
 		p.failing.Add(1)
 	}
+}
+
+// lags reports whether the partition settles nothing while others do, whatever the reason. When no partition does, none
+// lags: what they hold keeps its leases, and is committed as soon as that is possible. The caller holds mu.
+func (p *partition) lags() bool {
+	if !p.lagged.IsZero() {
+		return true
+	}
+	if p.progress.IsZero() || p.commits.lastCommit().Before(p.progress.Add(lagAfter)) {
+		return false
+	}
+	now := time.Now()
+	if p.suspected.IsZero() {
+		p.suspected = now
+	}
+	if now.Sub(p.suspected) < lagAfter {
+		return false
+	}
+	p.lagged = now
+	p.lagging.Add(1)
+	return true
+}
+
+// yield releases what the open window holds beyond the partition's share, if the partition lags.
+func (p *partition) yield() {
+	p.mu.Lock()
 	var over []*delivery.Delivery
-	share := p.share()
-	shed := func(from []*delivery.Delivery, keep int) []*delivery.Delivery {
-		n := len(from)
-		for ; n > keep && p.held > share; n-- {
-			p.held -= from[n-1].Cost
-			over = append(over, from[n-1])
-		}
-		clear(from[n:])
-		return from[:n]
+	if p.lags() {
+		over = p.shed(p.share())
 	}
-	opened := len(p.open.deliveries)
-	p.open.deliveries = shed(p.open.deliveries, 0)
-	for _, d := range over[:opened-len(p.open.deliveries)] {
-		p.open.entries -= d.Batch.Entries()
-		p.open.bytes -= d.Cost
-	}
-	p.pending = shed(p.pending, 1)
 	p.mu.Unlock()
 	if len(over) > 0 {
 		p.release(over, p.pause())
 	}
 }
 
-// pause is for how long messages are released: the longer, the longer the partition has failed.
+// makeRoom releases a part of what the partition holds, of its open window.
+func (p *partition) makeRoom(part int64) {
+	p.mu.Lock()
+	over := p.shed(p.held - p.held/part)
+	p.mu.Unlock()
+	if len(over) > 0 {
+		p.release(over, minPause)
+	}
+}
+
+// shed takes the last deliveries off the open window, while the partition holds more than a limit. The caller holds mu.
+func (p *partition) shed(limit int64) (over []*delivery.Delivery) {
+	w := &p.open
+	n := len(w.deliveries)
+	for ; n > 0 && p.held > limit; n-- {
+		d := w.deliveries[n-1]
+		p.held -= d.Cost
+		w.entries -= d.Batch.Entries()
+		w.bytes -= d.Cost
+		over = append(over, d)
+	}
+	clear(w.deliveries[n:])
+	w.deliveries = w.deliveries[:n]
+	return over
+}
+
+// pause is for how long messages are released: the longer, the longer the partition lags.
 func (p *partition) pause() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.since.IsZero() {
+	if p.lagged.IsZero() {
 		return minPause
 	}
-	return min(max(time.Since(p.since), minPause), maxPause)
+	return min(max(time.Since(p.lagged)/2, minPause), maxPause)
 }
 
 // forget takes deliveries that are settled or released off what is held.
@@ -289,14 +367,4 @@ func newBackOff() *backoff.ExponentialBackOff {
 	b.RandomizationFactor = 0.5
 	b.Reset()
 	return b
-}
-
-// sleep waits for d or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -85,9 +85,41 @@ type shared struct {
 
 	slots chan struct{} // holds a token for each Commit that is under way
 	keys  *idempotency.Budget
-	// number counts the partitions, and failing those whose last attempt failed.
-	number, failing atomic.Int64
-	evicting        sync.Once
+	// number counts the partitions, failing those whose last attempt failed, and lagging those that lag.
+	number, failing, lagging atomic.Int64
+	evicting                 sync.Once
+	commits                  *commits
+}
+
+// commits is what partitions know of each other's attempts. It is safe for concurrent use.
+type commits struct {
+	mu        sync.Mutex
+	last      time.Time     // when an attempt of any partition last went through
+	recovered chan struct{} // closed, and made anew, by the first after a time without any
+}
+
+// committed notes that an attempt went through. After a time without any, it ends the pauses of all partitions that failed.
+func (c *commits) committed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.last) >= lagAfter {
+		close(c.recovered)
+		c.recovered = make(chan struct{})
+	}
+	c.last = time.Now()
+}
+
+// recovery returns a channel that is closed when attempts go through again.
+func (c *commits) recovery() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.recovered
+}
+
+func (c *commits) lastCommit() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
 }
 
 // Partitions are all partitions that messages came for.
@@ -98,6 +130,7 @@ type Partitions struct {
 
 	mu       sync.Mutex
 	byNumber map[uint32]*partition
+	probed   time.Time
 }
 
 // New returns Partitions without any. Run starts them.
@@ -106,8 +139,9 @@ func New(settings Settings, ledger Ledger, settler Settler, telemetry Telemetry,
 		shared: &shared{
 			settings: settings, ledger: ledger, settler: settler, log: log, tracer: telemetry.Tracer, outages: newOutages(log),
 			slots: make(chan struct{}, settings.Commits), keys: idempotency.NewBudget(settings.Keys),
+			commits: &commits{recovered: make(chan struct{})},
 		},
-		created: make(chan *partition), ended: make(chan struct{}), byNumber: make(map[uint32]*partition),
+		created: make(chan *partition), ended: make(chan struct{}), byNumber: make(map[uint32]*partition), probed: time.Now(),
 	}
 	var err error
 	s.metrics, err = newMetrics(telemetry.Meter, s)
@@ -145,11 +179,29 @@ func (s *Partitions) Add(number uint32, deliveries []*delivery.Delivery) (taken 
 	return taken
 }
 
-// Flush ends all windows: the buffer is full.
+// Flush ends all windows: the buffer is full. Partitions that lag keep their shares only. When no partition can commit, all
+// make some room now and then: there may be another, whose messages have not come yet.
 func (s *Partitions) Flush() {
+	probe := s.probe()
 	for _, p := range s.all() {
 		p.flush()
+		p.yield()
+		if probe {
+			p.makeRoom(probedPart)
+		}
 	}
+}
+
+// probe reports whether room is to be made although no partition can commit.
+func (s *Partitions) probe() bool {
+	last := s.commits.lastCommit()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(last) < probeEvery || time.Since(s.probed) < probeEvery {
+		return false
+	}
+	s.probed = time.Now()
+	return true
 }
 
 // partition returns the partition of a number, started if it is new.
@@ -181,13 +233,17 @@ func (s *Partitions) all() []*partition {
 	return all
 }
 
-// failingShare is the part of the buffer that all partitions together may hold that cannot commit, while there are more
-// than a few of them.
-const failingShare, few = 2, 4
+const (
+	// laggingShare is the part of the buffer that the partitions that lag may hold together, and few the least number of
+	// them that it is divided by.
+	laggingShare, few = 2, 4
+	// While no partition can commit and the buffer is full, each releases one of probedPart parts every probeEvery.
+	probedPart, probeEvery = 16, 2 * time.Minute
+)
 
-// share is what a partition that cannot commit may hold, in bytes.
+// share is what a partition that lags may hold, in bytes.
 func (s *shared) share() int64 {
-	return s.settings.BufferBytes / failingShare / max(min(few, s.number.Load()), s.failing.Load())
+	return s.settings.BufferBytes / laggingShare / max(min(few, s.number.Load()), s.lagging.Load())
 }
 
 func (s *shared) release(deliveries []*delivery.Delivery, pause time.Duration) {
