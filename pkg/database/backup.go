@@ -16,7 +16,7 @@ import (
 // ErrExists is returned by Restore for a folder that has a database.
 var ErrExists = errors.New("it has a database: move it away first")
 
-// Exists reports whether a folder has a database, whatever its state.
+// Exists reports whether a folder has a database, even a damaged one.
 func Exists(folder string) (bool, error) {
 	switch _, err := os.Stat(filepath.Join(folder, file)); {
 	case err == nil:
@@ -28,8 +28,8 @@ func Exists(folder string) (bool, error) {
 	}
 }
 
-// Backup writes a copy of the file, as it is at one moment, to w, and returns the size of the copy. Updates go on meanwhile,
-// on other pages: the file grows by what they change.
+// Backup writes a consistent copy of the file to w, and returns its size. Updates continue meanwhile on other pages, so the file
+// grows by what they change.
 func (d *Database) Backup(ctx context.Context, w io.Writer) (size int64, err error) {
 	copying := &interrupted{ctx: ctx, w: w}
 	err = d.View(ctx, func(tx *bolt.Tx) error {
@@ -42,9 +42,9 @@ func (d *Database) Backup(ctx context.Context, w io.Writer) (size int64, err err
 	return size, nil
 }
 
-// interrupted is a writer until its context ends. It keeps the error.
+// interrupted is a writer that fails when its context has ended. It keeps the error.
 type interrupted struct {
-	ctx context.Context //nolint:containedctx // it lives for one call
+	ctx context.Context
 	w   io.Writer
 	err error
 }
@@ -56,10 +56,10 @@ func (i *interrupted) Write(p []byte) (n int, err error) {
 	return n, i.err
 }
 
-// Verify reads a backup from its first key to its last. The errors are ErrVersion, ErrCorrupt and those of the file system.
+// Verify reads all keys of a backup. The errors are ErrVersion, ErrCorrupt and those of the file system.
 func Verify(path string) error {
 	err := guard(func() error {
-		if info, err := os.Stat(path); err != nil || info.Size() == 0 { // which bbolt would take for a new one
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 { // bbolt would initialize an empty file
 			return cmp.Or(err, ErrCorrupt)
 		}
 		db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: lockWait})
@@ -85,7 +85,7 @@ func Verify(path string) error {
 	return nil
 }
 
-// validate checks that a file is as large as it says, and of this version. An empty database passes.
+// validate checks that a file has its full size and this version. An empty database is valid.
 func validate(tx *bolt.Tx, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -107,9 +107,8 @@ func validate(tx *bolt.Tx, path string) error {
 	return nil
 }
 
-// Restore makes what Backup has written the database of a folder that has none. It verifies the backup first. A process that
-// is killed meanwhile leaves the folder without a database. The errors are ErrExists, those of Verify, and those of the file
-// system.
+// Restore creates the database of a folder from a backup, which it verifies first. If the process is killed meanwhile, the folder
+// has no database. The errors are ErrExists, those of Verify, and those of the file system.
 func Restore(folder string, backup io.Reader) error {
 	err := os.MkdirAll(folder, 0o700)
 	if err == nil {
@@ -127,8 +126,8 @@ func Restore(folder string, backup io.Reader) error {
 	return nil
 }
 
-// Save makes a file of the backup that write writes. The file gets its name once it is verified and on the disk. The errors
-// are fs.ErrExist for a file that exists, those of write and Verify, and those of the file system.
+// Save creates a file with the backup that write writes. The file gets its name once it is verified and on disk. The errors are
+// fs.ErrExist, those of write and Verify, and those of the file system.
 func Save(path string, write func(io.Writer) error) (err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
@@ -148,7 +147,7 @@ func Save(path string, write func(io.Writer) error) (err error) {
 	if err := Verify(f.Name()); err != nil {
 		return err
 	}
-	// A link, unlike a rename, replaces no file that another process has made meanwhile.
+	// Unlike Rename, Link does not replace a file that another process has created meanwhile.
 	if err := os.Link(f.Name(), path); err != nil {
 		return err
 	}

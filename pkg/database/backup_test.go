@@ -27,7 +27,7 @@ func (w *changingWriter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-func TestABackupIsTheDatabaseAtOneMoment(t *testing.T) {
+func TestBackupIsConsistent(t *testing.T) {
 	t.Parallel()
 	d := open(t, t.TempDir())
 	defer closed(t, d)
@@ -66,7 +66,7 @@ func TestABackupIsTheDatabaseAtOneMoment(t *testing.T) {
 	}
 }
 
-func TestABackupEndsWithItsContext(t *testing.T) {
+func TestBackupEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	d := open(t, t.TempDir())
 	defer closed(t, d)
@@ -77,7 +77,7 @@ func TestABackupEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestRestoreReplacesNothing(t *testing.T) {
+func TestRestoreDoesNotReplaceADatabase(t *testing.T) {
 	t.Parallel()
 	folder, content, _ := undamaged(t)
 	if err := Restore(folder, bytes.NewReader(content)); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), folder) {
@@ -85,7 +85,7 @@ func TestRestoreReplacesNothing(t *testing.T) {
 	}
 }
 
-func TestRestoreRefusesWhatIsNoWholeBackup(t *testing.T) {
+func TestRestoreRefusesInvalidBackups(t *testing.T) {
 	t.Parallel()
 	_, content, used := undamaged(t)
 	page := os.Getpagesize()

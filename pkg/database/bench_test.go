@@ -25,7 +25,7 @@ func reportRate(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "per_second")
 }
 
-// BenchmarkFsync is what the disk can do: a page is written and synced, again and again. A transaction needs two syncs.
+// BenchmarkFsync measures the disk: it writes a page and syncs it. A transaction needs two syncs.
 func BenchmarkFsync(b *testing.B) {
 	f, err := os.Create(filepath.Join(b.TempDir(), "file"))
 	if err != nil {
@@ -44,8 +44,7 @@ func BenchmarkFsync(b *testing.B) {
 	reportRate(b)
 }
 
-// BenchmarkPublish is a number of publishers that each wait for a publish of 16 messages of 512 bytes, which is on the
-// disk, before the next. What is published is acknowledged.
+// BenchmarkPublish measures concurrent publishers, which publish 16 messages of 512 bytes at a time. A consumer acknowledges them.
 func BenchmarkPublish(b *testing.B) {
 	for _, publishers := range []int{1, 4, 16, 64} {
 		b.Run(fmt.Sprintf("publishers=%d", publishers), func(b *testing.B) {
@@ -88,7 +87,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkCommit is one partition after the other, or all at once, that commits 60 tags and 10 contributors.
+// BenchmarkCommit measures Commits of 60 tags and 10 contributors, in one partition or in 16 concurrently.
 func BenchmarkCommit(b *testing.B) {
 	for _, partitions := range []int{1, 16} {
 		b.Run(fmt.Sprintf("partitions=%d", partitions), func(b *testing.B) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// ownFileSystems lets a child mount file systems that only it sees.
+// ownFileSystems makes the command run in a mount namespace of its own.
 func ownFileSystems(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
@@ -19,7 +19,7 @@ func ownFileSystems(t *testing.T, cmd *exec.Cmd) {
 	probe := exec.CommandContext(t.Context(), "true")
 	probe.SysProcAttr = cmd.SysProcAttr
 	if err := probe.Run(); err != nil {
-		t.Skip("this machine has no mount namespaces:", err)
+		t.Skip("no mount namespaces:", err)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 func ownFileSystems(t *testing.T, _ *exec.Cmd) {
 	t.Helper()
-	t.Skip("only Linux mounts file systems for one process")
+	t.Skip("needs the mount namespaces of Linux")
 }
 
 func mount(string) error { return errors.ErrUnsupported }

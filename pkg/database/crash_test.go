@@ -32,7 +32,7 @@ import (
 	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 )
 
-// childVariable names what a test binary that a test has started does in place of tests.
+// childVariable selects what the test binary does instead of running tests when a test starts it as a child process.
 const childVariable, folderVariable = "DATABASE_TEST_CHILD", "DATABASE_TEST_FOLDER"
 
 func TestMain(m *testing.M) {
@@ -59,7 +59,7 @@ func child(t *testing.T, does, folder string) *exec.Cmd {
 	return cmd
 }
 
-// partition, tag and contributors are what all increments of these tests go to.
+// The tests count everything in one partition, for one tag and a few contributors.
 const (
 	partition, tag, contributors = 3, "foo", 10
 	topic, subscription          = "increments", "increments-aggregator"
@@ -75,7 +75,7 @@ func decode(d broker.Delivery) (m checkpoint.Message) {
 	return m
 }
 
-// count settles up to a hundred messages, as the aggregator does, and returns how many it has pulled.
+// count settles up to a hundred messages, as the aggregator does, and returns how many it pulled.
 func count(ctx context.Context, source *brokerembedded.Subscription, documents *storeembedded.Store) (int, error) {
 	pulled, err := source.Pull(ctx, 100)
 	if err != nil || len(pulled) == 0 {
@@ -108,7 +108,7 @@ func count(ctx context.Context, source *brokerembedded.Subscription, documents *
 	return len(pulled), source.Acknowledge(ctx, receipts)
 }
 
-// countUntilKilled publishes, writes a line for each message that was acknowledged, and counts, all at the same time.
+// countUntilKilled publishes messages, prints a line for each published one, and counts them, all concurrently.
 func countUntilKilled(folder string) error {
 	ctx := context.Background()
 	d, err := database.Open(database.Options{Folder: folder, Log: zerolog.Nop()})
@@ -148,7 +148,7 @@ func countUntilKilled(folder string) error {
 	return <-fault
 }
 
-func TestEveryAcknowledgedMessageIsCountedOnceThroughKills(t *testing.T) {
+func TestPublishedMessagesAreCountedOnceThroughKills(t *testing.T) {
 	t.Parallel()
 	rounds := 20
 	if testing.Short() {
@@ -158,7 +158,7 @@ func TestEveryAcknowledgedMessageIsCountedOnceThroughKills(t *testing.T) {
 		rounds = n
 	}
 	folder := t.TempDir()
-	acknowledged := make(map[checkpoint.Message]bool)
+	published := make(map[checkpoint.Message]bool)
 	var restarts time.Duration
 	for round := range rounds {
 		cmd := child(t, "count until killed", folder)
@@ -171,7 +171,7 @@ func TestEveryAcknowledgedMessageIsCountedOnceThroughKills(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for n := 0; lines.Scan(); n++ { // also those that were written before the kill and are read after it
+		for n := 0; lines.Scan(); n++ { // including lines written before the kill and read after it
 			publisher, sequence, _ := strings.Cut(lines.Text(), " ")
 			var m checkpoint.Message
 			if _, err := hex.Decode(m.Publisher[:], []byte(publisher)); err != nil {
@@ -180,7 +180,7 @@ func TestEveryAcknowledgedMessageIsCountedOnceThroughKills(t *testing.T) {
 			if m.Sequence, err = strconv.ParseUint(sequence, 10, 64); err != nil {
 				t.Fatal(err)
 			}
-			acknowledged[m] = true
+			published[m] = true
 			if n == 0 {
 				restarts += time.Since(began)
 			}
@@ -191,10 +191,10 @@ func TestEveryAcknowledgedMessageIsCountedOnceThroughKills(t *testing.T) {
 			}
 		}
 		if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
-			t.Fatalf("the process ended by itself: %v", err)
+			t.Fatalf("the process exited: %v", err)
 		}
 	}
-	t.Logf("%d messages acknowledged; the first after %v of a process", len(acknowledged), restarts/time.Duration(rounds))
+	t.Logf("%d messages published; the first %v after the start of a process", len(published), restarts/time.Duration(rounds))
 
 	d := databasetest.OpenFolder(t, folder)
 	source, err := brokerembedded.New(d).Subscribe(t.Context(), topic, subscription, time.Minute)
@@ -212,22 +212,21 @@ func TestEveryAcknowledgedMessageIsCountedOnceThroughKills(t *testing.T) {
 		}
 	}
 	if held, err := source.Held(t.Context()); err != nil || held != 0 {
-		t.Errorf("Held() = %d, %v after all was counted", held, err)
+		t.Errorf("Held() = %d, %v after everything was counted", held, err)
 	}
-	verify(t, documents, acknowledged)
+	verify(t, documents, published)
 }
 
-// verify checks that all that was acknowledged is counted, and that the documents hold what the checkpoint says was
-// counted, each message once.
-func verify(t *testing.T, documents *storeembedded.Store, acknowledged map[checkpoint.Message]bool) {
+// verify checks that all published messages are counted, and that the documents count each settled message once.
+func verify(t *testing.T, documents *storeembedded.Store, published map[checkpoint.Message]bool) {
 	t.Helper()
 	state, err := documents.Load(t.Context(), partition)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for m := range acknowledged {
+	for m := range published {
 		if !state.Checkpoint.Contains(m) {
-			t.Errorf("message %d of %x was acknowledged and is not counted", m.Sequence, m.Publisher)
+			t.Errorf("message %d of %x was published and is not counted", m.Sequence, m.Publisher)
 		}
 	}
 	var counted int64
@@ -238,7 +237,7 @@ func verify(t *testing.T, documents *storeembedded.Store, acknowledged map[check
 	}
 	tags, err := documents.Tags(t.Context())
 	if err != nil || len(tags) != 1 || tags[0].Total != counted || state.Checkpoint.Totals[0].Total != counted {
-		t.Errorf("%d messages are counted; tags are %v, totals %v: %v", counted, tags, state.Checkpoint.Totals, err)
+		t.Errorf("%d messages settled; tags are %v, totals %v: %v", counted, tags, state.Checkpoint.Totals, err)
 	}
 	page, _, err := documents.Contributors(t.Context(), store.ByContributionsDescending, store.Contributor{}, 2*contributors)
 	var contributions int64
@@ -253,8 +252,7 @@ func verify(t *testing.T, documents *storeembedded.Store, acknowledged map[check
 	}
 }
 
-// fill publishes until the disk is full, checks that nothing is lost and everything works once there is room, and writes
-// how many messages were acknowledged.
+// fill publishes until the disk is full. It checks that nothing is lost and that everything works once there is space.
 func fill(folder string, makeRoom func() error) error {
 	ctx := context.Background()
 	d, err := database.Open(database.Options{Folder: folder, Log: zerolog.Nop()})
@@ -284,7 +282,7 @@ func fill(folder string, makeRoom func() error) error {
 		return fmt.Errorf("commit with a full disk: %w", err)
 	}
 	if held, err := source.Held(ctx); err != nil || held != published {
-		return fmt.Errorf("%d messages are kept of %d that were acknowledged: %w", held, published, err)
+		return fmt.Errorf("%d messages held, want %d: %w", held, published, err)
 	}
 	if pulled, err := source.Pull(ctx, 10); err != nil || len(pulled) == 0 {
 		return fmt.Errorf("pull with a full disk: %d, %w", len(pulled), err)
@@ -293,7 +291,7 @@ func fill(folder string, makeRoom func() error) error {
 		return err
 	}
 	if err := publish(); err != nil {
-		return fmt.Errorf("publish when there is room again: %w", err)
+		return fmt.Errorf("publish with space: %w", err)
 	}
 	if err := d.Close(); err != nil {
 		return err
@@ -308,7 +306,7 @@ func fill(folder string, makeRoom func() error) error {
 	return d.Close()
 }
 
-func TestAFullDiskRefusesAndLosesNothing(t *testing.T) {
+func TestFullDiskRefusesUpdatesAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, does := range []string{"fill the file's size", "fill a file system"} {
 		t.Run(does, func(t *testing.T) {
@@ -324,9 +322,9 @@ func TestAFullDiskRefusesAndLosesNothing(t *testing.T) {
 	}
 }
 
-// fillFileSize fills the largest file that the process may have.
+// fillFileSize limits the size of files and fills one.
 func fillFileSize(folder string) error {
-	signal.Ignore(syscall.SIGXFSZ) // a write fails in its place
+	signal.Ignore(syscall.SIGXFSZ) // so that the write fails instead
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		return err
@@ -342,7 +340,7 @@ func fillFileSize(folder string) error {
 	})
 }
 
-// fillFileSystem fills a file system of its own.
+// fillFileSystem mounts a small file system and fills it.
 func fillFileSystem(folder string) error {
 	if err := mount(folder); err != nil {
 		return err

@@ -1,6 +1,6 @@
-// Package database is the file of embedded mode: one bbolt database in a folder, which broker/embedded and
-// store/embedded share. It adds to bbolt what they need of it: changes of concurrent callers that share one fsync, a
-// clock that never goes back, and faults of the disk and of the file as errors.
+// Package database is the database of embedded mode: one bbolt file in a folder, which broker/embedded and store/embedded share.
+// It adds to bbolt transactions that concurrent callers share, a clock that never goes back, and errors for faults of the disk and
+// damaged files.
 package database
 
 import (
@@ -21,21 +21,20 @@ import (
 var (
 	// ErrClosed is returned by Update and View after Close. Nothing was changed.
 	ErrClosed = errors.New("the database is closed")
-	// ErrFull is returned by Update when the disk is full. Nothing was changed; the same update succeeds once there is
-	// room.
+	// ErrFull is returned by Update when the disk is full. Nothing was changed; the same update succeeds once there is space.
 	ErrFull = errors.New("the disk is full")
-	// ErrFailed is returned by Update when the disk has failed, and from then on until the database is opened again: what
-	// the kernel holds may differ from what is on the disk. Whether the first such update was kept is unknown; later
-	// ones change nothing. Reads go on.
+	// ErrFailed is returned by Update when the disk has failed, and then by all updates until the database is opened again,
+	// because the kernel's cache may differ from the disk. The outcome of the first update is unknown; later ones change nothing.
+	// Reads continue to work.
 	ErrFailed = errors.New("the disk has failed: check it and restart")
-	// ErrCorrupt is returned when the file holds what no version of bbolt wrote.
+	// ErrCorrupt is returned when the file is damaged.
 	ErrCorrupt = errors.New("the file is damaged")
 )
 
 // version is the layout of the file. A file of another version is refused.
 const version = 1
 
-// state is the bucket of what concerns the file as a whole.
+// state is the bucket with the properties of the file.
 var (
 	state        = []byte("state")
 	stateVersion = []byte("version")
@@ -48,7 +47,7 @@ type Database struct {
 	temporary bool
 	log       zerolog.Logger
 	bolt      *bolt.DB
-	commit    func(*bolt.Tx) error // (*bolt.Tx).Commit, but for tests of failing disks
+	commit    func(*bolt.Tx) error // (*bolt.Tx).Commit, except in tests of failing disks
 
 	queue   chan *update
 	closing chan struct{}
@@ -59,9 +58,8 @@ type Database struct {
 	updated time.Time // the latest time that Tick has returned
 }
 
-// View calls read with a transaction that sees one state of the database and everything that was committed before. What
-// the transaction returns is valid only during the call. The errors are that of ctx if it has ended, ErrClosed, ErrCorrupt
-// and those of read.
+// View calls read with a read-only transaction, which sees everything that was committed before. Data of the transaction is valid
+// only during the call. View returns the error of ctx if it has ended, ErrClosed, ErrCorrupt, or the error of read.
 func (d *Database) View(ctx context.Context, read func(*bolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -73,7 +71,7 @@ func (d *Database) View(ctx context.Context, read func(*bolt.Tx) error) error {
 	return err
 }
 
-// Check returns nil when the database can be written to, ErrFailed after a fault of the disk, and ErrClosed.
+// Check returns an error if the database cannot be written to: ErrFailed, ErrCorrupt or ErrClosed.
 func (d *Database) Check(ctx context.Context) error {
 	if err := d.View(ctx, func(*bolt.Tx) error { return nil }); err != nil {
 		return err
@@ -87,7 +85,7 @@ func (d *Database) failed() error {
 	return d.failure
 }
 
-// fail makes err, if it is the first one, what all later updates return.
+// fail makes all later updates return err, or the error of an earlier call.
 func (d *Database) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -97,8 +95,8 @@ func (d *Database) fail(err error) {
 	}
 }
 
-// Now is the time by the database's clock, in UTC: that of the machine, and never before one that Tick has returned, also
-// in an earlier process.
+// Now returns the time by the database's clock in UTC. It is the machine's time, but never before a result of Tick, even in an
+// earlier process.
 func (d *Database) Now() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -108,8 +106,8 @@ func (d *Database) Now() time.Time {
 	return d.updated
 }
 
-// Tick returns a time of the database's clock that is later than all that Tick has returned before, in whole
-// microseconds. It is for functions that Update applies: what they commit keeps later processes to it.
+// Tick returns a time by the database's clock in whole microseconds that is later than all earlier results. It must be called
+// within Update, which saves the time for later processes.
 func (d *Database) Tick() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -121,7 +119,7 @@ func (d *Database) Tick() time.Time {
 	return now
 }
 
-// keepClock writes the time of the last Tick.
+// keepClock saves the result of the last Tick.
 func (d *Database) keepClock(tx *bolt.Tx) error {
 	d.mu.Lock()
 	updated := d.updated
@@ -133,7 +131,7 @@ func (d *Database) keepClock(tx *bolt.Tx) error {
 	return tx.Bucket(state).Put(stateUpdated, b)
 }
 
-// Close waits for the updates that have begun, refuses the others, and closes the file. It removes a temporary folder.
+// Close waits for updates in progress, refuses others, and closes the file. It removes a temporary folder.
 func (d *Database) Close() error {
 	close(d.closing)
 	d.working.Wait()
@@ -147,8 +145,8 @@ func (d *Database) Close() error {
 	return nil
 }
 
-// guard calls f and returns ErrCorrupt if it panics, as bbolt does on pages that make no sense, or reads past the end of
-// the file, which is mapped into memory.
+// guard calls f and returns ErrCorrupt if it panics, as bbolt does on damaged pages, or reads beyond the end of the memory-mapped
+// file.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -23,7 +23,7 @@ import (
 
 var numbers = []byte("numbers")
 
-// open opens a folder's database for a test that closes it by itself.
+// open opens the database of a folder. The caller must close it.
 func open(t *testing.T, folder string) *Database {
 	t.Helper()
 	d, err := Open(Options{Folder: folder, Log: zerolog.Nop()})
@@ -72,7 +72,7 @@ func keys(t *testing.T, d *Database) []string {
 	return all
 }
 
-func TestKeepsWhatWasUpdated(t *testing.T) {
+func TestUpdatesSurviveARestart(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "made", "as needed")
 	d := open(t, folder)
@@ -87,14 +87,14 @@ func TestKeepsWhatWasUpdated(t *testing.T) {
 	d = open(t, folder)
 	defer closed(t, d)
 	if d.bolt.NoSync || d.bolt.NoGrowSync {
-		t.Error("what is kept in a folder is not written through to the disk")
+		t.Error("a database in a folder does not fsync")
 	}
 	if got := keys(t, d); !slices.Equal(got, []string{"1"}) {
-		t.Errorf("found %v after opening again", got)
+		t.Errorf("keys after reopening = %v", got)
 	}
 }
 
-func TestRemovesATemporaryFolder(t *testing.T) {
+func TestCloseRemovesATemporaryFolder(t *testing.T) {
 	t.Parallel()
 	d := open(t, "")
 	mustUpdate(t, d, "1")
@@ -104,7 +104,7 @@ func TestRemovesATemporaryFolder(t *testing.T) {
 	}
 }
 
-// hold lets commits wait for a token each, and counts them.
+// hold makes each commit wait for a token, and counts commits.
 func hold(d *Database) (release chan<- struct{}, commits func() int) {
 	tokens, n := make(chan struct{}), 0
 	var mu sync.Mutex
@@ -128,7 +128,7 @@ func TestConcurrentUpdatesShareACommit(t *testing.T) {
 		for i := range 100 {
 			working.Go(func() { mustUpdate(t, d, strconv.Itoa(i)) })
 		}
-		synctest.Wait() // one update is being committed, 99 wait
+		synctest.Wait() // one update is being committed, 99 are waiting
 		release <- struct{}{}
 		synctest.Wait()
 		release <- struct{}{}
@@ -139,7 +139,7 @@ func TestConcurrentUpdatesShareACommit(t *testing.T) {
 	})
 }
 
-func TestAGroupIsBoundedByItsSize(t *testing.T) {
+func TestSharedTransactionsAreBoundedInSize(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t, "")
@@ -164,7 +164,7 @@ func TestAGroupIsBoundedByItsSize(t *testing.T) {
 	})
 }
 
-func TestAnUpdateThatFailsChangesNothingAndLeavesOthersAlone(t *testing.T) {
+func TestFailedUpdateChangesNothingAndDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t, "")
@@ -201,7 +201,7 @@ func TestAnUpdateThatFailsChangesNothingAndLeavesOthersAlone(t *testing.T) {
 	})
 }
 
-func TestAnUpdateWhoseContextEndsBeforeItsTransactionChangesNothing(t *testing.T) {
+func TestContextEndsBeforeTheTransaction(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t, "")
@@ -225,7 +225,7 @@ func TestAnUpdateWhoseContextEndsBeforeItsTransactionChangesNothing(t *testing.T
 	})
 }
 
-func TestAnUpdateWhoseContextEndsDuringItsCommitReportsTheOutcomeLater(t *testing.T) {
+func TestContextEndsDuringTheCommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t, "")
@@ -247,7 +247,7 @@ func TestAnUpdateWhoseContextEndsDuringItsCommitReportsTheOutcomeLater(t *testin
 	})
 }
 
-func TestNothingIsWrittenAfterAFailedFsyncUntilARestart(t *testing.T) {
+func TestFailedFsyncStopsUpdatesUntilARestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	d := open(t, folder)
@@ -282,16 +282,16 @@ func TestNothingIsWrittenAfterAFailedFsyncUntilARestart(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfWritingChangesNothingAndPasses(t *testing.T) {
+func TestFailedWriteChangesNothing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		err  error
 		full bool
 	}{
-		"no space":               {&fs.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}, true},
-		"over the quota":         {&fs.PathError{Op: "write", Path: "f", Err: syscall.EDQUOT}, true},
-		"a file that is too big": {errors.New("file resize error: truncate f: file too large"), true},
-		"a fault of the disk":    {&fs.PathError{Op: "write", Path: "f", Err: syscall.EIO}, false},
+		"no space":       {&fs.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}, true},
+		"over the quota": {&fs.PathError{Op: "write", Path: "f", Err: syscall.EDQUOT}, true},
+		"file too large": {errors.New("file resize error: truncate f: file too large"), true},
+		"I/O error":      {&fs.PathError{Op: "write", Path: "f", Err: syscall.EIO}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -321,7 +321,7 @@ func TestRefusesAFolderInUse(t *testing.T) {
 			t.Errorf("Open() = %v", err)
 		}
 		time.AfterFunc(lockWait/2, func() { closed(t, d) })
-		closed(t, open(t, folder)) // once the other has ended
+		closed(t, open(t, folder)) // waits for the other one
 	})
 }
 
@@ -381,13 +381,13 @@ func TestRefusesADamagedFile(t *testing.T) {
 	t.Parallel()
 	page := os.Getpagesize()
 	for name, damage := range map[string]func(b []byte, used int) []byte{
-		"it is text":                      func([]byte, int) []byte { return bytes.Repeat([]byte("text\n"), 10_000) },
-		"it is cut within its first page": func(b []byte, _ int) []byte { return b[:100] },
-		"it is cut in the middle":         func(b []byte, used int) []byte { return b[:used/2/page*page] },
-		"it is cut after two pages":       func(b []byte, _ int) []byte { return b[:2*page] },
-		"it lacks its last page":          func(b []byte, used int) []byte { return b[:used-page] },
-		"its first pages are lost":        func(b []byte, _ int) []byte { clear(b[:4*page]); return b },
-		"all but its first two are lost":  func(b []byte, _ int) []byte { clear(b[2*page:]); return b },
+		"text":                      func([]byte, int) []byte { return bytes.Repeat([]byte("text\n"), 10_000) },
+		"cut within the first page": func(b []byte, _ int) []byte { return b[:100] },
+		"cut in the middle":         func(b []byte, used int) []byte { return b[:used/2/page*page] },
+		"cut after two pages":       func(b []byte, _ int) []byte { return b[:2*page] },
+		"without the last page":     func(b []byte, used int) []byte { return b[:used-page] },
+		"first pages cleared":       func(b []byte, _ int) []byte { clear(b[:4*page]); return b },
+		"all but two pages cleared": func(b []byte, _ int) []byte { clear(b[2*page:]); return b },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -407,13 +407,13 @@ func TestRefusesADamagedFile(t *testing.T) {
 	}
 }
 
-func TestAPageThatIsDamagedIsAnErrorAndStopsWriting(t *testing.T) {
+func TestDamagedPageStopsUpdates(t *testing.T) {
 	t.Parallel()
 	folder, content, _ := undamaged(t)
 	const leaf, headerSize = 2, 16
 	for page := range slices.Chunk(content, os.Getpagesize()) {
 		flags, values := page[8:10], bytes.Contains(page, make([]byte, 2900)) && !bytes.Contains(page, numbers)
-		if values && binary.LittleEndian.Uint16(flags) == leaf { // nothing reads it when the database is opened
+		if values && binary.LittleEndian.Uint16(flags) == leaf { // Open does not read it
 			clear(page[headerSize:])
 			binary.LittleEndian.PutUint16(flags, 0xffff)
 		}
@@ -437,7 +437,7 @@ func TestAPageThatIsDamagedIsAnErrorAndStopsWriting(t *testing.T) {
 	}
 }
 
-func TestNamesWhatKeepsAFolderFromBeingUsed(t *testing.T) {
+func TestOpenNamesAnUnusableFolder(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -464,7 +464,7 @@ func TestNamesWhatKeepsAFolderFromBeingUsed(t *testing.T) {
 	}
 }
 
-func TestTheClockOnlyGoesForwardAlsoAfterARestart(t *testing.T) {
+func TestClockNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	tick := func(d *Database) (at time.Time) {
@@ -484,7 +484,7 @@ func TestTheClockOnlyGoesForwardAlsoAfterARestart(t *testing.T) {
 		}
 		last = next
 	}
-	ahead := last.Add(time.Hour) // the machine's clock was wrong
+	ahead := last.Add(time.Hour) // as if the machine's clock had been wrong
 	d.updated = ahead
 	last = tick(d)
 	closed(t, d)
@@ -498,12 +498,12 @@ func TestTheClockOnlyGoesForwardAlsoAfterARestart(t *testing.T) {
 	}
 }
 
-func TestCompactsAFileThatIsMostlyFree(t *testing.T) {
+func TestOpenCompactsAFileWithManyFreePages(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	path := filepath.Join(folder, file)
 	d := open(t, folder)
-	d.bolt.NoSync = true // the test alone
+	d.bolt.NoSync = true // makes the test faster
 	mustUpdate(t, d, "kept")
 	at := d.Tick()
 	large := func(tx *bolt.Tx) error {
@@ -526,7 +526,7 @@ func TestCompactsAFileThatIsMostlyFree(t *testing.T) {
 	if err != nil || before.Size() < 2*worthCompacting {
 		t.Fatalf("%v before compaction: %v", before, err)
 	}
-	if err := os.WriteFile(filepath.Join(folder, compacted), []byte("left by a process that was killed"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, compacted), []byte("left by a killed process"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d = open(t, folder)

@@ -16,31 +16,31 @@ import (
 )
 
 const (
-	// file is the database's name in its folder, and compacted that of a copy in the making.
+	// file is the name of the database in its folder, and compacted that of an unfinished compacted copy.
 	file, compacted = "accrue.db", "accrue.db.compacted"
-	// lockWait is how long Open waits for a process that is about to end.
+	// lockWait bounds the time that Open waits for another process to close the database.
 	lockWait = 2 * time.Second
-	// worthCompacting is the size of free pages, in bytes, below which a file is left as it is.
+	// worthCompacting is the minimum size of free pages in bytes for compaction.
 	worthCompacting = 32 << 20
 )
 
 var (
 	// ErrInUse is returned by Open when another process has the folder open.
 	ErrInUse = errors.New("another process uses it")
-	// ErrVersion is returned by Open for a file whose layout this program does not know.
+	// ErrVersion is returned by Open for a file with an unknown layout.
 	ErrVersion = errors.New("it was written by another version of Accrue")
 )
 
-// Options say where a database is.
+// Options are the options of Open.
 type Options struct {
-	// Folder keeps the database; it is made if it does not exist. An empty one stands for a temporary folder that Close
-	// removes; nothing is written through to the disk then, so that it is as fast as memory.
+	// Folder is the folder of the database. It is created if it does not exist. If it is empty, the database is in a temporary
+	// folder, without fsync, and Close removes it.
 	Folder string
 	Log    zerolog.Logger
 }
 
-// Open opens the database, or makes an empty one. It compacts a file that is mostly free pages. The errors name the
-// folder, and are ErrInUse, ErrVersion, ErrCorrupt and those of the file system.
+// Open opens the database, or creates an empty one. It compacts a file with many free pages. The errors name the folder. They are
+// ErrInUse, ErrVersion, ErrCorrupt and those of the file system.
 func Open(o Options) (*Database, error) {
 	d := &Database{
 		folder: o.Folder, temporary: o.Folder == "", log: o.Log, commit: (*bolt.Tx).Commit,
@@ -83,7 +83,7 @@ func (d *Database) open() (err error) {
 	return err
 }
 
-// openFile opens a file of the folder, made as needed, once no other process has it open.
+// openFile opens or creates a file in the folder. It waits up to lockWait for other processes to close it.
 func (d *Database) openFile(name string) (*bolt.DB, error) {
 	path := filepath.Join(d.folder, name)
 	for {
@@ -102,11 +102,11 @@ func (d *Database) openFile(name string) (*bolt.DB, error) {
 		})
 		if err != nil {
 			if opened != nil {
-				_ = opened.Close() // bbolt has closed it, unless it panicked
+				_ = opened.Close() // bbolt does, unless it panics
 			}
 			return nil, faultOfFile(err)
 		}
-		// A process that compacts puts another file in this one's place.
+		// Another process may have replaced the file by a compacted one.
 		if current, err := os.Stat(path); err == nil {
 			if ours, err := opened.Stat(); err == nil && os.SameFile(ours, current) {
 				return db, nil
@@ -118,7 +118,7 @@ func (d *Database) openFile(name string) (*bolt.DB, error) {
 	}
 }
 
-// faultOfFile returns the error of opening a file as one of this package's.
+// faultOfFile converts an error of opening a file to one of this package.
 func faultOfFile(err error) error {
 	var path *fs.PathError
 	switch {
@@ -126,12 +126,12 @@ func faultOfFile(err error) error {
 		return ErrInUse
 	case errors.As(err, &path), errors.Is(err, ErrCorrupt):
 		return err
-	default: // bbolt's own: both meta pages are invalid, or the file is too short to have them
+	default: // errors of bbolt: both meta pages are invalid or missing
 		return fmt.Errorf("%w (%w)", ErrCorrupt, err)
 	}
 }
 
-// prepare checks the file's size and version, and makes an empty database one of this version.
+// prepare checks the size and version of the file, and initializes an empty database.
 func (d *Database) prepare() error {
 	return guard(func() error {
 		tx, err := d.bolt.Begin(true)
@@ -144,7 +144,7 @@ func (d *Database) prepare() error {
 		}
 		if b := tx.Bucket(state); b != nil {
 			if updated := b.Get(stateUpdated); len(updated) == 8 {
-				d.updated = time.UnixMicro(int64(binary.BigEndian.Uint64(updated))).UTC() //nolint:gosec // was one
+				d.updated = time.UnixMicro(int64(binary.BigEndian.Uint64(updated))).UTC() //nolint:gosec // converted from an int64
 			}
 			return nil
 		}
@@ -162,8 +162,8 @@ func (d *Database) prepare() error {
 	})
 }
 
-// compact puts a copy without free pages in the place of a file that is mostly free pages. A process that is killed
-// meanwhile leaves the file as it was. If there is no room for the copy, the file stays as it is.
+// compact replaces a file with many free pages by a copy without them. If the process is killed meanwhile, or there is no space
+// for the copy, the file stays as it is.
 func (d *Database) compact() error {
 	copyPath := filepath.Join(d.folder, compacted)
 	if err := os.Remove(copyPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -174,7 +174,7 @@ func (d *Database) compact() error {
 		return err
 	}
 	free := int64(d.bolt.Stats().FreePageN) * int64(d.bolt.Info().PageSize)
-	if free < worthCompacting || free < info.Size()/2 || runtime.GOOS == "windows" { // which renames no open file
+	if free < worthCompacting || free < info.Size()/2 || runtime.GOOS == "windows" { // which cannot rename open files
 		return nil
 	}
 	began := time.Now()
@@ -182,7 +182,7 @@ func (d *Database) compact() error {
 	if err != nil {
 		return err
 	}
-	smaller.NoSync = true // until it is complete
+	smaller.NoSync = true // Sync is called once, below
 	err = guard(func() error { return bolt.Compact(smaller, d.bolt, 16<<20) })
 	if err == nil {
 		err = smaller.Sync()
@@ -194,7 +194,7 @@ func (d *Database) compact() error {
 		d.log.Warn().Err(err).Str("folder", d.folder).Msg("cannot compact the database; it stays as it is")
 		return errors.Join(smaller.Close(), os.Remove(copyPath))
 	}
-	// Both files are locked up to here, so that no other process writes to either.
+	// Both files are locked until here, so that no other process writes to them.
 	if err := errors.Join(syncFolder(d.folder), smaller.Close(), d.bolt.Close()); err != nil {
 		return err
 	}

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// maxGroup is the most updates that one transaction applies.
+	// maxGroup is the maximum number of updates in a transaction.
 	maxGroup = 1024
-	// maxGroupBytes is the size of the updates at which a transaction takes no more.
+	// maxGroupBytes is the total size of updates at which a transaction gets no more.
 	maxGroupBytes = 16 << 20
 )
 
-// update is a change that waits for its transaction.
+// update is one call of Update.
 type update struct {
 	size   int
 	apply  func(*bolt.Tx) error
@@ -35,18 +35,17 @@ func (u *update) end(err error) {
 	u.result <- err
 }
 
-// Update calls apply with a transaction that can write, and returns nil when what it changed is on the disk. Updates of
-// concurrent callers share a transaction, and thereby its fsync; size is about how many bytes apply writes, and bounds how
-// many do.
+// Update calls apply with a read-write transaction, and returns nil when its changes are on disk. Concurrent updates share a
+// transaction and its fsync. Size is roughly the number of bytes that apply writes; it bounds the size of a shared transaction.
 //
-// If apply returns an error, what it changed is undone and Update returns that error. Apply runs again when another update
-// of its transaction fails: it must set all that it returns to its caller anew. It may still run after Update has
-// returned an error of ctx, so it must not use memory that its caller changes; whether it is committed is then unknown.
+// If apply returns an error, its changes are undone and Update returns that error. Update may call apply again, when another
+// update of the transaction fails, so apply must reset its results. If ctx ends, Update returns its error, but apply may still run
+// and be committed, so it must not use memory that its caller modifies.
 //
-// Ended, if it is not nil, is called once with the outcome, always, in the order of the commits, and before Update
-// returns unless ctx ends. It must not wait.
+// Ended, if not nil, is called exactly once with the outcome, in the order of the commits, and before Update returns unless ctx
+// ends. It must not block.
 //
-// The other errors are ErrFull, ErrFailed, ErrCorrupt and ErrClosed.
+// Other errors are ErrFull, ErrFailed, ErrCorrupt and ErrClosed.
 func (d *Database) Update(ctx context.Context, size int, apply func(*bolt.Tx) error, ended func(error)) error {
 	u := &update{size: size, apply: apply, ended: ended, result: make(chan error, 1)}
 	if err := ctx.Err(); err != nil {
@@ -68,8 +67,8 @@ func (d *Database) Update(ctx context.Context, size int, apply func(*bolt.Tx) er
 	}
 }
 
-// write applies updates until Close. While one transaction is written, the next updates queue up, and the next
-// transaction takes them all: the slower the disk, the more share an fsync.
+// write applies updates until Close. Updates that arrive during a transaction share the next one, so the slower the disk, the more
+// updates share an fsync.
 func (d *Database) write() {
 	for {
 		select {
@@ -81,7 +80,7 @@ func (d *Database) write() {
 	}
 }
 
-// collect returns the updates that wait, first among them, as far as one transaction takes them.
+// collect returns first and the waiting updates, up to the limits of a transaction.
 func (d *Database) collect(first *update) []*update {
 	group, size := []*update{first}, first.size
 	for len(group) < maxGroup && size < maxGroupBytes {
@@ -96,7 +95,7 @@ func (d *Database) collect(first *update) []*update {
 	return group
 }
 
-// settle commits the updates of a group that can be applied, and reports to all.
+// settle commits the updates of a group that do not fail, and reports all outcomes.
 func (d *Database) settle(group []*update) {
 	waiting := group
 	err := d.failed()
@@ -105,7 +104,7 @@ func (d *Database) settle(group []*update) {
 		if err = guard(func() error { failed, err = d.transact(waiting); return err }); failed < 0 {
 			break
 		}
-		// One update failed. It is left out, and the others are applied again.
+		// One update failed. Apply the others without it.
 		waiting[failed].err = err
 		waiting = append(waiting[:failed:failed], waiting[failed+1:]...)
 		err = nil
@@ -121,8 +120,8 @@ func (d *Database) settle(group []*update) {
 	}
 }
 
-// transact applies all updates in one transaction and commits it, or changes nothing. It returns which update has failed
-// with the error, or -1 if the transaction itself has.
+// transact applies all updates in one transaction and commits it, or changes nothing. If an update fails it returns its index and
+// error. If the transaction itself fails, the index is -1.
 func (d *Database) transact(group []*update) (failed int, err error) {
 	tx, err := d.bolt.Begin(true)
 	if err != nil {
@@ -143,9 +142,9 @@ func (d *Database) transact(group []*update) (failed int, err error) {
 	return -1, nil
 }
 
-// classify returns the error of a commit as one of this package's. An error of writing comes before that of the page that
-// makes the transaction valid, and on pages that were free: nothing has changed. After any other, an fsync's above all,
-// what is on the disk is unknown, and nothing is written any more.
+// classify converts an error of a commit to one of this package. Writes go to free pages before the page that makes the
+// transaction valid, so after an error of a write nothing has changed. After any other error, in particular of an fsync, the
+// content of the disk is unknown, and no further updates are accepted.
 func (d *Database) classify(err error) error {
 	// bbolt drops the cause of a failed truncate.
 	resize := strings.HasPrefix(err.Error(), "file resize error")

@@ -1,5 +1,5 @@
-// Package message encodes and decodes the messages that ingest publishes and the aggregator counts. The format is protobuf,
-// batch.proto in this folder. docs/design/protocol.md says what their identity is for.
+// Package message encodes and decodes the messages that ingest publishes and the aggregator counts. The format is protobuf, as
+// defined in batch.proto. docs/design/protocol.md explains the identity of messages.
 package message
 
 import (
@@ -17,10 +17,10 @@ const MaxEntries = 1000
 // ReasonAttribute is the attribute of a dead letter with the reason why the aggregator could not count it.
 const ReasonAttribute = "reason"
 
-// ErrInvalid is returned for a message that can never be counted, however often it is delivered.
+// ErrInvalid is returned for a message that can never be counted.
 var ErrInvalid = errors.New("invalid message")
 
-// Publisher identifies one life of one ingest process.
+// Publisher identifies one run of one ingest process.
 type Publisher [16]byte
 
 // NewPublisher returns a random id of 128 bits.

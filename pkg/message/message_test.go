@@ -19,7 +19,7 @@ import (
 	"github.com/accrue/accrue/pkg/message/messagepb"
 )
 
-var update = flag.Bool("update", false, "write the golden file anew: only for a format that no deployment has seen")
+var update = flag.Bool("update", false, "update the golden files, for a format that no deployment has used only")
 
 func example() *message.Batch {
 	return &message.Batch{

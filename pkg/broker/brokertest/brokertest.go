@@ -1,5 +1,5 @@
-// Package brokertest is the contract that every broker keeps, as a test suite. What the services rely on stands here
-// and nowhere else: broker/embedded, Pub/Sub's emulator and Google's in-process Pub/Sub all pass it.
+// Package brokertest has the tests that every broker must pass. They cover everything that the services rely on. The embedded
+// broker, Pub/Sub's emulator and Google's in-process fake of Pub/Sub pass them.
 package brokertest
 
 import (
@@ -17,13 +17,13 @@ import (
 	"github.com/accrue/accrue/pkg/broker"
 )
 
-// Topic is the side of a broker for publishing.
+// Topic is the publishing side of a broker.
 type Topic interface {
 	Publish(context.Context, []broker.Message) error
 	Check(context.Context) error
 }
 
-// Subscription is the side of a broker for pulling.
+// Subscription is the pulling side of a broker.
 type Subscription interface {
 	Pull(ctx context.Context, limit int) ([]broker.Delivery, error)
 	Acknowledge(ctx context.Context, receipts []string) error
@@ -34,25 +34,24 @@ type Subscription interface {
 
 // Broker is the implementation under test.
 type Broker struct {
-	// New returns a new topic with that many subscriptions, whose leases last ackDeadline.
+	// New returns a new topic with the given number of subscriptions, whose leases last ackDeadline.
 	New func(t *testing.T, subscriptions int, ackDeadline time.Duration) (Topic, []Subscription)
-	// AckDeadline is the shortest that the broker allows. Tests wait for it to pass.
+	// AckDeadline is the shortest one that the broker allows. Tests wait for it to pass.
 	AckDeadline time.Duration
-	// OwnClock is set for a broker without a network: its tests run in a bubble in which time stands until everybody
-	// waits.
+	// OwnClock is set for a broker without a network. Its tests run in a synctest bubble.
 	OwnClock bool
 }
 
 const (
-	// plenty is an ack deadline that no test outlasts.
+	// plenty is an ack deadline longer than any test.
 	plenty = time.Minute
 	// wait is how long a Pull may wait for a first message.
 	wait = 10 * time.Second
-	// patience bounds the wait for messages that must arrive.
+	// patience bounds the time to wait for messages that must arrive.
 	patience = 2 * time.Minute
-	// moment is how long tests wait for messages that must not arrive.
+	// moment is the time to wait for messages that must not arrive.
 	moment = 1500 * time.Millisecond
-	// slack is how much earlier than asked a broker may end a lease.
+	// slack is how much too early a broker may end a lease.
 	slack = time.Second
 )
 
@@ -395,7 +394,7 @@ func publish(t *testing.T, topic Topic, messages ...broker.Message) {
 	}
 }
 
-// collect pulls n messages and fails if one arrives twice.
+// collect pulls n messages and fails the test if one arrives twice.
 func collect(t *testing.T, s Subscription, n int) []broker.Delivery {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -448,7 +447,7 @@ func acknowledge(t *testing.T, s Subscription, deliveries ...broker.Delivery) {
 	}
 }
 
-// nothing fails if a message arrives within a moment.
+// nothing fails the test if a message arrives within a moment.
 func nothing(t *testing.T, s Subscription) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), moment)

@@ -1,7 +1,7 @@
-// Package embedded is the broker of embedded mode: topics and subscriptions with the behaviour of Pub/Sub, kept in a
-// database.Database. A message that was published is kept until it is acknowledged, however old it gets and whatever
-// becomes of the process. Leases are in memory: after a restart every message is delivered again, and the identity that
-// it carries keeps it from being counted twice.
+// Package embedded is the broker of embedded mode: topics and subscriptions that behave like those of Pub/Sub, in a
+// database.Database. A published message is kept until it is acknowledged, through restarts and without a time limit. Leases are
+// in memory: after a restart all unacknowledged messages are delivered again, and their identity prevents that they are counted
+// twice.
 package embedded
 
 import (
@@ -20,42 +20,42 @@ import (
 	"github.com/accrue/accrue/pkg/database"
 )
 
-// The buckets. Each subscription has one of messages, named by prefix, topic and id, which are keyed by sequence number
-// so that they are in the order of publishing. How many each holds is kept apart: to count them would be to read them.
+// The buckets. Each subscription has a bucket of messages, whose name is prefix, topic and id, and whose keys are sequence
+// numbers in the order of publishing. Another bucket has the number of messages of each, since counting them would read them all.
 var (
 	prefix = []byte("messages/")
 	counts = []byte("messages")
 )
 
-// Broker holds the topics and subscriptions of one database. It is safe for concurrent use, and so are its topics and
-// subscriptions. There is at most one Broker of a database at a time.
+// Broker has the topics and subscriptions of one database. It is safe for concurrent use, and so are its topics and subscriptions.
+// A database must not have more than one Broker at a time.
 type Broker struct {
 	database *database.Database
 
 	mu            sync.Mutex
-	subscriptions map[string]*Subscription // those that are open, by the name of their bucket
+	subscriptions map[string]*Subscription // the open ones, by bucket name
 }
 
-// New makes a broker on a database.
+// New returns a broker on a database.
 func New(d *database.Database) *Broker {
 	return &Broker{database: d, subscriptions: make(map[string]*Subscription)}
 }
 
-// Topic is the topic with the given id, which contains no slash.
+// Topic returns the topic with the given id, which must not contain a slash.
 func (b *Broker) Topic(id string) *Topic { return &Topic{broker: b, prefix: bucketName(id, "")} }
 
 func bucketName(topic, id string) []byte { return fmt.Appendf(nil, "%s%s/%s", prefix, topic, id) }
 
-// Topic publishes to every subscription that it has at that time, open or not. What is published to a topic without
-// subscriptions is dropped, as with Pub/Sub.
+// Topic publishes to all its subscriptions that exist at that time, open or not. As with Pub/Sub, messages to a topic without
+// subscriptions are dropped.
 type Topic struct {
 	broker *Broker
 	prefix []byte // of the names of its subscriptions' buckets
 }
 
-// Publish returns nil when all messages are on the disk. All reach every subscription or none reaches any, and publishes of
-// concurrent callers share an fsync. The errors are broker.ErrMessageSize; broker.ErrRefused when the disk is full, and then
-// nothing is published; and others, after which whether the messages are published is unknown.
+// Publish returns nil when all messages are on disk in every subscription. It publishes all messages or none. Concurrent calls
+// share an fsync. If a message is too large it returns broker.ErrMessageSize, if the disk is full broker.ErrRefused, and publishes
+// nothing. After any other error the outcome is unknown.
 func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 	values, size := make([][]byte, len(messages)), 0
 	now := t.broker.database.Now()
@@ -86,7 +86,7 @@ func (t *Topic) publish(tx *bolt.Tx, values [][]byte) error {
 	root := tx.Cursor()
 	for name, _ := root.Seek(t.prefix); bytes.HasPrefix(name, t.prefix); name, _ = root.Next() {
 		bucket := tx.Bucket(name)
-		bucket.FillPercent = 1 // messages come at the end
+		bucket.FillPercent = 1 // messages are appended
 		for _, value := range values {
 			sequence, err := bucket.NextSequence()
 			if err == nil {
@@ -103,7 +103,7 @@ func (t *Topic) publish(tx *bolt.Tx, values [][]byte) error {
 	return nil
 }
 
-// count adds n to how many messages a subscription holds.
+// count adds n to the number of messages of a subscription.
 func count(tx *bolt.Tx, name []byte, n int) error {
 	bucket := tx.Bucket(counts)
 	return bucket.Put(name, database.AppendInt(nil, int64(held(bucket, name)+n)))
@@ -113,7 +113,7 @@ func held(bucket *bolt.Bucket, name []byte) int {
 	return int(database.Read(bucket.Get(name)).Int())
 }
 
-// wake makes the pulls of a topic's subscriptions look again.
+// wake makes waiting Pulls of the topic's subscriptions look for messages.
 func (b *Broker) wake(topic []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,7 +124,7 @@ func (b *Broker) wake(topic []byte) {
 	}
 }
 
-// Check returns nil when messages can be published, and else why not.
+// Check returns an error if messages cannot be published.
 func (t *Topic) Check(ctx context.Context) error {
 	if err := t.broker.database.Check(ctx); err != nil {
 		return fmt.Errorf("check the broker: %w", err)
@@ -132,9 +132,9 @@ func (t *Topic) Check(ctx context.Context) error {
 	return nil
 }
 
-// Subscribe opens the subscription of a topic with the given id, and makes it if it does not exist: then it gets what is
-// published from now on. Its leases last ackDeadline. Who subscribes again gets the same subscription, with the first
-// deadline.
+// Subscribe opens the subscription of a topic with the given id, and creates it if it does not exist. A new subscription gets the
+// messages that are published afterwards. Leases last ackDeadline. Another call with the same topic and id returns the same
+// Subscription, with the deadline of the first call.
 func (b *Broker) Subscribe(ctx context.Context, topic, id string, ackDeadline time.Duration) (*Subscription, error) {
 	name := bucketName(topic, id)
 	err := b.database.Update(ctx, 0, func(tx *bolt.Tx) error {
@@ -160,7 +160,7 @@ func (b *Broker) Subscribe(ctx context.Context, topic, id string, ackDeadline ti
 	return s, nil
 }
 
-// Waiting returns how many messages wait in each subscription, leased or not, by topic and id with a slash between.
+// Waiting returns the number of unacknowledged messages of each subscription, leased or not, by topic, slash and id.
 func (b *Broker) Waiting(ctx context.Context) (map[string]int, error) {
 	waiting := make(map[string]int)
 	err := b.database.View(ctx, func(tx *bolt.Tx) error {
@@ -179,8 +179,7 @@ func (b *Broker) Waiting(ctx context.Context) (map[string]int, error) {
 	return waiting, nil
 }
 
-// pack returns a message as it is kept: when it was published, the number of attributes and each of their keys and values,
-// and the data.
+// pack encodes a message: the time of publishing, the number of attributes, their keys and values, and the data.
 func pack(m *broker.Message, publishedAt time.Time) []byte {
 	b := database.AppendTime(make([]byte, 0, m.Size()+32), publishedAt)
 	b = database.AppendInt(b, int64(len(m.Attributes)))
@@ -190,7 +189,7 @@ func pack(m *broker.Message, publishedAt time.Time) []byte {
 	return append(b, m.Data...)
 }
 
-// unpack reads what pack has returned, and copies it.
+// unpack is the inverse of pack. The result does not refer to packed.
 func unpack(packed []byte) (broker.Delivery, error) {
 	record := database.Read(packed)
 	d := broker.Delivery{PublishedAt: record.Time()}

@@ -46,7 +46,7 @@ func subscribe(t *testing.T, b *embedded.Broker, id string, ackDeadline time.Dur
 	return s
 }
 
-// waiting returns the data of what a subscription delivers, and acknowledges none of it.
+// waiting pulls all messages of a subscription, without acknowledging them, and returns their data.
 func waiting(t *testing.T, s *embedded.Subscription) (data []string) {
 	t.Helper()
 	for {
@@ -74,7 +74,7 @@ func publish(t *testing.T, topic *embedded.Topic, data ...string) {
 	}
 }
 
-func TestARestartDeliversAgainWhatWasNotAcknowledged(t *testing.T) {
+func TestUnacknowledgedMessagesAreRedeliveredAfterARestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
@@ -111,7 +111,7 @@ func TestARestartDeliversAgainWhatWasNotAcknowledged(t *testing.T) {
 	})
 }
 
-func TestReleasedMessagesComeAfterThoseThatWait(t *testing.T) {
+func TestReleasedMessagesComeAfterWaitingOnes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := embedded.New(databasetest.Open(t))
@@ -140,7 +140,7 @@ func TestReleasedMessagesComeAfterThoseThatWait(t *testing.T) {
 	})
 }
 
-func TestSubscribersToOneSubscriptionShareItsLeases(t *testing.T) {
+func TestSubscribersShareTheLeasesOfASubscription(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := embedded.New(databasetest.Open(t))
@@ -152,7 +152,7 @@ func TestSubscribersToOneSubscriptionShareItsLeases(t *testing.T) {
 	})
 }
 
-func TestTopicsWhoseNamesBeginAlikeAreKeptApart(t *testing.T) {
+func TestTopicsWithACommonPrefixAreDistinct(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := embedded.New(databasetest.Open(t))
@@ -165,7 +165,7 @@ func TestTopicsWhoseNamesBeginAlikeAreKeptApart(t *testing.T) {
 	})
 }
 
-func TestAFailedAcknowledgementLeavesTheLease(t *testing.T) {
+func TestFailedAcknowledgementKeepsTheLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d, err := database.Open(database.Options{})
@@ -182,7 +182,7 @@ func TestAFailedAcknowledgementLeavesTheLease(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // the lease is there for the second
+		for range 2 { // the second needs the lease
 			if err := s.Acknowledge(t.Context(), []string{pulled[0].Receipt}); !errors.Is(err, database.ErrClosed) {
 				t.Errorf("Acknowledge() = %v, want %v", err, database.ErrClosed)
 			}
@@ -190,7 +190,7 @@ func TestAFailedAcknowledgementLeavesTheLease(t *testing.T) {
 	})
 }
 
-func TestRetentionCoversTheOldestMessageThatWaits(t *testing.T) {
+func TestRetentionCoversTheOldestMessage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const week = 7 * 24 * time.Hour
@@ -206,7 +206,7 @@ func TestRetentionCoversTheOldestMessageThatWaits(t *testing.T) {
 	})
 }
 
-func TestAPullIsBoundedInBytes(t *testing.T) {
+func TestPullIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := embedded.New(databasetest.Open(t))
@@ -227,14 +227,14 @@ func TestAPullIsBoundedInBytes(t *testing.T) {
 	})
 }
 
-// Whatever is done in whatever order, every message is delivered until it is acknowledged, none is held by two leases at
-// once, and nothing is held of those that are acknowledged.
-func TestHoldsWhatIsNotAcknowledgedAndNothingElse(t *testing.T) {
+// After any sequence of calls, each message is delivered until it is acknowledged, none has two leases at once, and acknowledged
+// messages are gone.
+func TestDeliversMessagesUntilTheyAreAcknowledged(t *testing.T) {
 	t.Parallel()
 	const ackDeadline = 10 * time.Second
 	synctest.Test(t, func(t *testing.T) {
 		b, topics := embedded.New(databasetest.Open(t)), 0
-		// Not t itself: rapid would ask it for its deadline, which has no meaning in a bubble.
+		// Not t itself, since rapid would use its deadline, which is meaningless in a synctest bubble.
 		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) {
 			ctx := context.Background()
 			topics++
@@ -243,7 +243,7 @@ func TestHoldsWhatIsNotAcknowledgedAndNothingElse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			open := make(map[string]bool)      // messages that were not acknowledged, by content
+			open := make(map[string]bool)      // unacknowledged messages by content
 			leases := make(map[string]lease)   // by receipt
 			leased := func(data string) bool { // by the model's clock
 				for _, l := range leases {
@@ -347,13 +347,13 @@ type lease struct {
 	ends time.Time
 }
 
-// draw picks a receipt, "" when there is none.
+// draw picks a receipt, or "" if there is none.
 func draw(t *rapid.T, leases map[string]lease) string {
 	if len(leases) == 0 {
 		return ""
 	}
 	receipts := make([]string, 0, len(leases))
-	for i := 1; len(receipts) < len(leases); i++ { // in the order of their making, so that a failure can be repeated
+	for i := 1; len(receipts) < len(leases); i++ { // in the order of their creation, so that failures are reproducible
 		if receipt := strconv.Itoa(i); leases[receipt] != (lease{}) {
 			receipts = append(receipts, receipt)
 		}
@@ -361,7 +361,7 @@ func draw(t *rapid.T, leases map[string]lease) string {
 	return rapid.SampledFrom(receipts).Draw(t, "receipt")
 }
 
-func TestPullWaitsForAMessageThatIsOnItsWay(t *testing.T) {
+func TestPullWaitsForTheFirstMessage(t *testing.T) {
 	t.Parallel()
 	for name, arrive := range map[string]func(*embedded.Topic, *embedded.Subscription) error{
 		"published": func(topic *embedded.Topic, _ *embedded.Subscription) error {
@@ -423,7 +423,7 @@ func TestExtendIsBounded(t *testing.T) {
 	})
 }
 
-// BenchmarkPassThrough is the way of one message, in publishes of 16, as a group commit over 16 partitions makes them.
+// BenchmarkPassThrough publishes, pulls and acknowledges a message, in publishes of 16, as ingest makes them for 16 partitions.
 func BenchmarkPassThrough(b *testing.B) {
 	messaging := embedded.New(databasetest.Open(b))
 	topic := messaging.Topic("topic")

@@ -16,31 +16,31 @@ import (
 )
 
 const (
-	// pullWait is how long a Pull waits for a first message before it returns none.
+	// pullWait bounds the time that a Pull waits for a first message.
 	pullWait = 500 * time.Millisecond
-	// maxPullBytes is the size of the messages at which a Pull takes no more.
+	// maxPullBytes is the total size of messages at which a Pull stops adding more.
 	maxPullBytes = 16 << 20
-	// retention is Pub/Sub's default.
+	// retention is the default of Pub/Sub.
 	retention = 7 * 24 * time.Hour
 )
 
-// Subscription delivers messages until they are acknowledged. A delivery whose lease ends is delivered again.
+// Subscription delivers messages until they are acknowledged. A message whose lease ends is delivered again.
 //
-// No timer runs for a lease: that it has ended matters only to the next Pull, which looks. Until then, a late
-// acknowledgement still counts, as it may with Pub/Sub.
+// Leases have no timers. The next Pull finds the leases that have ended. Until then a late acknowledgement still succeeds, as it
+// may with Pub/Sub.
 type Subscription struct {
 	database    *database.Database
 	name        []byte // of its bucket
 	ackDeadline time.Duration
 
 	mu       sync.Mutex
-	next     uint64            // the least sequence number that was not delivered since the start
-	drained  bool              // nothing was published from next on, so that a Pull need not look
-	released []released        // those to deliver again, the first to be released first
+	next     uint64            // the smallest sequence number not delivered since the start
+	drained  bool              // there are no messages from next on
+	released []released        // messages to deliver again, in the order of their release
 	leased   map[string]*lease // by receipt
-	ends     leases            // the same leases, the first to end at the top
+	ends     leases            // the same leases as a heap
 	receipts uint64
-	changed  chan struct{} // closed, and made anew, when a Pull that waits must look again
+	changed  chan struct{} // closed and replaced when waiting Pulls must look for messages
 }
 
 // lease is a delivery that is neither acknowledged nor released.
@@ -48,7 +48,7 @@ type lease struct {
 	sequence uint64
 	receipt  string
 	ends     time.Time
-	index    int // its place in the heap
+	index    int // in the heap
 }
 
 // released is a message whose lease has ended.
@@ -57,7 +57,7 @@ type released struct {
 	at       time.Time
 }
 
-// leases is a heap for container/heap, by the time at which they end.
+// leases is a heap of leases ordered by their ends.
 type leases []*lease
 
 func (l leases) Len() int           { return len(l) }
@@ -68,7 +68,7 @@ func (l leases) Swap(i, j int) {
 }
 
 func (l *leases) Push(x any) {
-	added := x.(*lease) //nolint:forcetypeassert // heap.Push is called with leases alone
+	added := x.(*lease) //nolint:forcetypeassert // heap.Push is only called with leases
 	added.index = len(*l)
 	*l = append(*l, added)
 }
@@ -81,8 +81,8 @@ func (l *leases) Pop() any {
 	return removed
 }
 
-// Pull leases up to limit messages, at most broker.MaxPull, and fewer when they are large. It waits half a second for a
-// first one, and returns none when none comes.
+// Pull leases up to limit messages, at most broker.MaxPull, and fewer if they are large. It waits up to half a second for a first
+// message.
 func (s *Subscription) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	deadline := time.Now().Add(pullWait)
 	for {
@@ -107,8 +107,8 @@ func (s *Subscription) Pull(ctx context.Context, limit int) ([]broker.Delivery, 
 	}
 }
 
-// take leases up to limit messages at the time now. When there are none it returns what to wait for: a channel that is
-// closed when something changes, and the time until the next lease ends.
+// take leases up to limit messages at the time now. It also returns what to wait for if there are none: a channel that is closed
+// on changes, and the time until the next lease ends.
 func (s *Subscription) take(ctx context.Context, now time.Time, limit int) ([]broker.Delivery, <-chan struct{}, time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,8 +131,8 @@ func (s *Subscription) take(ctx context.Context, now time.Time, limit int) ([]br
 	return pulled, s.changed, wait, nil
 }
 
-// read returns up to limit messages and their sequence numbers, and takes them off what is to be delivered. A message that
-// was released comes after all that were published before: what a consumer cannot settle does not hold up the rest.
+// read returns up to limit messages and their sequence numbers, and marks them as delivered. A released message comes after all
+// messages that were published before its release, so messages that a consumer cannot settle do not hold up others.
 func (s *Subscription) read(ctx context.Context, limit int) (pulled []broker.Delivery, sequences []uint64, err error) {
 	next, drained, again, size := s.next, s.drained, s.released, 0
 	if drained && len(again) == 0 {
@@ -159,7 +159,7 @@ func (s *Subscription) read(ctx context.Context, limit int) (pulled []broker.Del
 			case len(again) > 0 && (key == nil || again[0].at.Before(database.Read(value).Time())):
 				key := binary.BigEndian.AppendUint64(nil, again[0].sequence)
 				again = again[1:]
-				if value := bucket.Get(key); value != nil { // an acknowledgement that failed may have been kept
+				if value := bucket.Get(key); value != nil { // a failed acknowledgement may have been written
 					if err := add(key, value); err != nil {
 						return err
 					}
@@ -181,7 +181,7 @@ func (s *Subscription) read(ctx context.Context, limit int) (pulled []broker.Del
 		return nil, nil, err
 	}
 	if s.next, s.drained, s.released = next, drained, again; len(again) == 0 {
-		s.released = nil // let go of the array
+		s.released = nil // frees the array
 	}
 	return pulled, sequences, nil
 }
@@ -198,7 +198,7 @@ func (s *Subscription) remove(l *lease) {
 	heap.Remove(&s.ends, l.index)
 }
 
-// published makes every Pull that waits look for what was published.
+// published makes waiting Pulls look for new messages.
 func (s *Subscription) published() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,14 +206,14 @@ func (s *Subscription) published() {
 	s.wake()
 }
 
-// wake makes every Pull that waits look again.
+// wake makes waiting Pulls look for messages.
 func (s *Subscription) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// Acknowledge removes the messages of deliveries, and returns nil when that is on the disk. Receipts whose messages have
-// been delivered again are passed over. After an error the messages are delivered again.
+// Acknowledge deletes the messages of deliveries, and returns nil when that is on disk. Receipts of messages that have been
+// delivered again are ignored. After an error the messages may be delivered again.
 func (s *Subscription) Acknowledge(ctx context.Context, receipts []string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("acknowledge: %w", err)
@@ -260,8 +260,8 @@ func (s *Subscription) Acknowledge(ctx context.Context, receipts []string) error
 	return nil
 }
 
-// Extend lets the leases end after d from now, at most broker.MaxExtension; zero ends them at once. Receipts whose
-// messages have been delivered again are passed over.
+// Extend sets the ends of leases to d from now, at most broker.MaxExtension. If d is zero it releases the messages. Receipts of
+// messages that have been delivered again are ignored.
 func (s *Subscription) Extend(ctx context.Context, receipts []string, d time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("extend: %w", err)
@@ -284,7 +284,7 @@ func (s *Subscription) Extend(ctx context.Context, receipts []string, d time.Dur
 	return nil
 }
 
-// Check returns nil when messages can be pulled and acknowledged, and else why not.
+// Check returns an error if messages cannot be pulled and acknowledged.
 func (s *Subscription) Check(ctx context.Context) error {
 	if err := s.database.Check(ctx); err != nil {
 		return fmt.Errorf("check the broker: %w", err)
@@ -292,8 +292,8 @@ func (s *Subscription) Check(ctx context.Context) error {
 	return nil
 }
 
-// Describe returns the ack deadline that Subscribe was given, and how long messages are kept: Pub/Sub's week, and as much
-// longer as the oldest one that waits is old. The process may have been stopped for years.
+// Describe returns the configuration of the subscription. Since the process may have been stopped for a long time, the retention
+// is seven days plus the age of the oldest message.
 func (s *Subscription) Describe(ctx context.Context) (broker.SubscriptionInfo, error) {
 	info := broker.SubscriptionInfo{AckDeadline: s.ackDeadline, Retention: retention}
 	err := s.database.View(ctx, func(tx *bolt.Tx) error {
@@ -311,7 +311,7 @@ func (s *Subscription) Describe(ctx context.Context) (broker.SubscriptionInfo, e
 	return info, nil
 }
 
-// Held counts the messages that are not acknowledged yet, leased or not.
+// Held returns the number of unacknowledged messages, leased or not.
 func (s *Subscription) Held(ctx context.Context) (int, error) {
 	n := 0
 	err := s.database.View(ctx, func(tx *bolt.Tx) error {

@@ -1,6 +1,6 @@
-// Package pubsub is the broker on Google Cloud Pub/Sub, or on its emulator. It uses the generated clients' Publish and
-// Pull, one request at a time, and not the streaming subscriber: a windowed consumer wants as many messages as there are
-// when it is ready for them, and keeps its own leases.
+// Package pubsub is the broker on Google Cloud Pub/Sub or its emulator. It uses the methods Publish and Pull of the generated
+// clients and not the streaming subscriber, since the aggregator pulls as many messages as it has room for and extends leases
+// itself.
 package pubsub
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/accrue/accrue/pkg/connection"
 )
 
-// connections is the most gRPC connections that each of the two clients opens: one carries 100 calls at once, and
-// some hundred MB/s.
+// connections is the maximum number of gRPC connections of each of the two clients. One carries 100 calls at a time and some
+// hundred MB/s.
 const connections = 4
 
 // Client is a connection to the topics and subscriptions of one project. Its methods, and those of the topics and
@@ -30,20 +30,20 @@ type Client struct {
 	project string
 	topics  *vkit.TopicAdminClient
 	subs    *vkit.SubscriptionAdminClient
-	// needs is nil at Google.
+	// needs is nil unless the client uses an emulator.
 	needs *needs
 }
 
-// Connect makes a client for project at Google, with the credentials of the environment, or, when emulatorHost
-// ("host:port") is not empty, at an emulator, without any. It does not wait for a connection: a server that is not there
-// shows in the first call, which waits for it as long as its context allows.
+// Connect returns a client for a project. If emulatorHost is set, as host:port, the client uses that emulator without credentials;
+// otherwise it uses Google Cloud with the application default credentials. Connect does not wait for a connection; the first call
+// does, as long as its context allows.
 func Connect(ctx context.Context, project, emulatorHost string) (*Client, error) {
 	if project == "" {
-		return nil, errors.New("connect to pub/sub: no project is named")
+		return nil, errors.New("connect to pub/sub: no project")
 	}
 	options := []option.ClientOption{
 		option.WithGRPCConnectionPool(min(runtime.GOMAXPROCS(0), connections)),
-		// The services trace publishing and committing themselves; a span for each Pull would drown them.
+		// The services trace publishes and Commits themselves. A span for each Pull would be too many.
 		option.WithTelemetryDisabled(),
 	}
 	for _, o := range connection.Options() {
@@ -68,7 +68,7 @@ func Connect(ctx context.Context, project, emulatorHost string) (*Client, error)
 	return client, nil
 }
 
-// Close ends the connections, and with them the calls that are under way.
+// Close closes the connections, which cancels calls in flight.
 func (c *Client) Close() error {
 	if err := errors.Join(c.topics.Close(), c.subs.Close()); err != nil {
 		return fmt.Errorf("disconnect from pub/sub: %w", err)
@@ -76,10 +76,10 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Topic is the topic with the given id. It need not exist yet.
+// Topic returns the topic with the given id, which need not exist yet.
 func (c *Client) Topic(id string) *Topic { return &Topic{client: c.topics, name: c.topicName(id)} }
 
-// Subscription is the subscription with the given id. It need not exist yet.
+// Subscription returns the subscription with the given id, which need not exist yet.
 func (c *Client) Subscription(id string) *Subscription {
 	return &Subscription{client: c.subs, name: c.subscriptionName(id)}
 }
@@ -90,12 +90,12 @@ func (c *Client) subscriptionName(id string) string {
 	return "projects/" + c.project + "/subscriptions/" + id
 }
 
-// failure wraps the error of a call. gRPC reports the end of a context as a status of its own, which errors.Is does not
-// know, so the context's error is added.
+// failure wraps the error of a call. gRPC reports the end of a context as a status that errors.Is does not recognize, so failure
+// adds the error of the context.
 func failure(ctx context.Context, phrase string, err error) error {
 	cause := ctx.Err()
 	if cause == nil && status.Code(err) == codes.DeadlineExceeded {
-		cause = context.DeadlineExceeded // of the call, or seen by the server a moment before ctx itself
+		cause = context.DeadlineExceeded // of the call, or noticed by the server a moment before ctx ends
 	}
 	if cause != nil {
 		return fmt.Errorf("%s: %w: %w", phrase, cause, err)
@@ -103,7 +103,7 @@ func failure(ctx context.Context, phrase string, err error) error {
 	return fmt.Errorf("%s: %w", phrase, err)
 }
 
-// seconds are whole ones, rounded up: a lease of less than a second is not one of zero, which would release it.
+// seconds returns d in seconds, rounded up, since a lease of zero seconds would release the message.
 func seconds(d time.Duration) int32 {
 	return int32(max(0, (d+time.Second-1)/time.Second)) //nolint:gosec // callers bound d
 }

@@ -14,11 +14,11 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// EmulatorAckDeadline is the ack deadline of the subscriptions that the services create at an emulator. Deployments set the
-// same: a crash costs as much until the messages come again.
+// EmulatorAckDeadline is the ack deadline of the subscriptions that the services create at an emulator. Deployments use the same.
+// After a crash, messages are redelivered when it has passed.
 const EmulatorAckDeadline = 15 * time.Second
 
-// needs are the topics and subscriptions that must exist at an emulator.
+// needs has the topics and subscriptions that must exist at an emulator.
 type needs struct {
 	mu  sync.Mutex
 	all []need
@@ -30,15 +30,15 @@ type need struct {
 	ackDeadline         time.Duration
 }
 
-// EnsureTopic creates a topic at an emulator unless it exists, and again, whether or not it returned an error, when a call
-// finds that something does not exist: an emulator that restarts has lost everything. At Google it does nothing: topics
-// are part of a deployment there.
+// EnsureTopic creates a topic at an emulator unless it exists. Even if it returns an error, the topic is also created whenever a
+// later call returns NOT_FOUND, since an emulator loses everything when it restarts. With Google Cloud, where topics are part of
+// the deployment, EnsureTopic does nothing.
 func (c *Client) EnsureTopic(ctx context.Context, id string) error {
 	return c.ensure(ctx, need{topic: id})
 }
 
-// EnsureSubscription creates a subscription to a topic of this project, as EnsureTopic does, with an ack deadline of 10 to
-// 600 s in whole seconds. The topic must exist.
+// EnsureSubscription creates a subscription to an existing topic of the project, as EnsureTopic does. The ack deadline must be 10
+// to 600 s in whole seconds.
 func (c *Client) EnsureSubscription(ctx context.Context, id, topic string, ackDeadline time.Duration) error {
 	return c.ensure(ctx, need{topic, id, ackDeadline})
 }
@@ -66,7 +66,7 @@ func (c *Client) create(ctx context.Context, n need) error {
 			Topic:                    c.topicName(n.topic),
 			AckDeadlineSeconds:       seconds(n.ackDeadline),
 			MessageRetentionDuration: durationpb.New(defaultRetention),
-			ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl: never
+			ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl it never expires
 		})
 	}
 	if err != nil && status.Code(err) != codes.AlreadyExists {
@@ -75,8 +75,7 @@ func (c *Client) create(ctx context.Context, n need) error {
 	return nil
 }
 
-// createMissing is a grpc.UnaryClientInterceptor. When a call finds that something does not exist, it creates all that is
-// needed and makes the call once more.
+// createMissing is a grpc.UnaryClientInterceptor. When a call returns NOT_FOUND, it creates all needs and repeats the call once.
 func (c *Client) createMissing(
 	ctx context.Context, method string, request, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {

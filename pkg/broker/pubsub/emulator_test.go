@@ -13,8 +13,8 @@ import (
 	"github.com/accrue/accrue/pkg/broker/pubsub"
 )
 
-// An emulator that restarts has lost everything. Whatever call finds that first, nothing that is published after it is lost.
-func TestWhatAnEmulatorHasLostIsCreatedAgain(t *testing.T) {
+// An emulator loses everything when it restarts. Whichever call notices first, messages published later are not lost.
+func TestMissingTopicsAndSubscriptionsAreCreatedAgain(t *testing.T) {
 	t.Parallel()
 	ping := []broker.Message{{Data: []byte("ping")}}
 	for name, tc := range map[string]struct {
@@ -58,7 +58,7 @@ func TestWhatAnEmulatorHasLostIsCreatedAgain(t *testing.T) {
 			}
 			topic, sub := client.Topic("increments"), client.Subscription("increments-aggregator")
 			if err := tc.call(t, topic, sub); err != nil {
-				t.Errorf("the call that found the loss = %v", err)
+				t.Errorf("the call that noticed the loss = %v", err)
 			}
 			if err := topic.Publish(t.Context(), ping); err != nil {
 				t.Fatal(err)
@@ -78,8 +78,8 @@ func TestWhatAnEmulatorHasLostIsCreatedAgain(t *testing.T) {
 	}
 }
 
-// A service starts before its emulator does: the attempt to create fails, and counts all the same.
-func TestWhatCouldNotBeCreatedIsCreatedWhenItIsMissed(t *testing.T) {
+// If a service starts before its emulator, EnsureTopic fails, and the topic is created later.
+func TestTopicsThatCouldNotBeCreatedAreCreatedLater(t *testing.T) {
 	t.Parallel()
 	down := &recordingReactor{answer: func(n int) error {
 		if n == 0 {

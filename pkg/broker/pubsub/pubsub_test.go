@@ -34,7 +34,7 @@ func TestInProcess(t *testing.T) {
 	brokertest.Run(t, brokertest.Broker{New: making(client), AckDeadline: 2 * time.Second})
 }
 
-// making makes topics and subscriptions with random ids.
+// making returns a function that creates topics and subscriptions with random ids.
 func making(client *pubsub.Client) func(*testing.T, int, time.Duration) (brokertest.Topic, []brokertest.Subscription) {
 	return func(t *testing.T, subscriptions int, ackDeadline time.Duration) (brokertest.Topic, []brokertest.Subscription) {
 		t.Helper()
@@ -70,7 +70,7 @@ func connect(t *testing.T, project, host string) *pubsub.Client {
 	return client
 }
 
-// inProcess starts Google's own fake of Pub/Sub, on a real connection.
+// inProcess starts Google's fake of Pub/Sub on a TCP connection.
 func inProcess(t *testing.T, options ...pstest.ServerReactorOption) (host string) {
 	t.Helper()
 	_, host = inProcessServer(t, options...)
@@ -80,7 +80,7 @@ func inProcess(t *testing.T, options ...pstest.ServerReactorOption) (host string
 func inProcessServer(t *testing.T, options ...pstest.ServerReactorOption) (fake *pstest.Server, host string) {
 	t.Helper()
 	fake = pstest.NewServer(options...)
-	// The fake's own server takes no more than 4 MB: this one in front of it takes what Pub/Sub takes.
+	// The fake's own server accepts only 4 MB.
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(10_000_000))
 	pubsubpb.RegisterPublisherServer(server, &fake.GServer)
 	pubsubpb.RegisterSubscriberServer(server, &fake.GServer)
@@ -99,7 +99,7 @@ func inProcessServer(t *testing.T, options ...pstest.ServerReactorOption) (fake 
 	return fake, listener.Addr().String()
 }
 
-// recordingReactor notes the requests of one kind, and answers some of them itself.
+// recordingReactor records the requests of one type, and answers some of them.
 type recordingReactor struct {
 	mu       sync.Mutex
 	requests []any
@@ -172,8 +172,8 @@ func TestPublishSendsAsFewRequestsAsTheLimitsAllow(t *testing.T) {
 	}
 }
 
-// Size is what keeps a request within Pub/Sub's limit: it must not fall short.
-func TestSizeIsNoLessThanOnTheWire(t *testing.T) {
+// A request stays within Pub/Sub's limit only if Size is not too small.
+func TestSizeBoundsTheEncodedSize(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.String()
@@ -181,12 +181,12 @@ func TestSizeIsNoLessThanOnTheWire(t *testing.T) {
 		request := &pubsubpb.PublishRequest{Messages: []*pubsubpb.PubsubMessage{{Data: m.Data, Attributes: m.Attributes}}}
 		const framing = 16
 		if got, wire := m.Size()+framing, proto.Size(request); got < wire {
-			t.Errorf("Size() + %d = %d, on the wire %d", framing, got, wire)
+			t.Errorf("Size() + %d = %d, encoded %d", framing, got, wire)
 		}
 	})
 }
 
-func TestReceiptsAreSentInSeveralRequestsAndOneThatFailsKeepsBackNoOther(t *testing.T) {
+func TestReceiptsAreSentInIndependentRequests(t *testing.T) {
 	t.Parallel()
 	refused := status.Error(codes.PermissionDenied, "refused")
 	for name, tc := range map[string]struct {
@@ -232,7 +232,7 @@ func TestReceiptsAreSentInSeveralRequestsAndOneThatFailsKeepsBackNoOther(t *test
 	}
 }
 
-func TestExtendIsInWholeSecondsAndBounded(t *testing.T) {
+func TestExtendRoundsUpToSecondsAndIsBounded(t *testing.T) {
 	t.Parallel()
 	extended := &recordingReactor{}
 	client := connect(t, "test", inProcess(t, extended.of("ModifyAckDeadline")))
@@ -250,7 +250,7 @@ func TestExtendIsInWholeSecondsAndBounded(t *testing.T) {
 	}
 }
 
-func TestEnsureCreatesOnceWhenManyStartTogether(t *testing.T) {
+func TestConcurrentEnsureCreatesOnce(t *testing.T) {
 	t.Parallel()
 	client := connect(t, "test", inProcess(t))
 	var starting sync.WaitGroup
@@ -272,7 +272,7 @@ func TestEnsureCreatesOnceWhenManyStartTogether(t *testing.T) {
 	}
 }
 
-func TestDescribeTakesTheLongerRetention(t *testing.T) {
+func TestDescribeReturnsTheLongerRetention(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ topic, want time.Duration }{
 		"the subscription's": {time.Hour, 7 * 24 * time.Hour},
@@ -299,7 +299,7 @@ func TestDescribeTakesTheLongerRetention(t *testing.T) {
 	}
 }
 
-func TestWhatIsMissingIsAnError(t *testing.T) {
+func TestMissingTopicsAndSubscriptionsAreErrors(t *testing.T) {
 	t.Parallel()
 	client := connect(t, "test", inProcess(t))
 	topic, sub := client.Topic("missing"), client.Subscription("missing")
@@ -317,8 +317,8 @@ func TestWhatIsMissingIsAnError(t *testing.T) {
 	}
 }
 
-// Pub/Sub may tell a Pull that found nothing that its time is over. That is nothing to report.
-func TestAPullWhoseTimeIsOverFoundNothing(t *testing.T) {
+// Pub/Sub may answer a Pull without messages with DEADLINE_EXCEEDED, which is not an error.
+func TestPullThatExceedsItsDeadlineReturnsNoMessages(t *testing.T) {
 	t.Parallel()
 	over := status.Error(codes.DeadlineExceeded, "over")
 	pulls := &recordingReactor{answer: func(int) error { return over }}
@@ -336,8 +336,8 @@ func TestConnectNeedsAProject(t *testing.T) {
 	}
 }
 
-// A server that does not answer must not hold a caller longer than its context says.
-func TestADeadServerCostsNoMoreThanTheContext(t *testing.T) {
+// A server that does not answer must not block a caller beyond the end of its context.
+func TestPublishToDeadServerEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

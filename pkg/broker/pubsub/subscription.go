@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// maxReceipts and maxReceiptBytes bound one request that names deliveries: Pub/Sub takes 512 KiB, of which some is
-	// left for the subscription's name.
+	// maxReceipts and maxReceiptBytes bound the receipts of one request. Pub/Sub's limit is 512 KiB including the subscription's
+	// name.
 	maxReceipts     = 1000
 	maxReceiptBytes = 500 << 10
-	// receiptFraming is the most that a receipt takes beside its own bytes.
+	// receiptFraming bounds the bytes of a receipt in a request beside its own.
 	receiptFraming = 8
 
-	// pullWait bounds how long a Pull waits for a first message; Pub/Sub answers a little before that. It is short enough
-	// for a caller that stops to let its Pulls end by themselves: one that is cancelled can take messages with it, which
-	// then come again only when their lease ends. The emulator gives messages even to a caller that is long gone.
+	// pullWait bounds the time that a Pull waits for a first message. Pub/Sub answers a little earlier. It is so short that a
+	// stopping caller can wait for its Pulls. A canceled Pull may have leased messages, which are then redelivered only when the
+	// lease ends. The emulator leases messages even for a caller that has disconnected.
 	pullWait = 2 * time.Second
 
-	// What holds for a subscription that does not say: Pub/Sub's defaults.
+	// The defaults of Pub/Sub.
 	defaultAckDeadline = 10 * time.Second
 	defaultRetention   = 7 * 24 * time.Hour
 )
@@ -37,9 +37,8 @@ type Subscription struct {
 	name   string
 }
 
-// Pull leases up to limit messages, at most broker.MaxPull, often fewer than there are. It waits for a first one, 2 s at
-// most, and returns none when none comes. When ctx ends while it is under way, messages that were on their way are lost
-// to this caller and come again when their lease ends.
+// Pull leases up to limit messages, at most broker.MaxPull, and often fewer than there are. It waits up to 2 s for a first message.
+// If ctx ends meanwhile, messages may have been leased that are redelivered when their lease ends.
 func (s *Subscription) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	call, cancel := context.WithTimeout(ctx, pullWait)
 	defer cancel()
@@ -66,8 +65,8 @@ func (s *Subscription) Pull(ctx context.Context, limit int) ([]broker.Delivery, 
 	return deliveries, nil
 }
 
-// Acknowledge ends the deliveries for good, in several requests when there are many. An error leaves open which it ended:
-// the others come again. Receipts whose lease has ended are passed over; their messages may come again.
+// Acknowledge acknowledges deliveries, in several requests if there are many. After an error it is unknown which were acknowledged;
+// the others are redelivered. Receipts whose lease has ended are ignored; their messages may be redelivered.
 func (s *Subscription) Acknowledge(ctx context.Context, receipts []string) error {
 	return each(receipts, func(some []string) error {
 		err := s.client.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: s.name, AckIds: some})
@@ -78,9 +77,8 @@ func (s *Subscription) Acknowledge(ctx context.Context, receipts []string) error
 	})
 }
 
-// Extend lets the leases end after d from now, in whole seconds rounded up and at most broker.MaxExtension; zero ends
-// them at once, so that their messages come again. An error leaves open which it extended. Receipts whose lease has ended
-// are passed over.
+// Extend sets the ends of leases to d from now, in whole seconds, rounded up, and at most broker.MaxExtension. If d is zero it
+// releases the messages. After an error it is unknown which leases were extended. Receipts whose lease has ended are ignored.
 func (s *Subscription) Extend(ctx context.Context, receipts []string, d time.Duration) error {
 	deadline := seconds(min(d, broker.MaxExtension))
 	return each(receipts, func(some []string) error {
@@ -94,8 +92,7 @@ func (s *Subscription) Extend(ctx context.Context, receipts []string, d time.Dur
 	})
 }
 
-// each calls send with as many receipts as one request takes, until all were sent. One that fails does not keep back the
-// others, which stand for themselves; the errors are joined.
+// each calls send for all receipts, in groups that fit one request. It continues after errors and joins them.
 func each(receipts []string, send func([]string) error) error {
 	var failed []error
 	for len(receipts) > 0 {
@@ -114,15 +111,15 @@ func each(receipts []string, send func([]string) error) error {
 	return errors.Join(failed...)
 }
 
-// Check returns nil when the subscription exists and Pub/Sub answers. It needs the permission pubsub.subscriptions.get
-// on the subscription, which is not part of roles/pubsub.subscriber.
+// Check returns an error if the subscription does not exist or Pub/Sub does not answer. It needs the permission
+// pubsub.subscriptions.get on the subscription, which roles/pubsub.subscriber does not include.
 func (s *Subscription) Check(ctx context.Context) error {
 	_, err := s.get(ctx)
 	return err
 }
 
-// Describe looks up how the subscription was set up: the ack deadline, and the longer of its own retention and its
-// topic's, since a replay can bring back what the topic still has. It needs the same permission as Check.
+// Describe returns the configuration of the subscription. The retention is the longer of the subscription's and its topic's, since
+// a seek can replay the messages that the topic retains. It needs the same permission as Check.
 func (s *Subscription) Describe(ctx context.Context) (broker.SubscriptionInfo, error) {
 	found, err := s.get(ctx)
 	if err != nil {

@@ -15,10 +15,9 @@ import (
 // Limits of one Publish request (https://cloud.google.com/pubsub/quotas#resource_limits).
 const (
 	maxRequestMessages = 1000
-	// maxRequestBytes is the sum of broker.Message.Size and messageFraming: what is left of the 10 MB has room for the
-	// topic's name.
+	// maxRequestBytes bounds the sum of broker.Message.Size and messageFraming. The rest of the 10 MB is for the topic's name.
 	maxRequestBytes = broker.MaxMessageBytes + messageFraming
-	// messageFraming is the most that a message takes beside its Size: the tags and lengths of itself and its data.
+	// messageFraming bounds the bytes of a message in a request beside its Size: the tags and lengths of the message and its data.
 	messageFraming = 16
 )
 
@@ -28,16 +27,15 @@ type Topic struct {
 	name   string
 }
 
-// Publish returns nil when Pub/Sub has all messages. Up to 1,000 messages of together 10 MB are one request; more are
-// sent in several, one after the other. A message over broker.MaxMessageBytes is broker.ErrMessageSize, and then none was
-// sent.
+// Publish returns nil when Pub/Sub has stored all messages. A request carries up to 1,000 messages and 10 MB; further messages are
+// sent in further requests, one after the other. If a message is larger than broker.MaxMessageBytes, Publish sends none and returns
+// broker.ErrMessageSize.
 //
-// If the topic does not exist or permission is missing, the error of the first request is broker.ErrRefused: Pub/Sub has
-// none of the messages.
+// If the topic does not exist or permission is missing, and Pub/Sub has stored none of the messages, the error is
+// broker.ErrRefused.
 //
-// Any other error leaves open which messages Pub/Sub has. Publish tries again by itself, until ctx ends, where that may
-// help, and so a message may be in the topic twice, with two ids. Give ctx a deadline: without one, a request is tried for
-// a minute.
+// After any other error it is unknown which messages are stored. Publish retries until ctx ends where that may help, so a message
+// may be in the topic twice, with different ids. Give ctx a deadline; without one a request is retried for a minute.
 func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 	sizes := make([]int, len(messages))
 	for i := range messages {
@@ -75,8 +73,8 @@ func (t *Topic) publish(ctx context.Context, messages []broker.Message) error {
 	return nil
 }
 
-// Check returns nil when the topic exists and Pub/Sub answers. It needs the permission pubsub.topics.get on the topic,
-// which is not part of roles/pubsub.publisher.
+// Check returns an error if the topic does not exist or Pub/Sub does not answer. It needs the permission pubsub.topics.get on the
+// topic, which roles/pubsub.publisher does not include.
 func (t *Topic) Check(ctx context.Context) error {
 	if _, err := t.client.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: t.name}); err != nil {
 		return failure(ctx, "look up topic", err)

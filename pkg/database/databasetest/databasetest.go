@@ -1,5 +1,5 @@
-// Package databasetest opens databases, topics and stores for tests. What it opens keeps its data in a temporary folder,
-// without fsync, is closed when the test ends, and works in a bubble of testing/synctest.
+// Package databasetest opens databases, topics and stores for tests. They keep their data in a temporary folder without fsync, are
+// closed when the test ends, and work in a synctest bubble.
 package databasetest
 
 import (
@@ -13,7 +13,7 @@ import (
 	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 )
 
-// TB is what is needed of a testing.T, testing.B, testing.F or rapid.T.
+// TB has the methods of testing.T, testing.B, testing.F and rapid.T that this package needs.
 type TB interface {
 	Helper()
 	Error(args ...any)
@@ -56,7 +56,7 @@ func NewTopic(tb TB) *Topic {
 	return &Topic{Topic: b.Topic("topic"), tb: tb, broker: b}
 }
 
-// Topic is a topic with a database of its own.
+// Topic is a topic in its own database.
 type Topic struct {
 	*brokerembedded.Topic
 	tb     TB
@@ -64,7 +64,7 @@ type Topic struct {
 	made   int
 }
 
-// Subscribe adds a subscription whose leases last ackDeadline. It is not for concurrent use.
+// Subscribe adds a subscription whose leases last ackDeadline. It is not safe for concurrent use.
 func (t *Topic) Subscribe(ackDeadline time.Duration) *brokerembedded.Subscription {
 	t.tb.Helper()
 	t.made++
@@ -75,7 +75,7 @@ func (t *Topic) Subscribe(ackDeadline time.Duration) *brokerembedded.Subscriptio
 	return s
 }
 
-// Held returns how many messages of a subscription are not acknowledged.
+// Held returns the number of unacknowledged messages of a subscription.
 func Held(tb TB, s *brokerembedded.Subscription) int {
 	tb.Helper()
 	n, err := s.Held(tb.Context())
