@@ -20,27 +20,27 @@ import (
 )
 
 const (
-	// silence is how long calls time out on a connection that receives nothing before the connection is closed: less than
-	// the longest deadline of a call, 10 s, so that one such call is enough.
+	// silence is how long calls must time out on a connection that receives nothing before it is closed. It is less than the
+	// longest deadline of a call, 10 s, so that one such call is enough.
 	silence = 8 * time.Second
-	// connectTimeout bounds one attempt to connect, and maxBackoff the pause before the next: gRPC's own pause grows to two
-	// minutes, which a service would need to notice that a server is back.
+	// connectTimeout bounds one attempt to connect, and maxBackoff the pause before the next. The default pause grows to two
+	// minutes, which is how long a service would take to notice that a server is back.
 	connectTimeout, maxBackoff = 10 * time.Second, 5 * time.Second
-	// keepaliveInterval is how often a call that waits pings its server. Java servers, the emulators among them, close a
-	// connection with more frequent pings than one in five minutes.
+	// keepaliveInterval is the interval of pings while calls wait. Java servers, including the emulators, close a connection with
+	// more than one ping in five minutes.
 	keepaliveInterval = 5*time.Minute + 10*time.Second
 )
 
-// tcpKeepalive finds a peer that vanished while its connection was idle within half a minute. Servers do not see these
+// tcpKeepalive detects within half a minute that the peer of an idle connection has vanished. Server applications do not see its
 // probes.
 var tcpKeepalive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// Options returns the dial options of a client. A connection is closed when calls on it have timed out for eight seconds
-// while nothing was received on it, and with it those of the same client that have been silent as long: a client spreads
-// its calls, and need not find out one by one. Other calls on these connections fail with codes.Unavailable, and gRPC
-// connects again. Calls without a deadline do not time out, so every call needs one.
+// Options returns the dial options of a client. A connection is closed when calls on it have timed out for eight seconds while
+// nothing was received on it. The client's other connections that have been silent as long are closed with it, so that calls need
+// not find them one by one. Other calls on these connections fail with codes.Unavailable, and gRPC connects again. Calls without a
+// deadline do not time out, so every call needs one.
 //
-// Behind a proxy (HTTPS_PROXY) gRPC dials by itself, and connections are not watched.
+// Behind a proxy (HTTPS_PROXY) gRPC dials itself, and connections are not watched.
 func Options() []grpc.DialOption { return options(silence) }
 
 func options(silence time.Duration) []grpc.DialOption {
@@ -73,12 +73,12 @@ type watch struct {
 // ends are the addresses of both ends of a connection.
 type ends struct{ local, remote string }
 
-// conn notes when it received something.
+// conn records when it last received bytes.
 type conn struct {
 	net.Conn
 	watch    *watch
 	received atomic.Int64 // time of the last bytes, in nanoseconds since watch.begun
-	// failing is when the first call began that has timed out since received. It is guarded by watch.mu.
+	// failing is the start of the first call that has timed out since received. It is guarded by watch.mu.
 	failing time.Duration
 }
 
@@ -89,7 +89,7 @@ func (w *watch) dial(ctx context.Context, address string) (net.Conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: dialed, watch: w}
-	c.note()
+	c.touch()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conns[c.ends()] = c
@@ -98,13 +98,13 @@ func (w *watch) dial(ctx context.Context, address string) (net.Conn, error) {
 
 func (c *conn) ends() ends { return ends{c.LocalAddr().String(), c.RemoteAddr().String()} }
 
-func (c *conn) note() { c.received.Store(int64(time.Since(c.watch.begun))) }
+func (c *conn) touch() { c.received.Store(int64(time.Since(c.watch.begun))) }
 
-// Read reads, and notes that something was received.
+// Read reads and records the time.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
-		c.note()
+		c.touch()
 	}
 	return n, err
 }
@@ -122,12 +122,12 @@ func (c *conn) Close() error {
 // headerKey is the context's key of a call's *atomic.Pointer[stats.OutHeader], which has the addresses of its connection.
 type headerKey struct{}
 
-// TagRPC gives a call a place for its header.
+// TagRPC adds a place for the header of a call to its context.
 func (w *watch) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
 	return context.WithValue(ctx, headerKey{}, new(atomic.Pointer[stats.OutHeader]))
 }
 
-// HandleRPC notes on which connection a call was sent, and whether it timed out.
+// HandleRPC records the connection of a call, and handles its timeout.
 func (w *watch) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	header, ok := ctx.Value(headerKey{}).(*atomic.Pointer[stats.OutHeader])
 	if !ok {
@@ -167,7 +167,7 @@ func (w *watch) timedOut(e ends, began time.Time) {
 	}
 }
 
-// dead reports whether the connection is dead, now that a call has timed out that began at a time.
+// dead reports whether the connection is dead after the timeout of a call that began at the time began.
 func (c *conn) dead(began, now time.Duration) bool {
 	received := time.Duration(c.received.Load())
 	if began <= received {

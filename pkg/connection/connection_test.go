@@ -23,11 +23,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	// testSilence takes the place of silence.
+	// testSilence replaces silence.
 	testSilence = 300 * time.Millisecond
-	// callTimeout is the deadline of a call. It is to testSilence as those of the services are to silence.
+	// callTimeout is the deadline of a call, in proportion to testSilence as those of the services to silence.
 	callTimeout = 100 * time.Millisecond
-	// patience bounds the wait for what must happen.
+	// patience bounds the time to wait for what must happen.
 	patience = 20 * time.Second
 )
 
@@ -157,7 +157,7 @@ func (l *link) copy(to, from net.Conn) {
 	}
 }
 
-// swallow puts all connections that exist into a mode. New ones are forwarded.
+// swallow sets the mode of all existing connections. New ones are forwarded.
 func (p *proxy) swallow(m mode) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -261,7 +261,7 @@ func TestSilentConnectionsOfAClientAreReplacedTogether(t *testing.T) {
 	}
 }
 
-// The calls that wait on a connection that is replaced get an error that clients retry.
+// Calls that wait on a connection that is replaced get an error that clients retry.
 func TestCallsOnAReplacedConnectionAreUnavailable(t *testing.T) {
 	t.Parallel()
 	p := startProxy(t, startServer(t))
@@ -283,7 +283,7 @@ func TestCallsOnAReplacedConnectionAreUnavailable(t *testing.T) {
 	}
 }
 
-// A caller may cancel for reasons of its own.
+// A canceled call does not mean that the connection is dead.
 func TestCancelledCallsDoNotReplaceAConnection(t *testing.T) {
 	t.Parallel()
 	p := startProxy(t, startServer(t))

@@ -15,15 +15,15 @@ import (
 // Limits of Pub/Sub (https://cloud.google.com/pubsub/quotas#resource_limits). A message's size has its limit in package
 // broker.
 const (
-	// MaxPull is the most messages that one Pull brings, as with the emulator. Pub/Sub may bring fewer.
+	// MaxPull is the maximum number of messages that one Pull returns, as with the emulator. Pub/Sub may return fewer.
 	MaxPull = 100
-	// maxPerRequest is the most messages that one Publish carries, and the most receipts that one other request names.
+	// maxPerRequest is the maximum number of messages in a Publish request and of receipts in other requests.
 	maxPerRequest = 1000
 	// maxAttributes, maxAttributeName and maxAttributeValue bound the attributes of a message: their number and their bytes.
 	maxAttributes, maxAttributeName, maxAttributeValue = 100, 256, 1024
 )
 
-// ErrInvalidMessage is returned for a message that Pub/Sub refuses for another reason than its size.
+// ErrInvalidMessage is returned for a message that Pub/Sub refuses for a reason other than its size.
 var ErrInvalidMessage = errors.New("invalid message")
 
 // Topic is a topic behind faults, with the limits of Pub/Sub.
@@ -35,8 +35,8 @@ type Topic struct {
 // Topic wraps a topic.
 func (f *Faults) Topic(t brokertest.Topic) *Topic { return &Topic{t, f} }
 
-// Publish publishes up to 1,000 messages of together 10 MB in one request, and more in several, each with its own fault.
-// The first error ends it: the messages of earlier requests are published.
+// Publish publishes messages in requests of up to 1,000 messages and 10 MB, each with its own fault. It stops at the first error;
+// then the messages of earlier requests are published.
 func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 	for i := range messages {
 		if err := checkMessage(&messages[i]); err != nil {
@@ -72,13 +72,13 @@ func checkMessage(m *broker.Message) error {
 	}
 	for name, value := range m.Attributes {
 		if name == "" || len(name) > maxAttributeName || len(value) > maxAttributeValue || !utf8.ValidString(name+value) {
-			return fmt.Errorf("%w: the attribute %.40q is of %d bytes, or not UTF-8", ErrInvalidMessage, name, len(value))
+			return fmt.Errorf("%w: attribute %.40q has %d bytes, or is not UTF-8", ErrInvalidMessage, name, len(value))
 		}
 	}
 	return nil
 }
 
-// Check asks whether the topic answers.
+// Check checks whether the topic answers.
 func (t *Topic) Check(ctx context.Context) error {
 	return call(ctx, t.faults, "CheckTopic", t.Topic.Check)
 }
@@ -92,15 +92,15 @@ type Subscription struct {
 // Subscription wraps a subscription.
 func (f *Faults) Subscription(s brokertest.Subscription) *Subscription { return &Subscription{s, f} }
 
-// Pull pulls up to limit messages, and no more than MaxPull. Messages whose reply is lost come again when their leases end.
+// Pull pulls up to limit messages, at most MaxPull. Messages whose reply is lost are redelivered when their leases end.
 func (s *Subscription) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	return do(ctx, s.faults, Call{Method: "Pull"}, func(ctx context.Context) ([]broker.Delivery, error) {
 		return s.Subscription.Pull(ctx, min(limit, MaxPull))
 	})
 }
 
-// Acknowledge acknowledges up to 1,000 receipts in one request, and more in several, each with its own fault. It makes all
-// requests and returns all errors, joined.
+// Acknowledge acknowledges receipts in requests of up to 1,000, each with its own fault. It makes all requests and joins their
+// errors.
 func (s *Subscription) Acknowledge(ctx context.Context, receipts []string) error {
 	return s.each(ctx, "Acknowledge", receipts, s.Subscription.Acknowledge)
 }
@@ -122,12 +122,12 @@ func (s *Subscription) each(
 	return errors.Join(failed...)
 }
 
-// Describe asks for the settings of the subscription.
+// Describe returns the configuration of the subscription.
 func (s *Subscription) Describe(ctx context.Context) (broker.SubscriptionInfo, error) {
 	return do(ctx, s.faults, Call{Method: "Describe"}, s.Subscription.Describe)
 }
 
-// Check asks whether the subscription answers.
+// Check checks whether the subscription answers.
 func (s *Subscription) Check(ctx context.Context) error {
 	return call(ctx, s.faults, "CheckSubscription", s.Subscription.Check)
 }

@@ -1,6 +1,6 @@
-// Package faults puts the limits of Google Cloud and the faults of a network between a test and any store or broker. The
-// wrappers refuse what Firestore and Pub/Sub refuse, split calls into requests of the size that the adapters send, and ask
-// a Rule what happens to each request: a delay, a failure, a lost reply, a hang. They work in bubbles of testing/synctest.
+// Package faults wraps a store or a broker with the limits of Google Cloud and the faults of a network, for tests. The wrappers
+// refuse what Firestore and Pub/Sub refuse, and split calls into requests of the size that the adapters send. A Rule decides what
+// happens to each request: a delay, a failure, a lost reply, a hang. The wrappers work in synctest bubbles.
 package faults
 
 import (
@@ -28,17 +28,17 @@ type Call struct {
 	Commit *store.Commit
 }
 
-// Fault is what happens to one request: it makes the request, or not, and returns its error, or another. A nil Fault
-// makes the request.
+// Fault decides what happens to one request. It makes the request or not, and returns its error or another one. A nil Fault makes
+// the request.
 type Fault func(ctx context.Context, request func(context.Context) error) error
 
-// Rule returns the fault of a request. It is called by all goroutines that make requests, one at a time, and does not wait.
+// Rule returns the fault of a request. It is called for one request at a time, and must not block.
 type Rule func(Call) Fault
 
 // Delay makes the request after d, unless the context ends before that.
 func Delay(d time.Duration) Fault { return DelayThen(d, nil) }
 
-// DelayThen is another fault after d. The request is not made if the context ends before that.
+// DelayThen applies another fault after d. The request is not made if the context ends before that.
 func DelayThen(d time.Duration, then Fault) Fault {
 	return func(ctx context.Context, request func(context.Context) error) error {
 		if err := sleep(ctx, d); err != nil {
@@ -53,7 +53,7 @@ func Fail(err error) Fault {
 	return func(context.Context, func(context.Context) error) error { return err }
 }
 
-// LoseReply makes the request and returns err in place of the reply.
+// LoseReply makes the request and returns err instead of the reply.
 func LoseReply(err error) Fault {
 	return func(ctx context.Context, request func(context.Context) error) error {
 		_ = request(ctx)
@@ -97,12 +97,12 @@ type Faults struct {
 	requests map[string]int
 }
 
-// New returns Faults that follow a rule. A nil rule lets every request through: the limits hold all the same.
+// New returns Faults that follow a rule. A nil rule makes every request, within the limits.
 func New(rule Rule) *Faults {
 	return &Faults{rule: rule, requests: make(map[string]int)}
 }
 
-// Follow replaces the rule for the requests from now on.
+// Follow replaces the rule for later requests.
 func (f *Faults) Follow(rule Rule) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,13 +116,13 @@ func (f *Faults) Requests(method string) int {
 	return f.requests[method]
 }
 
-// Late returns err at once and makes the request d later, whether or not the context has ended: a request that arrives
-// after its sender has given up. Wait waits for such requests.
+// Late returns err immediately and makes the request after d, even if the context has ended, like a request that arrives after its
+// sender has given up. Wait waits for such requests.
 func (f *Faults) Late(d time.Duration, err error) Fault {
 	return func(ctx context.Context, request func(context.Context) error) error {
 		f.late.Go(func() {
 			time.Sleep(d)
-			_ = request(context.WithoutCancel(ctx)) // its sender is gone
+			_ = request(context.WithoutCancel(ctx)) // the sender has given up
 		})
 		return err
 	}
@@ -131,10 +131,10 @@ func (f *Faults) Late(d time.Duration, err error) Fault {
 // Wait waits until the late requests are made.
 func (f *Faults) Wait() { f.late.Wait() }
 
-// Odds say how often, of a thousand requests, each fault happens, and for how long.
+// Odds has the number of requests in a thousand that each fault happens to, and the length of delays.
 type Odds struct {
 	Fail, LoseReply, Late, Hang int
-	// Delay is the longest delay. Every request that is made is delayed, uniformly from 0.
+	// Delay is the maximum delay. Every request is delayed by a random time up to it.
 	Delay time.Duration
 }
 

@@ -23,12 +23,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestStoreKeepsTheContract(t *testing.T) {
+func TestStorePassesTheContractSuite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) storetest.Store { return faults.New(nil).Store(databasetest.Store(t)) })
 }
 
-func TestBrokerKeepsTheContract(t *testing.T) {
+func TestBrokerPassesTheContractSuite(t *testing.T) {
 	t.Parallel()
 	brokertest.Run(t, brokertest.Broker{
 		New: func(t *testing.T, subscriptions int, ackDeadline time.Duration) (brokertest.Topic, []brokertest.Subscription) {
@@ -44,7 +44,7 @@ func TestBrokerKeepsTheContract(t *testing.T) {
 	})
 }
 
-// A method that a store, a topic or a subscription gets one day has no faults until it is added to the wrapper.
+// A new method of a store, a topic or a subscription has no faults until the wrapper has it.
 func TestEveryMethodFollowsTheRule(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
@@ -156,7 +156,7 @@ func TestRuleSeesTheRequest(t *testing.T) {
 	}
 }
 
-func TestRandomFaultsComeByTheOddsAndTheSeed(t *testing.T) {
+func TestRandomFaultsFollowOddsAndSeed(t *testing.T) {
 	t.Parallel()
 	outcomes := func(seed uint64) map[string]int {
 		counts := make(map[string]int)
@@ -216,7 +216,7 @@ func TestStoreRefusesWhatFirestoreRefuses(t *testing.T) {
 		"one field of 600,000":       {totalsOf(600_000), false},
 		"keys of more than 1 MiB":    {func(c *store.Commit) { c.Keys = make([]checkpoint.KeyRange, 70_000) }, true},
 		"ten documents of 1,000,000": {periods(10), false},
-		"eleven of them":             {periods(11), true},
+		"eleven large documents":     {periods(11), true},
 		"one contributor 250 times":  {contributors(250, "ada"), false},
 		"one contributor 251 times":  {contributors(251, "ada"), true},
 		"an id that is too long":     {contributors(1, strings.Repeat("x", 1499)), true},
@@ -239,7 +239,7 @@ func TestStoreRefusesWhatFirestoreRefuses(t *testing.T) {
 	}
 }
 
-// publishersOf gives a checkpoint about so many bytes of intervals, of two bytes each.
+// publishersOf adds intervals of two bytes each to a checkpoint, up to about the given number of bytes.
 func publishersOf(bytes int) func(*store.Commit) {
 	gaps := make(checkpoint.Intervals, bytes/2)
 	for i := range gaps {
@@ -254,7 +254,7 @@ func totalsOf(bytes int) func(*store.Commit) {
 	return func(c *store.Commit) { c.Next.Totals = []checkpoint.Total{{Name: strings.Repeat("x", bytes)}} }
 }
 
-// periods gives a Commit documents of some 1,000,000 bytes each.
+// periods adds documents of about 1,000,000 bytes each to a Commit.
 func periods(n int) func(*store.Commit) {
 	return func(c *store.Commit) {
 		for range n {
@@ -313,7 +313,7 @@ func TestTopicRefusesWhatPubSubRefuses(t *testing.T) {
 	}
 }
 
-func TestManyMessagesAreSeveralRequests(t *testing.T) {
+func TestManyMessagesTakeSeveralRequests(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	second := func(c faults.Call) faults.Fault {

@@ -75,7 +75,7 @@ func (s *Store) Rejected(ctx context.Context, after string, limit int) ([]store.
 	})
 }
 
-// History reads the periods that are over.
+// History reads closed periods.
 func (s *Store) History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error) {
 	return do(ctx, s.faults, Call{Method: "History", Partition: partition}, func(ctx context.Context) ([]store.Period, error) {
 		return s.Store.History(ctx, partition, r, from, to)
@@ -92,7 +92,7 @@ func (s *Store) Tags(ctx context.Context) ([]store.Tag, error) {
 	return do(ctx, s.faults, Call{Method: "Tags"}, s.Store.Tags)
 }
 
-// Check asks whether the store answers.
+// Check checks whether the store answers.
 func (s *Store) Check(ctx context.Context) error { return call(ctx, s.faults, "Check", s.Store.Check) }
 
 // Contributor reads a contributor.
@@ -125,7 +125,7 @@ func (s *Store) Due(ctx context.Context, recognized, tier int64, limit int) ([]s
 	})
 }
 
-// Recognize makes a recognition.
+// Recognize creates a recognition.
 func (s *Store) Recognize(ctx context.Context, r store.Recognition) error {
 	return call(ctx, s.faults, "Recognize", func(ctx context.Context) error { return s.Store.Recognize(ctx, r) })
 }

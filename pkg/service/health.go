@@ -44,9 +44,8 @@ type Check struct {
 //	@Router			/health/live [get]
 func Live(w http.ResponseWriter, _ *http.Request) { answer(w, `{"status":"live"}`) }
 
-// Ready answers 200 if every check that is not optional passes, and otherwise 503 with a problem document that names those
-// that failed. All
-// requests within a second share one result: the endpoint is public, and a check may cost money.
+// Ready answers 200 if all checks that are not optional pass, and otherwise 503 with a problem document that names those that
+// failed. All requests within a second share one result, since the endpoint is public and a check may cost money.
 //
 //	@Summary		Can the service do its work?
 //	@Description	Asks the service's dependencies. All requests of a second share one outcome.

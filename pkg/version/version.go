@@ -1,18 +1,18 @@
-// Package version tells which version of Accrue a binary was built from.
+// Package version identifies the build of the running binary.
 package version
 
 import "runtime/debug"
 
-// image is the version of an image, if its build was given one (deployments/Dockerfile): the repository is not in its build
-// context, so Go does not know the commit.
+// image is the version that deployments/Dockerfile sets, if any. The build context of an image does not contain the repository, so
+// Go does not know the commit.
 var image string // set by the linker
 
 // Info identifies a build.
 type Info struct {
-	// Version is the version of the module: a release such as v0.1.0, a pseudo-version that names the commit, or (devel) if
-	// the build did not know.
+	// Version is the version of the module: a release such as v0.1.0, a pseudo-version with the commit, or (devel) if it is
+	// unknown.
 	Version string
-	// Revision is the commit, if the build knew it. It ends in +dirty if files had changed since.
+	// Revision is the commit, if it is known. It ends in +dirty if the build contains uncommitted changes.
 	Revision string
 	// Go is the version of Go.
 	Go string
@@ -48,7 +48,7 @@ func of(build *debug.BuildInfo) Info {
 	return info
 }
 
-// String returns the version and what it was built with, for people.
+// String returns the version, the revision and the version of Go.
 func (i Info) String() string {
 	s := i.Version
 	if i.Revision != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// The orders of contributors: by contributions, and by recognized tier and then contributions.
+// The buckets of the orders of contributors: by contributions, and by recognized tier and then contributions.
 const (
 	byContributions = "contributors by contributions"
 	byTier          = "contributors by tier"
@@ -24,7 +24,7 @@ func contributionsKey(c *store.Contributor) string {
 
 func tierKey(c *store.Contributor) string { return ordered(c.RecognizedTier) + contributionsKey(c) }
 
-// idIn returns the document id at the end of a key of an order by a number of integers.
+// idIn returns the document id at the end of a key that begins with the given number of integers.
 func idIn(key string, integers int) string { return key[8*integers:] }
 
 func unpackContributor(id string, packed []byte) (store.Contributor, error) {
@@ -38,7 +38,7 @@ func unpackContributor(id string, packed []byte) (store.Contributor, error) {
 	}, record.Err()
 }
 
-// contributor returns the document with an id, or store.ErrNotFound.
+// contributor returns the document with the given id, or store.ErrNotFound.
 func contributor(tx *bolt.Tx, id string) (store.Contributor, error) {
 	packed := get(tx, store.Contributors, id)
 	if packed == nil {
@@ -47,8 +47,8 @@ func contributor(tx *bolt.Tx, id string) (store.Contributor, error) {
 	return unpackContributor(id, packed)
 }
 
-// change writes a contributor's document, and its places in the orders in place of those of old, which is nil for a
-// document that does not exist yet.
+// change writes the document of a contributor and its keys in the orders, and removes those of old, which is nil for a new
+// document.
 func change(tx *bolt.Tx, old *store.Contributor, next store.Contributor) error {
 	if old != nil {
 		if err := remove(tx, byContributions, contributionsKey(old)); err != nil {
@@ -68,7 +68,7 @@ func change(tx *bolt.Tx, old *store.Contributor, next store.Contributor) error {
 	return put(tx, store.Contributors, store.ContributorID(next.ID), database.AppendTime(b, next.UpdatedAt))
 }
 
-// contribute adds what a window has summed to a contributor's document.
+// contribute adds contributions to the document of a contributor.
 func contribute(tx *bolt.Tx, d store.Contributions, updatedAt time.Time) error {
 	next := store.Contributor{ID: d.Contributor, Contributions: d.Contributions, UpdatedAt: updatedAt}
 	id := store.ContributorID(d.Contributor)
@@ -94,7 +94,7 @@ func (s *Store) Contributor(ctx context.Context, id string) (found store.Contrib
 	return found, err
 }
 
-// Standing returns a contributor and all of their recognitions, as of one time, or store.ErrNotFound.
+// Standing returns a contributor and their recognitions, or store.ErrNotFound.
 func (s *Store) Standing(ctx context.Context, id string) (store.Standing, error) {
 	standing := store.Standing{AsOf: s.database.Now()}
 	err := s.view(ctx, "read contributor", func(tx *bolt.Tx) (err error) {
@@ -110,8 +110,8 @@ func (s *Store) Standing(ctx context.Context, id string) (store.Standing, error)
 	return standing, nil
 }
 
-// Contributors returns up to limit contributors in an order, those that come after one that an earlier page ended with
-// (the zero value: from the first), and the time of the read.
+// Contributors returns a page of up to limit contributors in an order, and the time of the read. After is the last contributor of
+// the previous page, or zero for the first page.
 func (s *Store) Contributors(
 	ctx context.Context, order store.Order, after store.Contributor, limit int,
 ) (page []store.Contributor, asOf time.Time, err error) {
@@ -144,7 +144,7 @@ func (s *Store) Contributors(
 	return page, asOf, err
 }
 
-// afterKey returns the first key after that of a contributor, or first for the zero value.
+// afterKey returns the first key after that of a contributor, or first if the contributor is zero.
 func afterKey(c store.Contributor, first, key string) string {
 	if c.ID == "" {
 		return first
@@ -152,8 +152,8 @@ func afterKey(c store.Contributor, first, key string) string {
 	return key + "\x00"
 }
 
-// Due returns up to limit contributors whose recognized tier is recognized, exactly, and who have tier or more
-// contributions, those with the fewest first.
+// Due returns up to limit contributors whose recognized tier is exactly recognized and who have tier or more contributions, in the
+// order of their contributions.
 func (s *Store) Due(ctx context.Context, recognized, tier int64, limit int) (due []store.Contributor, err error) {
 	err = s.view(ctx, fmt.Sprintf("look for contributors at tier %d", tier), func(tx *bolt.Tx) error {
 		for key := range from(tx, byTier, ordered(recognized)+ordered(tier)) {
@@ -171,7 +171,7 @@ func (s *Store) Due(ctx context.Context, recognized, tier int64, limit int) (due
 	return due, err
 }
 
-// RecognizedTiers returns the recognized tiers that any contributor has, rising.
+// RecognizedTiers returns the distinct recognized tiers of all contributors in ascending order.
 func (s *Store) RecognizedTiers(ctx context.Context) (tiers []int64, err error) {
 	err = s.view(ctx, "look for recognized tiers", func(tx *bolt.Tx) error {
 		for next := ""; ; {
@@ -192,8 +192,8 @@ func (s *Store) RecognizedTiers(ctx context.Context) (tiers []int64, err error) 
 	return tiers, err
 }
 
-// CountRecognized counts the contributors whose recognized tier is tier or above, and the recognitions of tier: a read of
-// all of them, for the audit alone.
+// CountRecognized counts the contributors whose recognized tier is tier or above, and the recognitions of tier. It reads all of
+// them.
 func (s *Store) CountRecognized(ctx context.Context, tier int64) (contributors, recognitions int64, err error) {
 	err = s.view(ctx, fmt.Sprintf("count those recognized at tier %d", tier), func(tx *bolt.Tx) error {
 		for range from(tx, byTier, ordered(tier)) {
@@ -213,9 +213,9 @@ func (s *Store) CountRecognized(ctx context.Context, tier int64) (contributors, 
 	return contributors, recognitions, err
 }
 
-// Unrecognized looks at up to limit contributors whose recognized tier is tier or above, those that come after one that
-// an earlier page ended with (the zero value: from the first), and returns which of them have no recognition of tier.
-// Last is the contributor that the page ends with, or zero if the page is empty.
+// Unrecognized checks a page of up to limit contributors whose recognized tier is tier or above, and returns those without a
+// recognition of tier. After is the last contributor of the previous page, or zero for the first page; last is that of this page,
+// or zero if the page is empty.
 func (s *Store) Unrecognized(
 	ctx context.Context, tier int64, after store.Contributor, limit int,
 ) (missing []store.Contributor, last store.Contributor, err error) {

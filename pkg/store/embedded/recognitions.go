@@ -13,16 +13,16 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// The orders of recognitions: those that are pending, by document id, and all, by time.
+// The buckets of the orders of recognitions: the pending ones by document id, and all by time.
 const (
 	pendingRecognitions = "recognitions that are pending"
 	byTime              = "recognitions by time"
 )
 
-// recognitionSize is about what a change of a recognition writes.
+// recognitionSize is roughly the number of bytes that a change of a recognition writes.
 const recognitionSize = 512
 
-// recognition is one document.
+// recognition is the document of a recognition.
 type recognition struct {
 	store.PendingRecognition
 	sent bool
@@ -49,7 +49,7 @@ func unpackRecognition(packed []byte) (r recognition, err error) {
 	return r, record.Err()
 }
 
-// recognitionsOf returns a contributor's recognitions, sorted by tier.
+// recognitionsOf returns the recognitions of a contributor, sorted by tier.
 func recognitionsOf(tx *bolt.Tx, contributor string) ([]store.Recognition, error) {
 	var all []store.Recognition
 	prefix := store.RecognitionIDPrefix(contributor)
@@ -67,8 +67,8 @@ func recognitionsOf(tx *bolt.Tx, contributor string) ([]store.Recognition, error
 	return all, nil
 }
 
-// Recognize makes a recognition, pending, and raises its contributor's recognized tier to its own unless that is higher,
-// all or nothing. The errors are store.ErrExists, store.ErrNotFound for a contributor that does not exist, and others.
+// Recognize creates a pending recognition and raises the contributor's recognized tier to its tier, unless that is higher already,
+// atomically. It returns store.ErrExists if the recognition exists and store.ErrNotFound if the contributor does not.
 func (s *Store) Recognize(ctx context.Context, r store.Recognition) error {
 	r.RecognizedAt = r.RecognizedAt.UTC().Truncate(time.Microsecond)
 	id := store.RecognitionID(r.Contributor, r.Tier)
@@ -93,8 +93,8 @@ func (s *Store) Recognize(ctx context.Context, r store.Recognition) error {
 	})
 }
 
-// Raise raises a contributor's recognized tier to that of a recognition that exists, unless it is as high already. It
-// returns store.ErrNotFound, and has changed nothing, if the recognition or the contributor does not exist.
+// Raise raises a contributor's recognized tier to that of an existing recognition, unless it is as high already. It returns
+// store.ErrNotFound and changes nothing if the recognition or the contributor does not exist.
 func (s *Store) Raise(ctx context.Context, contributor string, tier int64) error {
 	return s.update(ctx, "raise the recognized tier", recognitionSize, func(tx *bolt.Tx) error {
 		if get(tx, store.Recognitions, store.RecognitionID(contributor, tier)) == nil {
@@ -114,8 +114,8 @@ func raise(tx *bolt.Tx, id string, tier int64) error {
 	return change(tx, &old, next)
 }
 
-// Latest returns up to limit recognitions, the latest first and of one time those with the higher document id, and the time
-// of the read.
+// Latest returns the latest recognitions, up to limit, and the time of the read. They are ordered by time and then by document id,
+// both descending.
 func (s *Store) Latest(ctx context.Context, limit int) (latest []store.Recognition, asOf time.Time, err error) {
 	err = s.view(ctx, "read the latest recognitions", func(tx *bolt.Tx) error {
 		asOf = s.database.Now()
@@ -134,8 +134,8 @@ func (s *Store) Latest(ctx context.Context, limit int) (latest []store.Recogniti
 	return latest, asOf, err
 }
 
-// Pending returns up to limit recognitions that are pending, those after one that an earlier page ended with (the zero
-// value: from the first), in the order of their document ids, and the time of the read.
+// Pending returns a page of up to limit pending recognitions in the order of their document ids, and the time of the read. After
+// is the last recognition of the previous page, or zero for the first page.
 func (s *Store) Pending(
 	ctx context.Context, after store.Recognition, limit int,
 ) (pending []store.PendingRecognition, asOf time.Time, err error) {
@@ -160,8 +160,8 @@ func (s *Store) Pending(
 	return pending, asOf, err
 }
 
-// Claim moves the revisions of pending recognitions, and returns those whose revision was the present one: of several
-// who claim the same recognition in the same state, one has it.
+// Claim changes the revisions of pending recognitions and returns those whose revision was current: of several callers that claim
+// a recognition at the same revision, one succeeds.
 func (s *Store) Claim(ctx context.Context, pending []store.PendingRecognition) ([]store.PendingRecognition, error) {
 	pending = slices.Clone(pending)
 	var claimed []store.PendingRecognition
@@ -183,8 +183,7 @@ func (s *Store) Claim(ctx context.Context, pending []store.PendingRecognition) (
 	return claimed, nil
 }
 
-// MarkSent notes that the events of recognitions are published. Those that are marked already, or exist no longer, are
-// passed over.
+// MarkSent records that the events of recognitions are published. It skips recognitions that are marked already or do not exist.
 func (s *Store) MarkSent(ctx context.Context, sent []store.Recognition) error {
 	sent = slices.Clone(sent)
 	return s.update(ctx, "mark sent", recognitionSize*len(sent), func(tx *bolt.Tx) error {
@@ -201,8 +200,8 @@ func (s *Store) MarkSent(ctx context.Context, sent []store.Recognition) error {
 	})
 }
 
-// touch calls apply with the document of a recognition, writes it with a new revision if apply returns true, and returns
-// whether it did. A document that does not exist is passed over.
+// touch calls apply with the document of a recognition, writes it with a new revision if apply returns true, and reports whether
+// it did. It skips a document that does not exist.
 func (s *Store) touch(tx *bolt.Tx, named store.Recognition, apply func(*recognition) bool) (bool, error) {
 	id := store.RecognitionID(named.Contributor, named.Tier)
 	packed := get(tx, store.Recognitions, id)

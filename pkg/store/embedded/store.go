@@ -1,5 +1,5 @@
-// Package embedded is the store of embedded mode: the documents of Firestore, with the same preconditions, limits and
-// errors, kept in a database.Database. What a Commit changes is on the disk when it returns.
+// Package embedded is the store of embedded mode. It has the documents, preconditions, limits and errors of Firestore, and keeps
+// the documents in a database.Database. The changes of a Commit are on disk when it returns.
 package embedded
 
 import (
@@ -19,30 +19,30 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// documentOverhead is about what a small document, or what is not packed of another, takes.
+// documentOverhead is roughly the size of a small document, or of a document without its packed fields.
 const documentOverhead = 256
 
 const (
-	// expiryMargin is how much longer than it can be asked for a period is kept, so that none goes while it is read.
+	// expiryMargin is added to the retention of a period, so that it does not expire while it is read.
 	expiryMargin = time.Hour
-	// maxExpired is how many expired documents of a kind leave with one Commit.
+	// maxExpired bounds the expired documents of a kind that one Commit deletes.
 	maxExpired = 16
 )
 
-// checkpointKey is the one key of a partition's own bucket. A bucket for each keeps a Commit from writing the
-// checkpoints of others, which would share its page.
+// checkpointKey is the only key of a partition's bucket. In a common bucket checkpoints would share pages, and each Commit would
+// write the checkpoints of other partitions too.
 var checkpointKey = []byte("checkpoint")
 
-// Store holds all documents. Its methods are safe for concurrent use.
+// Store has all documents. It is safe for concurrent use.
 //
-// Each collection is a bucket, keyed by document id; beside them are the buckets that keep an order, keyed by what
-// they order by and then the document id.
+// Each collection is a bucket whose keys are document ids. Each order is a further bucket, whose keys are the values to order by
+// and the document id.
 type Store struct{ database *database.Database }
 
-// New makes a store on a database.
+// New returns a store on a database.
 func New(d *database.Database) *Store { return &Store{database: d} }
 
-// partitionBucket returns the name of a partition's bucket, or of a collection below the partition.
+// partitionBucket returns the name of a partition's bucket, or of a subcollection of the partition.
 func partitionBucket(partition uint32, collection ...string) string {
 	return strings.Join(append([]string{store.Partitions, store.PartitionID(partition)}, collection...), "/")
 }
@@ -72,7 +72,7 @@ func remove(tx *bolt.Tx, bucket, key string) error {
 	return nil
 }
 
-// from iterates over the documents of a bucket whose keys are at or after a first one.
+// from iterates over the documents of a bucket whose keys are at or after first.
 func from(tx *bolt.Tx, bucket, first string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		b := tx.Bucket([]byte(bucket))
@@ -85,8 +85,7 @@ func from(tx *bolt.Tx, bucket, first string) iter.Seq2[string, []byte] {
 	}
 }
 
-// before iterates over the documents of a bucket whose keys are before an end, the last first; an empty end is the
-// bucket's.
+// before iterates in reverse order over the documents of a bucket whose keys are before end, or over all if end is empty.
 func before(tx *bolt.Tx, bucket, end string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		b := tx.Bucket([]byte(bucket))
@@ -107,12 +106,12 @@ func before(tx *bolt.Tx, bucket, end string) iter.Seq2[string, []byte] {
 	}
 }
 
-// ordered returns an integer as bytes in the order of the integers.
+// ordered encodes an integer as bytes that sort like the integers.
 func ordered(n int64) string {
-	return string(binary.BigEndian.AppendUint64(nil, uint64(n)^1<<63)) //nolint:gosec // read back as it was
+	return string(binary.BigEndian.AppendUint64(nil, uint64(n)^1<<63)) //nolint:gosec // the bits matter
 }
 
-// view calls read with one state of the database.
+// view calls read with a consistent view of the database.
 func (s *Store) view(ctx context.Context, doing string, read func(*bolt.Tx) error) error {
 	if err := s.database.View(ctx, read); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
@@ -146,7 +145,7 @@ func (p *partition) pack() []byte {
 func unpackPartition(packed []byte) (p partition, err error) {
 	record := database.Read(packed)
 	if v := record.Int(); v != checkpoint.Version {
-		return p, fmt.Errorf("%w: version %d, this program knows %d", checkpoint.ErrCorrupt, v, checkpoint.Version)
+		return p, fmt.Errorf("%w: version %d, want %d", checkpoint.ErrCorrupt, v, checkpoint.Version)
 	}
 	p.updateTime, p.acceptedAt = record.Time(), record.Time()
 	p.commit = record.Int()
@@ -155,8 +154,8 @@ func unpackPartition(packed []byte) (p partition, err error) {
 	return p, record.Err()
 }
 
-// Load returns the partition's checkpoint and revision, both zero for a partition that was never committed. A
-// checkpoint of a later version than this program's is an error: it must not be overwritten.
+// Load returns the checkpoint of a partition and its revision, which are zero before the first Commit. It returns an error for a
+// checkpoint of another version, which must not be overwritten.
 func (s *Store) Load(ctx context.Context, id uint32) (store.State, error) {
 	var state store.State
 	err := s.view(ctx, fmt.Sprintf("load checkpoint %d", id), func(tx *bolt.Tx) error {
@@ -169,7 +168,7 @@ func (s *Store) Load(ctx context.Context, id uint32) (store.State, error) {
 			return err
 		}
 		state.Revision.UpdateTime = p.updateTime
-		state.Checkpoint.Commit, state.Checkpoint.Layouts = uint64(p.commit), uint64(p.layouts) //nolint:gosec // were such
+		state.Checkpoint.Commit, state.Checkpoint.Layouts = uint64(p.commit), uint64(p.layouts) //nolint:gosec // converted from uint64
 		if state.Checkpoint.Publishers, err = checkpoint.UnpackPublishers(p.publishers); err != nil {
 			return err
 		}
@@ -185,23 +184,22 @@ func (s *Store) Load(ctx context.Context, id uint32) (store.State, error) {
 	return state, nil
 }
 
-// document is one that a Commit writes as a whole.
+// document is a document that a Commit writes as a whole.
 type document struct {
 	bucket, id string
 	expireAt   time.Time
 	packed     []byte
 }
 
-// Commit applies c, all or nothing, and returns the revision that the next Commit of the partition needs. The errors are
-// store.ErrConflict, store.ErrRefused for what Firestore would refuse, both of which have changed nothing, and others.
-// Documents that have expired leave with a Commit of their partition.
+// Commit applies c atomically and returns the new revision. It returns store.ErrConflict, or store.ErrRefused if Firestore would
+// refuse the Commit, and changes nothing then. A Commit also deletes expired documents of its partition.
 func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, error) {
 	doing := fmt.Sprintf("commit partition %d", c.Partition)
 	if err := c.CheckLimits(); err != nil {
 		return store.Revision{}, fmt.Errorf("%s: %w", doing, err)
 	}
 	next := partition{
-		acceptedAt: c.AcceptedAt, commit: int64(c.Next.Commit), //nolint:gosec // one a commit: never so many
+		acceptedAt: c.AcceptedAt, commit: int64(c.Next.Commit), //nolint:gosec // the number of Commits
 		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(), layouts: int64(c.Next.Layouts), //nolint:gosec // one a change
 	}
 	documents := documentsOf(&c)
@@ -209,7 +207,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	for _, d := range documents {
 		size += len(d.packed)
 	}
-	// The caller may use its slices again if ctx ends before the Commit is through.
+	// If ctx ends before the Commit is done, the caller may reuse its slices.
 	tags, contributors := append([]checkpoint.Delta(nil), c.Tags...), append([]store.Contributions(nil), c.Contributors...)
 	updatedAt := c.Next.UpdatedAt
 	var rejected []byte
@@ -272,7 +270,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	return revision, nil
 }
 
-// redrive shrinks or deletes the document of rejected entries that a Commit counts from, if there is one.
+// redrive shrinks or deletes the document of a redrive, if the Commit is one.
 func redrive(tx *bolt.Tx, r *store.Redriven, revision store.Revision) error {
 	if r == nil {
 		return nil
@@ -293,7 +291,7 @@ func redrive(tx *bolt.Tx, r *store.Redriven, revision store.Revision) error {
 	return put(tx, store.Rejected, r.From.ID(), append(b, checkpoint.PackRejected(r.Left)...))
 }
 
-// documentsOf returns the documents of a Commit's idempotency keys and of the periods that are over with it.
+// documentsOf returns the documents of a Commit's idempotency keys, rejected entries and closed periods.
 func documentsOf(c *store.Commit) []document {
 	var documents []document
 	if len(c.Keys) > 0 {
@@ -313,7 +311,7 @@ func documentsOf(c *store.Commit) []document {
 	return documents
 }
 
-// addToTag adds what a window has summed to a tag's document.
+// addToTag adds a delta to the document of a tag.
 func addToTag(tx *bolt.Tx, d checkpoint.Delta, updatedAt time.Time) error {
 	id := store.TagID(d.Name)
 	tag := store.Tag{Name: d.Name}
@@ -336,7 +334,7 @@ func unpackTag(id string, packed []byte) (store.Tag, error) {
 	return store.Tag{Name: name, Total: record.Int(), Increments: record.Int(), UpdatedAt: record.Time()}, record.Err()
 }
 
-// expire deletes documents below a partition that have expired by a time.
+// expire deletes documents in a subcollection of a partition that have expired.
 func expire(tx *bolt.Tx, id uint32, at time.Time) error {
 	for _, collection := range []string{store.Keys, store.Minutes, store.Hours} {
 		bucket := partitionBucket(id, collection)
@@ -356,8 +354,7 @@ func expire(tx *bolt.Tx, id uint32, at time.Time) error {
 	return nil
 }
 
-// Keys returns the idempotency keys of the partition's Commits after a position, limit Commits at most, in order, as far as
-// they are kept.
+// Keys returns the idempotency keys of up to limit Commits of a partition after a position, in order. Expired keys may be missing.
 func (s *Store) Keys(ctx context.Context, id uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error) {
 	var all []store.CommitKeys
 	err := s.view(ctx, fmt.Sprintf("read keys of partition %d", id), func(tx *bolt.Tx) error {
@@ -383,8 +380,8 @@ func (s *Store) Keys(ctx context.Context, id uint32, after store.KeysPosition, l
 	return all, err
 }
 
-// Rejected returns the entries that Commits rejected, in the order of their documents' ids after one, limit documents at
-// most.
+// Rejected returns up to limit documents of rejected entries whose ids are after the given one, in the order of ids. An empty id
+// is before all others.
 func (s *Store) Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error) {
 	var all []store.RejectedEntries
 	err := s.view(ctx, "read rejected entries", func(tx *bolt.Tx) error {
@@ -411,8 +408,8 @@ func (s *Store) Rejected(ctx context.Context, after string, limit int) ([]store.
 	return all, err
 }
 
-// History returns the periods of the partition that are over, begin at or after from and before to, and had changes, in
-// order.
+// History returns the closed periods of a partition that begin at or after from and before to, in order. Periods without changes
+// have no document.
 func (s *Store) History(ctx context.Context, id uint32, r checkpoint.Resolution, first, to time.Time) ([]store.Period, error) {
 	var all []store.Period
 	err := s.view(ctx, fmt.Sprintf("read history of partition %d", id), func(tx *bolt.Tx) error {
@@ -433,8 +430,8 @@ func (s *Store) History(ctx context.Context, id uint32, r checkpoint.Resolution,
 	return all, err
 }
 
-// Totals returns every partition's totals, whatever partitions there are, and the time of this read. A checkpoint that
-// cannot be read has Err set.
+// Totals returns the totals of all existing partitions and the time of the read. Partitions whose checkpoint cannot be read have
+// Err set.
 func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
 	var all []store.PartitionTotals
 	asOf := s.database.Now()
@@ -443,7 +440,7 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 		for name, _ := root.Seek(prefix); bytes.HasPrefix(name, prefix); name, _ = root.Next() {
 			packed := tx.Bucket(name).Get(checkpointKey)
 			if packed == nil {
-				continue // a collection below a partition
+				continue // a subcollection of a partition
 			}
 			id, err := store.PartitionOf(string(name[len(prefix):]))
 			if err != nil {
@@ -470,7 +467,7 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 	return all, asOf, nil
 }
 
-// Tags returns every tag's document, sorted by name: a read of the whole collection, for the audit alone.
+// Tags returns the documents of all tags, sorted by name. It reads the whole collection. Only the audit uses it.
 func (s *Store) Tags(ctx context.Context) ([]store.Tag, error) {
 	var all []store.Tag
 	err := s.view(ctx, "read tags", func(tx *bolt.Tx) error {
@@ -486,7 +483,7 @@ func (s *Store) Tags(ctx context.Context) ([]store.Tag, error) {
 	return all, err
 }
 
-// Check returns nil when the store can be written to, and else why not.
+// Check returns an error if the store cannot be written to.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.database.Check(ctx); err != nil {
 		return fmt.Errorf("check the store: %w", err)
