@@ -71,6 +71,10 @@ lint: ## check formatting, go vet, the linters and the imports between packages
 	$(BUF) lint
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && $(GOLANGCI) run --allow-parallel-runners) || exit 1; done
 
+.PHONY: compose-test
+compose-test: ## test both compose files on a container engine; says so where there is none
+	@deployments/compose-test
+
 .PHONY: terraform-check
 terraform-check: ## check the format of terraform/, validate and test it; needs Terraform
 	terraform -chdir=terraform fmt -check -recursive

@@ -1,7 +1,6 @@
 package deployment
 
 import (
-	"bytes"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -13,33 +12,45 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
 // instruction is one instruction of a Dockerfile.
 type instruction struct{ name, arguments string }
 
-// stages returns the instructions of each build stage.
-func stages(t *testing.T) [][]instruction {
+// stage is one build stage of a Dockerfile.
+type stage struct {
+	name, image  string
+	instructions []instruction
+}
+
+// stages returns the stages of the Dockerfile in their order.
+func stages(t *testing.T) []stage {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "deployments", "Dockerfile"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all [][]instruction
+	var all []stage
 	for line := range strings.Lines(strings.ReplaceAll(string(text), "\\\n", "")) {
 		name, arguments, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if name == "" || strings.HasPrefix(name, "#") {
 			continue
 		}
 		if name == "FROM" {
-			all = append(all, nil)
+			words := strings.Fields(strings.TrimPrefix(arguments, "--platform=$BUILDPLATFORM "))
+			if len(words) != 3 || words[1] != "AS" {
+				t.Fatalf("FROM %s: want an image and a name", arguments)
+			}
+			all = append(all, stage{image: words[0], name: words[2]})
+			continue
 		}
 		if len(all) == 0 {
 			t.Fatalf("%s before FROM", name)
 		}
 		last := &all[len(all)-1]
-		*last = append(*last, instruction{name, strings.TrimSpace(arguments)})
+		last.instructions = append(last.instructions, instruction{name, strings.TrimSpace(arguments)})
 	}
 	return all
 }
@@ -65,7 +76,6 @@ func (m *machine) expand(text string) string {
 func (m *machine) do(i instruction) {
 	m.t.Helper()
 	switch i.name {
-	case "FROM":
 	case "ARG":
 		for _, name := range strings.Fields(i.arguments) {
 			if _, ok := m.env[name]; !ok {
@@ -127,9 +137,13 @@ func (m *machine) copy(from, to string) {
 	}
 }
 
+// mounts matches the flags of RUN that mount a cache: here the caches are those of the machine.
+var mounts = regexp.MustCompile(`^(--mount=type=cache,target=\S+\s+)+`)
+
 func (m *machine) run(command string) {
 	m.t.Helper()
 	out := filepath.Join(m.folder, "out")
+	command = mounts.ReplaceAllString(command, "")
 	run := exec.CommandContext(m.t.Context(), "sh", "-ec", strings.ReplaceAll(command, "/out/", out+"/"))
 	run.Dir = m.workdir
 	run.Env = os.Environ()
@@ -141,7 +155,8 @@ func (m *machine) run(command string) {
 	}
 }
 
-func TestDockerfileBuildsEachService(t *testing.T) {
+// The build stage is carried out as it is written. Each program that it builds runs, is static, and reports the version.
+func TestDockerfileBuildsEachProgram(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds the services")
@@ -149,36 +164,56 @@ func TestDockerfileBuildsEachService(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the binaries run on Linux only")
 	}
-	for _, service := range []string{"ingest", "aggregator", "query"} {
-		t.Run(service, func(t *testing.T) {
-			t.Parallel()
-			m := &machine{t: t, folder: t.TempDir(), env: map[string]string{
-				"SERVICE": service, "VERSION": "v0.1.0", "TARGETOS": runtime.GOOS, "TARGETARCH": runtime.GOARCH,
-			}}
-			for _, i := range stages(t)[0] {
-				m.do(i)
-			}
-			version, err := exec.CommandContext(t.Context(), filepath.Join(m.folder, "out", "service"), "--version").Output()
-			if err != nil || !strings.HasPrefix(string(version), service+" v0.1.0 ") {
-				t.Errorf("--version: %v, %q", err, version)
-			}
-			for _, binary := range []string{"service", "healthcheck"} {
-				path := filepath.Join(m.folder, "out", binary)
-				if err := static(path); err != nil {
-					t.Errorf("%s: %v", binary, err)
-				}
-				// Without settings the service names a missing one, and the health check cannot connect.
-				run := exec.CommandContext(t.Context(), path)
-				run.Env = []string{"PORT=1"}
-				output, err := run.CombinedOutput()
-				want := map[string]string{"service": "GOOGLE_CLOUD_PROJECT", "healthcheck": "connection refused"}[binary]
-				var exit *exec.ExitError
-				if !errors.As(err, &exit) || !bytes.Contains(output, []byte(want)) {
-					t.Errorf("%s: %v, output lacks %q:\n%s", binary, err, want, output)
-				}
-			}
-		})
+	m := &machine{t: t, folder: t.TempDir(), env: map[string]string{"VERSION": "v0.1.0", "TARGETOS": runtime.GOOS, "TARGETARCH": runtime.GOARCH}}
+	for _, i := range stages(t)[0].instructions {
+		m.do(i)
 	}
+	// Without settings a service names a missing one, and the health check cannot connect.
+	for program, want := range map[string]string{
+		"ingest": "GOOGLE_CLOUD_PROJECT", "aggregator": "GOOGLE_CLOUD_PROJECT", "query": "GOOGLE_CLOUD_PROJECT",
+		"accrue": "unknown command", "healthcheck": "connection refused",
+	} {
+		path := filepath.Join(m.folder, "out", program)
+		if err := static(path); err != nil {
+			t.Errorf("%s: %v", program, err)
+		}
+		arguments := []string(nil)
+		if program == "accrue" {
+			arguments = []string{"nothing"}
+		}
+		output, err := inEmptyRoot(t, path, []string{"PORT=1"}, arguments...)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || !strings.Contains(output, want) {
+			t.Errorf("%s: %v, output lacks %q:\n%s", program, err, want, output)
+		}
+		if program == "healthcheck" {
+			continue
+		}
+		if version, err := inEmptyRoot(t, path, nil, "--version"); err != nil || !strings.HasPrefix(version, program+" v0.1.0 ") {
+			t.Errorf("%s --version: %v, %q", program, err, version)
+		}
+	}
+}
+
+// inEmptyRoot runs a program as the image does, with no other file to be seen, if the test may do that.
+func inEmptyRoot(t *testing.T, path string, environment []string, arguments ...string) (string, error) {
+	t.Helper()
+	run := exec.CommandContext(t.Context(), path, arguments...)
+	if os.Getuid() == 0 {
+		root := t.TempDir()
+		if err := os.Link(path, filepath.Join(root, "program")); err != nil {
+			t.Fatal(err)
+		}
+		run = exec.CommandContext(t.Context(), "/program", arguments...)
+		run.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+		run.Dir = "/"
+	}
+	run.Env = environment
+	if environment == nil {
+		run.Env = []string{}
+	}
+	output, err := run.CombinedOutput()
+	return string(output), err
 }
 
 // static returns an error if a program is linked dynamically.
@@ -194,35 +229,45 @@ func static(path string) error {
 	return nil
 }
 
-func TestImageIsPinnedAndNotRoot(t *testing.T) {
+func TestImagesArePinnedLabelledAndNotRoot(t *testing.T) {
 	t.Parallel()
 	pinned := regexp.MustCompile(`^[a-z0-9./_-]+(:[A-Za-z0-9._-]+)$`)
 	all := stages(t)
-	for _, stage := range all {
-		words := strings.Fields(stage[0].arguments)
-		image := words[0]
-		if strings.HasPrefix(image, "--") {
-			image = words[1]
-		}
-		if tag := pinned.FindStringSubmatch(image); tag == nil || tag[1] == ":latest" {
-			t.Errorf("FROM %s: want an image with a tag", image)
+	for _, s := range all[:2] { // the others are made from these
+		if tag := pinned.FindStringSubmatch(s.image); tag == nil || tag[1] == ":latest" {
+			t.Errorf("FROM %s: want an image with a tag", s.image)
 		}
 	}
-	last := make(map[string]string)
-	for _, i := range all[len(all)-1] {
-		last[i.name] = i.arguments
+	base := make(map[string]string)
+	for _, i := range all[1].instructions {
+		base[i.name] = i.arguments
 	}
-	if !strings.Contains(last["FROM"], "distroless/static") || !regexp.MustCompile(`^[1-9]\d*(:[1-9]\d*)?$`).MatchString(last["USER"]) {
-		t.Errorf("the image is FROM %s with USER %s: want distroless and a user id other than root", last["FROM"], last["USER"])
+	if !strings.Contains(all[1].image, "distroless/static") || !regexp.MustCompile(`^[1-9]\d*(:[1-9]\d*)?$`).MatchString(base["USER"]) {
+		t.Errorf("the images are FROM %s with USER %s: want distroless and a user id other than root", all[1].image, base["USER"])
 	}
-	if got, want := last["ENTRYPOINT"], `["/service"]`; got != want {
-		t.Errorf("ENTRYPOINT %s, want %s", got, want)
+	for _, label := range []string{"source", "version", "revision", "licenses"} {
+		if !strings.Contains(base["LABEL"], "org.opencontainers.image."+label+"=") {
+			t.Errorf("the images have no label org.opencontainers.image.%s", label)
+		}
+	}
+	for _, s := range all[2:] {
+		last := make(map[string]string)
+		for _, i := range s.instructions {
+			last[i.name] = i.arguments
+		}
+		want := `["/service"]`
+		if s.name == "accrue" {
+			want = `["/accrue"]`
+		}
+		if s.image != all[1].name || last["USER"] != "" || last["ENTRYPOINT"] != want {
+			t.Errorf("%s is FROM %s with USER %q and ENTRYPOINT %s, want %s", s.name, s.image, last["USER"], last["ENTRYPOINT"], want)
+		}
 	}
 }
 
 func TestDockerfileHasTheGoVersionOfGoMod(t *testing.T) {
 	t.Parallel()
-	image := regexp.MustCompile(`golang:(\d+\.\d+)\.`).FindStringSubmatch(stages(t)[0][0].arguments)
+	image := regexp.MustCompile(`golang:(\d+\.\d+)\.`).FindStringSubmatch(stages(t)[0].image)
 	modules, err := filepath.Glob(filepath.Join(root, "go.mod"))
 	if err != nil || image == nil {
 		t.Fatal("no Go in the Dockerfile", err)
@@ -254,20 +299,17 @@ func TestDockerignoreIncludesWhatIsCopied(t *testing.T) {
 	if lines[1] != "*" {
 		t.Errorf("the first rule is %q, want * to exclude everything", lines[1])
 	}
-	for _, i := range stages(t)[0] {
+	for _, i := range stages(t)[0].instructions {
 		if i.name != "COPY" {
 			continue
 		}
 		paths := strings.Fields(i.arguments)
-		for _, from := range paths[:len(paths)-1] {
-			for _, service := range []string{"ingest", "aggregator", "query"} {
-				path := strings.ReplaceAll(from, "${SERVICE}", service)
-				if !slices.ContainsFunc(lines, func(rule string) bool {
-					included, ok := strings.CutPrefix(rule, "!")
-					return ok && (path == included || strings.HasPrefix(path, included+"/"))
-				}) {
-					t.Errorf(".dockerignore excludes %s", path)
-				}
+		for _, path := range paths[:len(paths)-1] {
+			if !slices.ContainsFunc(lines, func(rule string) bool {
+				included, ok := strings.CutPrefix(rule, "!")
+				return ok && (path == included || strings.HasPrefix(path, included+"/"))
+			}) {
+				t.Errorf(".dockerignore excludes %s", path)
 			}
 		}
 	}

@@ -72,8 +72,8 @@ func TestBuildsAndDeploysEachService(t *testing.T) {
 	deployed := terraform(t)[filepath.Join(root, "terraform", "main.tf")]
 	for name := range configs() {
 		for where, needs := range map[string][]string{
-			string(build): {"--build-arg=SERVICE=" + name + ",", "--tag=$_IMAGES/" + name + ":$_TAG", "\n  - $_IMAGES/" + name + ":$_TAG\n"},
-			string(guide): {"--build-arg SERVICE=" + name + " -t $IMAGES/" + name + ":$TAG .", "docker push $IMAGES/" + name + ":$TAG"},
+			string(build): {"--target=" + name + ",", "--tag=$_IMAGES/" + name + ":$_TAG", "\n  - $_IMAGES/" + name + ":$_TAG\n"},
+			string(guide): {"--target " + name + " -t $IMAGES/" + name + ":$TAG .", "docker push $IMAGES/" + name + ":$TAG"},
 			deployed:      {"${local.images}/" + name + ":${var.image_tag}"},
 		} {
 			for _, need := range needs {

@@ -146,13 +146,14 @@ func start(ctx context.Context, o Options, k kind) (*Emulator, error) {
 	if o.HeapMiB == 0 {
 		o.HeapMiB = defaultHeapMiB
 	}
+	// An emulator that is full answers nothing any more. It ends instead, and its clients see that.
 	heap := "-Xmx" + strconv.Itoa(o.HeapMiB) + "m"
 	for attempt := 1; ; attempt++ {
 		with := o
 		if with.Port, err = freePort(ctx, o.Port); err != nil {
 			return nil, err
 		}
-		e, err := launch(java, append([]string{heap}, k.arguments(jar, with)...), with.Port)
+		e, err := launch(java, append([]string{heap, "-XX:+ExitOnOutOfMemoryError"}, k.arguments(jar, with)...), with.Port)
 		if err != nil {
 			return nil, err
 		}
