@@ -30,16 +30,16 @@ func (silentSubscription) Describe(context.Context) (broker.SubscriptionInfo, er
 	return broker.SubscriptionInfo{}, errors.New("permission denied")
 }
 
-// tellingSource tells when a Pull has brought something.
-type tellingSource struct {
+// notifyingSource calls pulled after each Pull that returns messages.
+type notifyingSource struct {
 	aggregator.Source
-	tell func()
+	pulled func()
 }
 
-func (s tellingSource) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
+func (s notifyingSource) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	deliveries, err := s.Source.Pull(ctx, limit)
 	if len(deliveries) > 0 {
-		s.tell()
+		s.pulled()
 	}
 	return deliveries, err
 }
@@ -54,7 +54,7 @@ func TestServiceCountsAnswersHealthAndStops(t *testing.T) {
 			t.Parallel()
 			topic, store := databasetest.NewTopic(t), databasetest.Store(t)
 			pulled := make(chan struct{})
-			subscription := tellingSource{wrap(topic.Subscribe(aggregator.AckDeadline)), sync.OnceFunc(func() { close(pulled) })}
+			subscription := notifyingSource{wrap(topic.Subscribe(aggregator.AckDeadline)), sync.OnceFunc(func() { close(pulled) })}
 			service, err := aggregator.New(
 				aggregator.Config{Window: 20 * time.Second, CommitDocuments: 1000, Commits: 256, BufferBytes: 1 << 20},
 				aggregator.Parts{

@@ -135,9 +135,9 @@ func TestOtherPartitionsAreForgottenAfterTheHorizon(t *testing.T) {
 	})
 }
 
-// Batches are posted again and again by producers that differ in PARTITIONS, at the same time, cut into messages in different
-// ways, while aggregators come and go and requests and replies get lost: each item counts once.
-func TestEveryItemOfABatchIsCountedOnceWhateverHappens(t *testing.T) {
+// Batches are posted repeatedly and concurrently, through instances of ingest that differ in PARTITIONS and split them into
+// different messages, while aggregators start and stop and requests and replies are lost. Each item counts once.
+func TestEachItemOfABatchIsCountedOnceThroughFaults(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		synctest.Test(t, func(t *testing.T) {

@@ -43,7 +43,7 @@ type running struct {
 	client *http.Client
 	// stop ends the service and waits for it.
 	stop func()
-	// cancel tells it to end.
+	// cancel makes it stop.
 	cancel context.CancelFunc
 }
 

@@ -1,5 +1,5 @@
 // Package content serves bodies over HTTP: with an entity tag, as a 304 if the client has the body already, and compressed
-// for clients that accept gzip. A body is compressed once, however often it is served.
+// for clients that accept gzip. A body is compressed at most once.
 package content
 
 import (

@@ -34,7 +34,7 @@ type Check struct {
 // Live answers 200. It checks no dependency: a restart would repair none of them.
 //
 //	@Summary		Does the process run?
-//	@Description	Answers 200 as long as the process can answer at all. It asks no dependency: a restart heals none of them.
+//	@Description	Answers 200 as long as the process can answer at all. It checks no dependency, since a restart would not help.
 //	@ID				getLive
 //	@Tags			health
 //	@Produce		json

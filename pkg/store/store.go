@@ -89,13 +89,14 @@ type Related struct {
 	Layouts uint64
 }
 
-// LayoutsChange replaces the Layouts of a Revision. The Commit is ErrConflict if they have changed.
+// LayoutsChange replaces the Layouts of a Revision. The Commit returns ErrConflict if they have changed.
 type LayoutsChange struct {
 	Revision Revision
 	Next     checkpoint.Layouts
 }
 
-// Peeked is what of a partition tells whether it has new keys. All but Partition is zero without a checkpoint.
+// Peeked has the properties of a partition that show whether it has new keys. All but Partition are zero if the partition has no
+// checkpoint.
 type Peeked struct {
 	Partition uint32
 	Revision  Revision

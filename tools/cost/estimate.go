@@ -151,7 +151,7 @@ func estimate(l load, increments float64, p prices) bill {
 	return b
 }
 
-// quiet is what seconds without any increment cost: the aggregator and query stay, and look now and then.
+// quiet returns the cost of seconds without increments, in which the aggregator and query poll.
 func quiet(l load, seconds float64, p prices) bill {
 	const interval = 10 // seconds between two reads of an idle query
 	b := bill{

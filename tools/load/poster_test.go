@@ -122,7 +122,7 @@ func TestPacerSpreadsIncrementsEvenlyAndCatchesUp(t *testing.T) {
 				t.Errorf("batch %d is due at %v and released at %v, want %v", i, due.Sub(start), time.Since(start), want)
 			}
 		}
-		time.Sleep(10 * time.Second) // everybody was busy
+		time.Sleep(10 * time.Second) // all connections are busy
 		if due := p.wait(t.Context(), 5); due.Sub(start) != 500*time.Millisecond {
 			t.Errorf("the late batch was due at %v, want 500ms", due.Sub(start))
 		}

@@ -19,10 +19,10 @@ import (
 const (
 	// contributionsEach is how many contributions bring a new contributor to the first tier, by default.
 	contributionsEach = 3
-	// recognizeEvery is the time between two new contributors: they come at every phase of the window.
+	// recognizeEvery is the time between two new contributors, so that they come at every phase of the window.
 	recognizeEvery = 53 * time.Millisecond
-	// recognitionPatience bounds the wait for the last events: longer than an ack deadline, after which what was delivered
-	// to somebody who is gone comes again.
+	// recognitionPatience bounds the wait for the last events. It is longer than an ack deadline, after which events that another
+	// process pulled and did not acknowledge are redelivered.
 	recognitionPatience = 75 * time.Second
 	// recognitionDeadline is the lease of the subscription that is made against an emulator.
 	recognitionDeadline = 10 * time.Second

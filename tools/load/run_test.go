@@ -81,7 +81,7 @@ func TestRun(t *testing.T) {
 		}, false, 99, 0, 0, "refused: 422"},
 		"unknown and counted":     {"--count 100 --connections 1 --probe 0", func(f *fakeSystem) { f.answer = unsure(true) }, true, 99, 1, 0, ""},
 		"unknown and not counted": {"--count 100 --connections 1 --probe 0", func(f *fakeSystem) { f.answer = unsure(false) }, true, 99, 1, 0, ""},
-		"full now and then": {"--count 100 --batch 10 --connections 2 --probe 0", func(f *fakeSystem) {
+		"full at times": {"--count 100 --batch 10 --connections 2 --probe 0", func(f *fakeSystem) {
 			f.answer = func(n int) (int, string, bool) {
 				if n%2 == 1 {
 					return http.StatusServiceUnavailable, "Nothing was counted.", false

@@ -21,7 +21,7 @@ import (
 const (
 	// maxEntries bounds the entries that one Commit counts, and with them the documents that it changes.
 	maxEntries = 500
-	// maxTries bounds the attempts at one Commit. Aggregators that work on the same partition conflict now and then.
+	// maxTries bounds the attempts at one Commit, which may conflict with aggregators that work on the same partition.
 	maxTries = 20
 	// keepPublishers is how long publishers stay in a checkpoint that a redrive replaces: as long as any subscription can
 	// keep messages (https://cloud.google.com/pubsub/docs/subscription-properties), and a day.

@@ -38,8 +38,8 @@ type buffer struct {
 
 func newBuffer(limit int64) *buffer { return &buffer{limit: limit, average: largeMessage} }
 
-// reserve waits until there is room, and returns how many messages may be pulled and the bytes reserved for them, which
-// are to be unreserved when they have come. It calls full before it waits, and again and again while it does.
+// reserve waits until there is room, and returns how many messages may be pulled and the bytes reserved for them, which the
+// caller must unreserve after the Pull. While it waits it calls full repeatedly.
 func (b *buffer) reserve(ctx context.Context, full func()) (limit int, bytes int64, err error) {
 	for ctx.Err() == nil {
 		room := b.room.channel()

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// keepKeysFor is how much longer than the horizon idempotency keys are kept in the store: messages that waited for so
-	// long, while no aggregator ran, are still told from repeats.
+	// keepKeysFor is how much longer than the horizon idempotency keys are kept in the store, so that repeats are recognized in
+	// messages that waited as long while no aggregator ran.
 	keepKeysFor = time.Hour
 	// keysPage is how many Commits' keys are read at once.
 	keysPage = 300

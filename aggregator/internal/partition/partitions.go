@@ -30,7 +30,7 @@ type Ledger interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	// Keys returns the idempotency keys of the Commits after a position, limit Commits at most, in order.
 	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
-	// Peek returns what of each partition tells whether it has new keys.
+	// Peek returns the revisions and versions of partitions, which show whether they have new keys.
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
 	// Layouts returns the numbers of partitions that ingest uses.
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
@@ -179,8 +179,8 @@ func (s *Partitions) Add(number uint32, deliveries []*delivery.Delivery) (taken 
 	return taken
 }
 
-// Flush ends all windows: the buffer is full. Partitions that lag keep their shares only. When no partition can commit, all
-// make some room now and then: there may be another, whose messages have not come yet.
+// Flush ends all windows, since the buffer is full. Partitions that lag keep only their shares. While no partition can commit, all
+// make some room from time to time, since the messages of a partition that can may not have been pulled yet.
 func (s *Partitions) Flush() {
 	probe := s.probe()
 	for _, p := range s.all() {

@@ -38,8 +38,8 @@ type publish struct {
 	landed  bool
 }
 
-// recordingPublisher keeps every request. Its answers come from react, which gets the number of the request, from 0,
-// and says whether the messages land and what the caller is told; nil takes everything at once.
+// recordingPublisher records all requests. React gets the number of the request, from 0, and returns whether the messages are
+// published and the error for the caller. A nil react publishes everything immediately.
 type recordingPublisher struct {
 	react func(ctx context.Context, n int) (landed bool, err error)
 

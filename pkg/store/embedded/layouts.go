@@ -73,7 +73,7 @@ func (s *Store) Layouts(ctx context.Context) (layouts checkpoint.Layouts, revisi
 	return layouts, revision, err
 }
 
-// Peek returns what of each partition tells whether it has new keys, in no order.
+// Peek returns the properties of partitions that show whether they have new keys, in no particular order.
 func (s *Store) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error) {
 	all := make([]store.Peeked, 0, len(partitions))
 	err := s.view(ctx, "peek at partitions", func(tx *bolt.Tx) error {

@@ -12,8 +12,8 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// relatedWrites are a write of each related partition, which changes nothing if the partition has the version of the layouts
-// already, and one of the layouts, if the Commit changes them. Their preconditions are what matters.
+// relatedWrites returns a write of each related partition, and one of the layouts if the Commit changes them. The former change
+// nothing if the partition has the version of the layouts already; what matters are their preconditions.
 func (c *Client) relatedWrites(commit *store.Commit) []*firestorepb.Write {
 	var writes []*firestorepb.Write
 	for _, r := range commit.Related {
@@ -55,7 +55,8 @@ func (c *Client) Layouts(ctx context.Context) (checkpoint.Layouts, store.Revisio
 	return layouts, store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()}, nil
 }
 
-// Peek returns what of each partition tells whether it has new keys, in no order. It reads a document for each.
+// Peek returns the properties of partitions that show whether they have new keys, in no particular order. It reads one document for
+// each.
 func (c *Client) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error) {
 	request := &firestorepb.BatchGetDocumentsRequest{
 		Database: c.database, Mask: &firestorepb.DocumentMask{FieldPaths: []string{fieldVersion, fieldCommit, fieldLayouts}},
@@ -94,13 +95,13 @@ func (c *Client) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked,
 				return nil, fmt.Errorf("peek at partition %d: %w", peeked.Partition, err)
 			}
 			peeked.Revision.UpdateTime = doc.GetUpdateTime().AsTime()
-			peeked.Commit = uint64(doc.GetFields()[fieldCommit].GetIntegerValue())   //nolint:gosec // was one
-			peeked.Layouts = uint64(doc.GetFields()[fieldLayouts].GetIntegerValue()) //nolint:gosec // was one
+			peeked.Commit = uint64(doc.GetFields()[fieldCommit].GetIntegerValue())   //nolint:gosec // converted from a uint64
+			peeked.Layouts = uint64(doc.GetFields()[fieldLayouts].GetIntegerValue()) //nolint:gosec // converted from a uint64
 		}
 		all = append(all, peeked)
 	}
 	if len(all) != len(partitions) {
-		return nil, fmt.Errorf("peek at %d partitions: the answer has %d", len(partitions), len(all)) //nolint:err113 // for people
+		return nil, fmt.Errorf("peek at %d partitions: %d in the response", len(partitions), len(all))
 	}
 	return all, nil
 }

@@ -30,7 +30,7 @@ type outcome struct {
 // their events. Once ctx ends it creates no more, and publishes those that it has created.
 //
 // A recognition that exists, and existed before the last pass, belongs to a contributor whose recognized tier is too
-// low: an earlier state of it was restored. The tier is raised, or the contributor would be found again and again.
+// low: an earlier state of it was restored. The tier is raised; otherwise every pass would find the contributor.
 func (r *Recognizer) recognize(
 	ctx context.Context, contributors []store.Contributor, tier int64, existedBefore map[string]bool,
 ) (*outcome, error) {

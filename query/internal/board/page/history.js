@@ -60,7 +60,7 @@ export class Histories {
     return this.#entries.get(name)?.history;
   }
 
-  // want says whose histories are wanted from now on, the most wanted first. It is to be called again now and then.
+  // want sets the names whose histories are needed, in order of priority. Callers repeat it, so that histories stay current.
   want(names) {
     this.#wanted = names;
     this.#fill();
