@@ -65,7 +65,7 @@ http { access_log off; client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/p
 		}
 		t.Cleanup(func() {
 			_ = cmd.Process.Signal(os.Interrupt) // it may have ended by itself
-			_ = <-ended                          // by the signal
+			<-ended                              //nolint:errcheck // by the signal
 		})
 		return "http://" + address
 	}
@@ -210,7 +210,7 @@ func TestTheStreamPassesNginx(t *testing.T) {
 		go func() { ended <- reader.read(ctx, &http.Client{Transport: transport}, proxy+"/stats/stream") }()
 		t.Cleanup(func() {
 			stop()
-			_ = <-ended // canceled
+			<-ended //nolint:errcheck // canceled
 			transport.CloseIdleConnections()
 		})
 	}
