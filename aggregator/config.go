@@ -8,7 +8,7 @@ import (
 
 // AckDeadline is the lease of the subscription which the aggregator creates at an emulator, and which deployments set. A
 // longer window needs a longer lease: the aggregator sets it on the messages that it pulls.
-const AckDeadline = 15 * time.Second
+const AckDeadline = 12 * time.Second
 
 // Config holds the settings of the aggregator, read from the environment.
 type Config struct {

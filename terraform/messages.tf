@@ -1,7 +1,7 @@
 # Topics and subscriptions. What the aggregator's subscription leaves out is left out on purpose.
 
 locals {
-  lease         = 15               # seconds: what a crash costs; the aggregator extends it
+  lease         = 12               # seconds: what a crash costs; the aggregator extends it
   never_expires = ""               # a subscription unused for 31 days would be deleted otherwise
   week          = "${7 * 86400}s"  # of unacknowledged messages
   month         = "${31 * 86400}s" # the longest that Pub/Sub keeps one

@@ -37,7 +37,7 @@ run "defaults" {
   # The subscription leaves out what costs or spoils: see messages.tf.
   assert {
     condition = (
-      google_pubsub_subscription.aggregator.ack_deadline_seconds == 15 &&
+      google_pubsub_subscription.aggregator.ack_deadline_seconds == 12 &&
       google_pubsub_subscription.aggregator.expiration_policy[0].ttl == "" &&
       length(google_pubsub_subscription.aggregator.dead_letter_policy) == 0 &&
       length(google_pubsub_subscription.aggregator.retry_policy) == 0 &&

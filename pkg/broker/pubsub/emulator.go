@@ -16,7 +16,7 @@ import (
 
 // EmulatorAckDeadline is the ack deadline of the subscriptions that the services create at an emulator. Deployments use the same.
 // After a crash, messages are redelivered when it has passed.
-const EmulatorAckDeadline = 15 * time.Second
+const EmulatorAckDeadline = 12 * time.Second
 
 // needs has the topics and subscriptions that must exist at an emulator.
 type needs struct {
