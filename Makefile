@@ -49,6 +49,10 @@ run-emulators: build ## run the three services as three processes against `make 
 words: ## count the 7 million words of Go's sources, and compare with sort | uniq -c
 	@cd e2e && WORDS="$$(go env GOROOT)/src" go test -count=1 -timeout 30m -v -run TestCountsEveryWordOfGo .
 
+.PHONY: kills
+kills: ## kill `accrue run` 200 times under load, and compare every total, history and recognition
+	@cd tools && ROUNDS=200 go test -count=1 -timeout 30m -v -run Kills ./accrue
+
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME, a duration or a count such as 20000x

@@ -39,6 +39,7 @@ var (
 	state        = []byte("state")
 	stateVersion = []byte("version")
 	stateUpdated = []byte("updated") // the latest time that Tick has returned, in microseconds
+	stateMoved   = []byte("moved")   // where the totals have gone
 )
 
 // Database is an open file. It is safe for concurrent use.
@@ -155,4 +156,18 @@ func guard(f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// Moved returns where the totals of the database have gone, or are going, and "" for nowhere.
+func (d *Database) Moved(ctx context.Context) (to string, err error) {
+	err = d.View(ctx, func(tx *bolt.Tx) error {
+		to = string(tx.Bucket(state).Get(stateMoved))
+		return nil
+	})
+	return to, err
+}
+
+// Move notes where the totals of the database go: nothing may be counted in it from then on.
+func (d *Database) Move(ctx context.Context, to string) error {
+	return d.Update(ctx, len(to), func(tx *bolt.Tx) error { return tx.Bucket(state).Put(stateMoved, []byte(to)) }, nil)
 }

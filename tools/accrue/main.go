@@ -19,6 +19,7 @@ import (
 	"github.com/accrue/accrue/tools/folder"
 	"github.com/accrue/accrue/tools/load"
 	"github.com/accrue/accrue/tools/local"
+	"github.com/accrue/accrue/tools/migrate"
 	"github.com/accrue/accrue/tools/post"
 	"github.com/accrue/accrue/tools/recognitions"
 	"github.com/accrue/accrue/tools/redrive"
@@ -52,7 +53,7 @@ func command(variables map[string]string) *cobra.Command {
 	root.AddCommand(
 		local.Command(variables), post.Command(), load.Command(variables), bench.Command(), redrive.Command(variables),
 		recognitions.Command(variables), cost.Command(), emulators.Command(), versionCommand(),
-		folder.BackupCommand(variables), folder.RestoreCommand(variables),
+		folder.BackupCommand(variables), folder.RestoreCommand(variables), migrate.Command(variables),
 	)
 	return root
 }

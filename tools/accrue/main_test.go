@@ -65,10 +65,13 @@ func TestErrorsAreOneLineWithTheCauseAndAddress(t *testing.T) {
 		"bench --bin nowhere x":       {2, `unknown argument "x"`},
 		"redrive":                     {2, "GOOGLE_CLOUD_PROJECT"},
 		"recognitions":                {2, "GOOGLE_CLOUD_PROJECT"},
-		"cost --rate 0":               {2, "--rate"},
-		"emulators --pubsub-port x":   {2, "--pubsub-port"},
-		"run x":                       {2, `unknown argument "x"`},
-		"run --port 70000":            {2, "--port"},
+		"redrive --project p --emulator " + closed:           {1, closed + ": connect: connection refused"},
+		"redrive --project p --firestore-emulator " + closed: {1, closed + ": connect: connection refused"},
+		"recognitions --project p --emulator " + closed:      {1, closed + ": connect: connection refused"},
+		"cost --rate 0":             {2, "--rate"},
+		"emulators --pubsub-port x": {2, "--pubsub-port"},
+		"run x":                     {2, `unknown argument "x"`},
+		"run --port 70000":          {2, "--port"},
 	} {
 		code, _, stderr := execute(t, "", strings.Fields(arguments)...)
 		if code != want.code || !strings.Contains(stderr, want.text) || strings.Count(stderr, "\n") > 1 {

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -84,4 +86,20 @@ func IsTerminal(stream any) bool {
 	}
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
+}
+
+// dialTimeout bounds Reach.
+const dialTimeout = 10 * time.Second
+
+// Reach returns an error if nothing listens at host:port. Clients of Google Cloud try again for minutes where nothing does. An
+// empty address can be reached.
+func Reach(ctx context.Context, address string) error {
+	if address == "" {
+		return nil
+	}
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }

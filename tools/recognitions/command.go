@@ -36,6 +36,9 @@ not arrive.`,
 			case remember < 1 || remember > 10_000_000:
 				return cli.Usagef("--remember must be 1 to 10000000")
 			}
+			if err := cli.Reach(c.Context(), emulator); err != nil {
+				return fmt.Errorf("connect to Pub/Sub: %w", err)
+			}
 			client, err := pubsub.Connect(c.Context(), project, emulator)
 			if err != nil {
 				return fmt.Errorf("connect to Pub/Sub: %w", err)

@@ -46,6 +46,11 @@ whether they were counted, and that return while the command runs. If an entry s
 			case partitions < 1 || partitions > increment.MaxPartitions:
 				return cli.Usagef("--partitions must be 1 to %d", increment.MaxPartitions)
 			}
+			for _, address := range []string{firestoreEmulator, emulator} {
+				if err := cli.Reach(c.Context(), address); err != nil {
+					return fmt.Errorf("connect to the emulator: %w", err)
+				}
+			}
 			documents, err := firestore.Connect(c.Context(), project, databaseID, firestoreEmulator)
 			if err != nil {
 				return fmt.Errorf("connect to Firestore%s: %w", at(firestoreEmulator), err)

@@ -4,10 +4,12 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -109,6 +111,28 @@ func before(tx *bolt.Tx, bucket, end string) iter.Seq2[string, []byte] {
 // ordered encodes an integer as bytes that sort like the integers.
 func ordered(n int64) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(n)^1<<63)) //nolint:gosec // the bits matter
+}
+
+// Collections returns the names of the collections that have documents, each once, those below partitions included.
+func (s *Store) Collections(ctx context.Context) ([]string, error) {
+	// Not collections: the orders, and what the database and the broker keep beside them.
+	others := []string{byContributions, byTier, pendingRecognitions, byTime, "state", "messages"}
+	found := make(map[string]bool)
+	err := s.view(ctx, "list collections", func(tx *bolt.Tx) error {
+		return tx.ForEach(func(bucket []byte, b *bolt.Bucket) error {
+			name := string(bucket)
+			if first, _ := b.Cursor().First(); first == nil || slices.Contains(others, name) || strings.HasPrefix(name, "messages/") {
+				return nil
+			}
+			if root, below, _ := strings.Cut(name, "/"); root == store.Partitions {
+				_, collection, _ := strings.Cut(below, "/")
+				name = cmp.Or(collection, root)
+			}
+			found[name] = true
+			return nil
+		})
+	})
+	return slices.Sorted(maps.Keys(found)), err
 }
 
 // view calls read with a consistent view of the database.
