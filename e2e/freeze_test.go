@@ -120,7 +120,8 @@ func TestPubSubFrozenUnderLoad(t *testing.T) {
 	t.Log("metrics:\n" + tabulate(append(samples, after)))
 	gained := func(name string) float64 { return frozen[name] - before[name] }
 	checkBounds(t, map[string]bounds{
-		"failed publishes":     {gained(`accrue_publish_duration_seconds_count{result="failed"}`), 3, 20},
+		// At most one for each of 8 posters every 5 s, in some 25 s.
+		"failed publishes":     {gained(`accrue_publish_duration_seconds_count{result="failed"}`), 3, 48},
 		"successful publishes": {gained(`accrue_publish_duration_seconds_count{result="ok"}`), 0, 50}, // between the first sample and the freeze
 		"posts answered 503":   {gained(`accrue_http_request_duration_seconds_count{status="503"}`), 16, 100},
 		"pending bytes":        {frozen["accrue_pending_bytes"], 1, 10_000},
