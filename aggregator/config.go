@@ -26,10 +26,10 @@ type Config struct {
 	CommitDocuments int `env:"COMMIT_DOCUMENTS" envDefault:"1000"`
 	// Commits is the maximum number of Commits in progress at once, over all partitions: 1 to 10000.
 	Commits int `env:"COMMITS" envDefault:"256"`
-	// Horizon is how long idempotency keys are remembered: 1m to 24h.
-	Horizon time.Duration `env:"IDEMPOTENCY_HORIZON" envDefault:"15m"`
-	// Keys bounds the idempotency keys in memory, of 30 to 60 bytes each: 1000 or more. Beyond it the oldest keys are
-	// evicted before the horizon, with a warning and a metric.
+	// Horizon is how long idempotency keys are remembered: 1m to 816h, 34 days.
+	Horizon time.Duration `env:"IDEMPOTENCY_HORIZON" envDefault:"24h"`
+	// Keys bounds the idempotency keys in memory, of 40 to 80 bytes each: 1000 or more. A batch counts as one for each
+	// message that it is published in. Beyond it the oldest keys are evicted before the horizon, with a warning and a metric.
 	Keys int `env:"IDEMPOTENCY_KEYS" envDefault:"5000000"`
 	// BufferBytes bounds the memory that messages take until they are settled: 1 MiB or more.
 	BufferBytes int64 `env:"BUFFER_BYTES" envDefault:"134217728"`
@@ -54,8 +54,8 @@ func (c *Config) Rules() []service.Rule {
 			Want: "a number from 1 to 10000, such as 256",
 		},
 		service.Rule{
-			Variable: "IDEMPOTENCY_HORIZON", Holds: c.Horizon >= time.Minute && c.Horizon <= 24*time.Hour,
-			Want: "a duration from 1m to 24h, such as 15m",
+			Variable: "IDEMPOTENCY_HORIZON", Holds: c.Horizon >= time.Minute && c.Horizon <= 34*24*time.Hour,
+			Want: "a duration from 1m to 816h, such as 24h",
 		},
 		service.Rule{Variable: "IDEMPOTENCY_KEYS", Holds: c.Keys >= 1000, Want: "1000 or more, such as 5000000"},
 		service.Rule{Variable: "BUFFER_BYTES", Holds: c.BufferBytes >= 1<<20, Want: "1048576 bytes or more, such as 134217728"},

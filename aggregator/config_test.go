@@ -26,7 +26,7 @@ func TestConfigHasDefaults(t *testing.T) {
 		Config:    service.Config{Project: "p", Port: 8080, LogLevel: "info", CORSOrigins: []string{"*"}},
 		Firestore: service.Firestore{Database: "(default)"},
 		Topic:     "increments", Subscription: "increments-aggregator", DeadLetterTopic: "increments-dead-letter",
-		Window: time.Second, CommitDocuments: 1000, Commits: 256, BufferBytes: 128 << 20, Horizon: 15 * time.Minute, Keys: 5_000_000,
+		Window: time.Second, CommitDocuments: 1000, Commits: 256, BufferBytes: 128 << 20, Horizon: 24 * time.Hour, Keys: 5_000_000,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults = %+v, want %+v", got, want)
@@ -68,9 +68,9 @@ func TestConfigChecksBounds(t *testing.T) {
 		"COMMITS=0":                                         false,
 		"COMMITS=10001":                                     false,
 		"IDEMPOTENCY_HORIZON=1m":                            true,
-		"IDEMPOTENCY_HORIZON=24h":                           true,
+		"IDEMPOTENCY_HORIZON=816h":                          true,
 		"IDEMPOTENCY_HORIZON=59s":                           false,
-		"IDEMPOTENCY_HORIZON=25h":                           false,
+		"IDEMPOTENCY_HORIZON=817h":                          false,
 		"IDEMPOTENCY_HORIZON=15":                            false,
 		"IDEMPOTENCY_KEYS=1000":                             true,
 		"IDEMPOTENCY_KEYS=999":                              false,

@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/accrue/accrue/aggregator/internal/idempotency"
 	"github.com/accrue/accrue/aggregator/internal/partition"
 	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/increment"
@@ -178,6 +180,113 @@ func TestEachItemOfABatchIsCountedOnceThroughFaults(t *testing.T) {
 			r.verify(t)
 		})
 	}
+}
+
+// After a day with a Commit a second that has keys, an aggregator that starts counts within seconds, and knows all of them.
+func TestAnAggregatorStartsAgainAfterADayOfKeys(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("makes 86,400 commits")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.config.Horizon = 24 * time.Hour
+		const commits = 86_400
+		index := idempotency.New(0, r.config.Horizon, idempotency.NewBudget(2*commits))
+		var state store.State
+		begun := time.Now()
+		for n := range commits {
+			next := state.Checkpoint.Next(time.Now(), 8*24*time.Hour, nil, nil)
+			claim := index.Claim()
+			claim.Begin(time.Now(), 1)
+			inc := keyed("foo", fmt.Sprint(n))
+			claim.Increment(&inc)
+			commit := store.Commit{Revision: state.Revision, Next: next, Keys: claim.Ranges, KeepKeys: 25 * time.Hour, Fold: index.Fold()}
+			revision, err := r.store.Commit(t.Context(), commit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if commit.Fold != nil {
+				index.Folded(commit.Fold)
+			}
+			index.Confirm(claim, store.KeysPosition{At: next.UpdatedAt, Commit: next.Commit})
+			state = store.State{Checkpoint: next, Revision: revision}
+			time.Sleep(time.Second)
+		}
+		p, ledger := r.producer(1), &slowLedger{Ledger: r.store}
+		run := r.start(t, r.subscription, ledger)
+		r.want["foo"] = 1
+		// Keys from the beginning, the middle and the end repeat; one is new.
+		p.post(t, begun.Add(24*time.Hour), 10, keyed("foo", "new"), keyed("foo", "1"), keyed("foo", "300"), keyed("foo", "43000"), keyed("foo", fmt.Sprint(commits-1)))
+		time.Sleep(10 * time.Second)
+		r.verify(t)
+		if repeated := run.metric(t, "accrue_keys_repeated_total"); repeated != 4 {
+			t.Errorf("%v keys repeated, want 4", repeated)
+		}
+		t.Logf("read %d documents of keys", ledger.documents.Load())
+		run.stop(t)
+	})
+}
+
+// An aggregator that starts knows all keys, however many of them are folded, and whoever folded them.
+func TestFoldedKeysAreKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.config.Horizon = 24 * time.Hour
+		p := r.producer(1)
+		const posts = 1500
+		runs := []*running{r.start(t, r.subscription, r.store), r.start(t, r.subscription, r.store)}
+		for n := range posts {
+			p.post(t, time.Now(), 10, keyed("foo", fmt.Sprint(n)))
+			time.Sleep(1100 * time.Millisecond)
+			if n%200 == 199 {
+				i := n / 200 % len(runs)
+				runs[i].stop(t)
+				runs[i] = r.start(t, r.subscription, r.store)
+			}
+		}
+		for _, run := range runs {
+			run.stop(t)
+		}
+		if folds, err := r.store.Folds(t.Context(), 0, store.KeysPosition{}, 100); err != nil || len(folds) < 3 {
+			t.Errorf("%d folds, %v, want some", len(folds), err)
+		}
+		run := r.start(t, r.subscription, r.store)
+		for n := range posts {
+			p.post(t, time.Now(), 10, keyed("foo", fmt.Sprint(n)))
+		}
+		time.Sleep(10 * time.Second)
+		run.stop(t)
+		r.want["foo"] = posts
+		r.verify(t)
+	})
+}
+
+// slowLedger answers requests for keys as slowly as the emulator does.
+type slowLedger struct {
+	partition.Ledger
+	documents atomic.Int64
+}
+
+func (l *slowLedger) wait(ctx context.Context, documents int, each time.Duration) error {
+	l.documents.Add(int64(documents))
+	select {
+	case <-time.After(20*time.Millisecond + time.Duration(documents)*each):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *slowLedger) Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error) {
+	page, err := l.Ledger.Keys(ctx, partition, after, limit)
+	return page, errors.Join(err, l.wait(ctx, len(page), 300*time.Microsecond))
+}
+
+func (l *slowLedger) Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error) {
+	folds, err := l.Ledger.Folds(ctx, partition, after, limit)
+	return folds, errors.Join(err, l.wait(ctx, len(folds), 5*time.Millisecond))
 }
 
 // relyingLedger counts the partitions that Commits rely on.

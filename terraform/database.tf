@@ -13,12 +13,12 @@ resource "google_firestore_database" "this" {
 }
 
 locals {
-  expiring = ["keys", "minutes", "hours"] # below partitions: idempotency keys, and the history of totals
+  expiring = ["keys", "folds", "minutes", "hours"] # below partitions: idempotency keys, and the history of totals
 }
 
 # Off for every field of every collection.
 resource "google_firestore_field" "unindexed" {
-  for_each = toset(concat(["contributors", "partitions", "recognitions", "rejected", "tags"], local.expiring))
+  for_each = toset(concat(["contributors", "layouts", "partitions", "recognitions", "rejected", "retired", "tags"], local.expiring))
 
   database   = google_firestore_database.this.name
   collection = each.value

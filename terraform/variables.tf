@@ -51,8 +51,8 @@ variable "settings" {
     commit_documents    = optional(number, 1000)        # aggregator: documents of one Commit
     commits             = optional(number, 256)         # aggregator: Commits in progress at once
     buffer_bytes        = optional(number, 134217728)   # aggregator: messages in memory
-    idempotency_horizon = optional(string, "15m")       # aggregator: how long an idempotency key is remembered
-    idempotency_keys    = optional(number, 5000000)     # aggregator: keys in memory, 30 to 60 bytes each
+    idempotency_horizon = optional(string, "24h")       # aggregator: how long an idempotency key is remembered
+    idempotency_keys    = optional(number, 5000000)     # aggregator: keys in memory, 40 to 80 bytes each
     refresh             = optional(string, "500ms")     # query: time between two reads of the checkpoints
     recognition_tiers   = optional(list(number), [3])   # query: numbers of contributions that are recognized
     cors_origins        = optional(list(string), ["*"]) # all: origins whose pages may call the services
@@ -159,8 +159,8 @@ variable "aggregator" {
     error_message = "aggregator's instances are 0 or more."
   }
   validation {
-    condition     = try(tonumber(regex("^([0-9]+)Mi$", var.aggregator.memory)[0]), tonumber(regex("^([0-9]+)Gi$", var.aggregator.memory)[0]) * 1024, 0) * 1048576 >= 4 * var.settings.buffer_bytes + 64 * var.settings.idempotency_keys
-    error_message = "aggregator's memory is a number of Mi or Gi, and at least four times settings.buffer_bytes and 64 bytes for each of settings.idempotency_keys."
+    condition     = try(tonumber(regex("^([0-9]+)Mi$", var.aggregator.memory)[0]), tonumber(regex("^([0-9]+)Gi$", var.aggregator.memory)[0]) * 1024, 0) * 1048576 >= 4 * var.settings.buffer_bytes + 80 * var.settings.idempotency_keys
+    error_message = "aggregator's memory is a number of Mi or Gi, and at least four times settings.buffer_bytes and 80 bytes for each of settings.idempotency_keys."
   }
 }
 

@@ -56,6 +56,13 @@ func (s *Store) Keys(ctx context.Context, partition uint32, after store.KeysPosi
 	})
 }
 
+// Folds reads folds of idempotency keys.
+func (s *Store) Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error) {
+	return do(ctx, s.faults, Call{Method: "Folds", Partition: partition}, func(ctx context.Context) ([]store.Fold, error) {
+		return s.Store.Folds(ctx, partition, after, limit)
+	})
+}
+
 // Peek peeks at partitions.
 func (s *Store) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error) {
 	return do(ctx, s.faults, Call{Method: "Peek"}, func(ctx context.Context) ([]store.Peeked, error) {

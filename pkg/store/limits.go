@@ -51,6 +51,9 @@ func (c *Commit) documents() []document {
 	if len(c.Keys) > 0 {
 		all = append(all, document{Keys, KeysID(KeysPosition{c.Next.UpdatedAt, c.Next.Commit}), []int{len(checkpoint.PackKeyRanges(c.Keys))}, 0})
 	}
+	if f := c.Fold; f != nil {
+		all = append(all, document{Folds, KeysID(f.KeysPosition), []int{len(checkpoint.PackKeyRanges(f.Keys))}, 0})
+	}
 	if len(c.Rejected) > 0 {
 		id := RejectedID(c.Partition, c.Next.Commit)
 		all = append(all, document{Rejected, id, []int{len(checkpoint.PackRejected(c.Rejected))}, 0})

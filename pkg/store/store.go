@@ -4,6 +4,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -25,6 +26,7 @@ const (
 	// Subcollections of each partition.
 
 	Keys    = "keys"
+	Folds   = "folds"
 	Minutes = "minutes"
 	Hours   = "hours"
 )
@@ -67,6 +69,8 @@ type Commit struct {
 	// Keys are the idempotency keys of what is settled, which are kept for KeepKeys at least.
 	Keys     []checkpoint.KeyRange
 	KeepKeys time.Duration
+	// Fold, unless it is nil, is a copy of the keys of earlier Commits.
+	Fold *Fold
 	// Related are other partitions that the Commit relies on: it is ErrConflict if one has changed.
 	Related []Related
 	// Layouts, unless it is nil, is the change of the document of the Layouts.
@@ -126,6 +130,13 @@ type Contributions struct {
 type CommitKeys struct {
 	KeysPosition
 	Keys []checkpoint.KeyRange
+}
+
+// Fold is a copy of the keys of all Commits of a partition after a position up to the fold's own: one document to read in place
+// of many.
+type Fold struct {
+	After KeysPosition
+	CommitKeys
 }
 
 // KeysPosition is the position of a Commit's keys among those of its partition, ordered by the second of the Commit and then by
@@ -261,6 +272,11 @@ func PeriodOf(id string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("%q is not the document id of a period: %w", id, err)
 	}
 	return begin.UTC(), nil
+}
+
+// Before reports whether p is before q.
+func (p KeysPosition) Before(q KeysPosition) bool {
+	return cmp.Or(cmp.Compare(max(p.At.Unix(), 0), max(q.At.Unix(), 0)), cmp.Compare(p.Commit, q.Commit)) < 0
 }
 
 // KeysID returns the document id of a Commit's keys. Ids sort by position.

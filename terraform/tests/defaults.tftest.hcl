@@ -96,7 +96,7 @@ run "defaults" {
     error_message = "The index that the latest recognitions are read by is not the one that it needs, or follows a time alone."
   }
   assert {
-    condition = keys(google_firestore_field.expiring) == ["hours", "keys", "minutes"] && alltrue([
+    condition = keys(google_firestore_field.expiring) == ["folds", "hours", "keys", "minutes"] && alltrue([
       for name, f in google_firestore_field.expiring :
       f.field == "expire_at" && length(f.ttl_config) == 1 && length(f.index_config[0].indexes) == 0 && contains(keys(google_firestore_field.unindexed), name)
     ])

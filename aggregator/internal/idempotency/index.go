@@ -23,6 +23,10 @@ const (
 	generationsPerHorizon = 8
 	// generationsPerLimit bounds the part of all keys that one generation may hold.
 	generationsPerLimit = 16
+	// FoldCommits is how many Commits with keys a fold stands for, unless they have so many ranges that it takes fewer:
+	// maxFold. maxTail bounds the ranges that wait to be folded.
+	FoldCommits      = 256
+	maxFold, maxTail = 40_000, 4 * maxFold
 	// Slack is how much earlier than the horizon asks for keys are known: the clocks of ingest, which dates messages, and
 	// of the store, which dates Commits, differ a little.
 	Slack = time.Minute
@@ -64,6 +68,11 @@ type Index struct {
 	read   store.KeysPosition
 	// evicted is before when keys may have been forgotten because of the budget. They are not learned again.
 	evicted time.Time
+	// tail are the keys of the Commits after begins and up to latest, which are not in a fold yet, without the Commits that have
+	// none. tailSize is how many ranges it has.
+	tail     []store.CommitKeys
+	begins   store.KeysPosition
+	tailSize int
 	// oldest is the least time of acceptance among the keyed messages since the latest generation began.
 	oldest time.Time
 }
@@ -145,6 +154,7 @@ func (x *Index) Missing(acceptedAt time.Time, commit uint64) bool {
 		return false
 	case x.from.IsZero():
 		x.from, x.latest = since, store.KeysPosition{At: since}
+		x.begins = x.latest
 		return true
 	case x.latest.Commit < commit:
 		return true
@@ -171,6 +181,7 @@ func (x *Index) Learn(after store.KeysPosition, commits []store.CommitKeys, last
 		for i := range commits {
 			x.add(len(x.generations), commits[i].At, commits[i].Keys)
 			x.latest = commits[i].KeysPosition
+			x.trail(commits[i])
 		}
 		if last && x.latest.Commit < commit {
 			x.latest = store.KeysPosition{At: x.latest.At, Commit: commit}
@@ -185,10 +196,77 @@ func (x *Index) Learn(after store.KeysPosition, commits []store.CommitKeys, last
 		x.add(x.earlier(), commits[i].At, commits[i].Keys)
 		x.read = commits[i].KeysPosition
 	}
+	return x.readTo(last)
+}
+
+// LearnFolds is Learn for folds, each of which begins where the one before ends, and the first at or before the position.
+func (x *Index) LearnFolds(after store.KeysPosition, folds []store.Fold) (evicted int) {
+	latest := after == x.latest
+	for i := range folds {
+		f := &folds[i]
+		if latest {
+			x.add(len(x.generations), f.At, f.Keys)
+			x.latest, x.begins, x.tail, x.tailSize = f.KeysPosition, f.KeysPosition, nil, 0
+			continue
+		}
+		x.add(x.earlier(), f.At, f.Keys)
+		x.read = f.KeysPosition
+		if !f.At.Before(x.from) {
+			return x.readTo(true)
+		}
+	}
+	if latest {
+		return x.makeRoom()
+	}
+	return x.readTo(false)
+}
+
+// readTo notes that earlier keys were read, and whether they were the last.
+func (x *Index) readTo(last bool) (evicted int) {
 	if last {
 		x.from, x.wanted = x.wanted, time.Time{}
 	}
 	return x.makeRoom()
+}
+
+// trail adds the keys of a Commit to the tail.
+func (x *Index) trail(commit store.CommitKeys) {
+	if len(commit.Keys) == 0 {
+		return
+	}
+	x.tail = append(x.tail, commit)
+	x.tailSize += len(commit.Keys)
+	for x.tailSize > maxTail {
+		x.begins = x.tail[0].KeysPosition
+		x.tailSize -= len(x.tail[0].Keys)
+		x.tail = x.tail[1:]
+	}
+}
+
+// Fold returns a fold of Commits that are known, for the next Commit to write, or nil if there are too few. Once it is
+// written, Folded forgets what it has.
+func (x *Index) Fold() *store.Fold {
+	if len(x.tail) < FoldCommits && x.tailSize < maxFold {
+		return nil
+	}
+	f := &store.Fold{After: x.begins}
+	for i := range x.tail {
+		if i == FoldCommits || i > 0 && len(f.Keys)+len(x.tail[i].Keys) > checkpoint.MaxKeyRanges {
+			break
+		}
+		f.KeysPosition = x.tail[i].KeysPosition
+		f.Keys = append(f.Keys, x.tail[i].Keys...)
+	}
+	return f
+}
+
+// Folded notes that a fold, which Fold returned, is written.
+func (x *Index) Folded(f *store.Fold) {
+	for len(x.tail) > 0 && !f.KeysPosition.Before(x.tail[0].KeysPosition) {
+		x.tailSize -= len(x.tail[0].Keys)
+		x.tail = x.tail[1:]
+	}
+	x.begins = f.KeysPosition
 }
 
 // earlier is the number of generations from before x.from.
@@ -335,9 +413,10 @@ func (c *Claim) find(prefix message.KeyPrefix, item uint16, name string) (checkp
 func (x *Index) Confirm(c *Claim, at store.KeysPosition) (evicted int) {
 	if x.latest.Commit+1 == at.Commit || x.from.IsZero() && len(c.Ranges) > 0 {
 		if x.from.IsZero() {
-			x.from = at.At
+			x.from, x.begins = at.At, store.KeysPosition{At: at.At, Commit: at.Commit - 1}
 		}
 		x.latest = at
+		x.trail(store.CommitKeys{KeysPosition: at, Keys: c.Ranges})
 	}
 	if len(c.Ranges) == 0 {
 		return 0

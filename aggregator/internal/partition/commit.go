@@ -19,6 +19,8 @@ const (
 	keepKeysFor = time.Hour
 	// keysPage is how many Commits' keys are read at once.
 	keysPage = 300
+	// foldsPage is how many folds are read at once: each can be nearly 1 MiB.
+	foldsPage = 8
 )
 
 // The reasons of rejected entries.
@@ -216,20 +218,54 @@ func worstRejected(b *message.Batch) (size int) {
 func (p *partition) learn(ctx context.Context, index *idempotency.Index, of uint32, acceptedAt time.Time, commit uint64) error {
 	for index.Missing(acceptedAt, commit) {
 		after := index.Next()
-		page, err := p.keysPage(ctx, of, after)
+		folds, page, last, err := p.keysAfter(ctx, of, after, commit)
 		if err != nil {
 			p.failed(err)
 			return err
 		}
-		p.forgotten(index.Learn(after, page, len(page) < keysPage, commit))
+		if len(folds) > 0 {
+			p.forgotten(index.LearnFolds(after, folds))
+		} else {
+			p.forgotten(index.Learn(after, page, last, commit))
+		}
 	}
 	return nil
 }
 
-func (p *partition) keysPage(ctx context.Context, of uint32, after store.KeysPosition) ([]store.CommitKeys, error) {
+// keysAfter returns the keys of some Commits of a partition after a position: in folds, if there are any and many are to be
+// read, and else Commit by Commit. Last says that no more follow.
+func (p *partition) keysAfter(
+	ctx context.Context, of uint32, after store.KeysPosition, commit uint64,
+) (folds []store.Fold, page []store.CommitKeys, last bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	return p.ledger.Keys(ctx, of, after, keysPage)
+	if after.Commit+idempotency.FoldCommits < commit {
+		if folds, err = p.ledger.Folds(ctx, of, after, foldsPage); err != nil {
+			return nil, nil, false, err
+		}
+	}
+	if len(folds) > 0 && !after.Before(folds[0].After) {
+		for i := range folds[1:] {
+			if folds[i].KeysPosition.Before(folds[i+1].After) {
+				return folds[:i+1], nil, false, nil
+			}
+		}
+		return folds, nil, false, nil
+	}
+	if page, err = p.ledger.Keys(ctx, of, after, keysPage); err != nil || len(folds) == 0 {
+		return nil, page, len(page) < keysPage, err
+	}
+	// The first fold begins later: what is between comes first.
+	for i := range page {
+		if folds[0].After.Before(page[i].KeysPosition) {
+			page = page[:i]
+			break
+		}
+	}
+	if len(page) == 0 {
+		return folds[:1], nil, false, nil
+	}
+	return nil, page, false, nil
 }
 
 // commitOf makes the Commit of a draft.
@@ -243,6 +279,9 @@ func (p *partition) commitOf(d *draft) store.Commit {
 		}
 	}
 	p.rely(d, &commit)
+	if len(commit.Keys) > 0 {
+		commit.Fold = p.index.Fold()
+	}
 	return commit
 }
 
@@ -272,6 +311,9 @@ func (p *partition) write(ctx context.Context, commit *store.Commit, claim *idem
 	}
 	p.outages.commit.Succeeded()
 	p.replace(store.State{Checkpoint: commit.Next, Revision: revision}, clockAt(revision.UpdateTime), size)
+	if commit.Fold != nil {
+		p.index.Folded(commit.Fold)
+	}
 	p.forgotten(p.index.Confirm(claim, store.KeysPosition{At: commit.Next.UpdatedAt, Commit: commit.Next.Commit}))
 	return nil
 }

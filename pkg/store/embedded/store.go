@@ -325,6 +325,13 @@ func documentsOf(c *store.Commit) []document {
 			packed:   append(database.AppendTime(nil, c.Next.UpdatedAt), checkpoint.PackKeyRanges(c.Keys)...),
 		})
 	}
+	if f := c.Fold; f != nil {
+		packed := database.AppendInt(database.AppendTime(database.AppendTime(nil, f.At), f.After.At), int64(f.After.Commit)) //nolint:gosec // the number of Commits
+		documents = append(documents, document{
+			bucket: partitionBucket(c.Partition, store.Folds), id: store.KeysID(f.KeysPosition), expireAt: f.At.Add(c.KeepKeys),
+			packed: append(packed, checkpoint.PackKeyRanges(f.Keys)...),
+		})
+	}
 	for _, p := range c.Closed {
 		documents = append(documents, document{
 			bucket: partitionBucket(c.Partition, store.PeriodsOf(p.Resolution)), id: store.PeriodID(p.Begin),
@@ -360,7 +367,7 @@ func unpackTag(id string, packed []byte) (store.Tag, error) {
 
 // expire deletes documents in a subcollection of a partition that have expired.
 func expire(tx *bolt.Tx, id uint32, at time.Time) error {
-	for _, collection := range []string{store.Keys, store.Minutes, store.Hours} {
+	for _, collection := range []string{store.Keys, store.Folds, store.Minutes, store.Hours} {
 		bucket := partitionBucket(id, collection)
 		var expired []string
 		for key, packed := range from(tx, bucket, "") {
@@ -398,6 +405,34 @@ func (s *Store) Keys(ctx context.Context, id uint32, after store.KeysPosition, l
 				return fmt.Errorf("commit %d: %w", commit, database.ErrCorrupt)
 			}
 			all = append(all, keys)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Folds returns up to limit folds of a partition whose positions are after one, in order.
+func (s *Store) Folds(ctx context.Context, id uint32, after store.KeysPosition, limit int) ([]store.Fold, error) {
+	var all []store.Fold
+	err := s.view(ctx, fmt.Sprintf("read folds of partition %d", id), func(tx *bolt.Tx) error {
+		first := store.KeysID(store.KeysPosition{At: after.At, Commit: after.Commit + 1})
+		for key, packed := range from(tx, partitionBucket(id, store.Folds), first) {
+			if len(all) == limit {
+				return nil
+			}
+			commit, err := store.KeysOf(key)
+			if err != nil {
+				return err
+			}
+			record := database.Read(packed)
+			_ = record.Time() // when it expires
+			var f store.Fold
+			f.Commit, f.At = commit, record.Time()
+			f.After = store.KeysPosition{At: record.Time(), Commit: uint64(record.Int())} //nolint:gosec // converted from a uint64
+			if f.Keys, err = checkpoint.UnpackKeyRanges(record.Rest()); err != nil || record.Err() != nil {
+				return fmt.Errorf("fold %d: %w", commit, database.ErrCorrupt)
+			}
+			all = append(all, f)
 		}
 		return nil
 	})

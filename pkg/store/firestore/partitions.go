@@ -24,6 +24,8 @@ const (
 	fieldUpdatedAt     = "updated_at"
 	fieldAcceptedAt    = "accepted_at"
 	fieldKeys          = "keys"
+	fieldAfter         = "after"
+	fieldAfterCommit   = "after_commit"
 	fieldChanges       = "changes"
 	fieldEntries       = "entries"
 	fieldCount         = "count"
@@ -88,6 +90,7 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 			transform{fieldContributions, d.Contributions}, transform{fieldTier, 0}))
 	}
 	writes = append(writes, c.keysWrite(&commit)...)
+	writes = append(writes, c.foldWrite(&commit)...)
 	writes = append(writes, c.relatedWrites(&commit)...)
 	writes = append(writes, c.historyWrites(&commit)...)
 	writes = append(writes, c.rejectedWrite(&commit)...)

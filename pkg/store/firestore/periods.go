@@ -28,6 +28,50 @@ func (c *Client) keysWrite(commit *store.Commit) []*firestorepb.Write {
 	})}
 }
 
+// foldWrite returns the write of the document of a Commit's fold, if it has one.
+func (c *Client) foldWrite(commit *store.Commit) []*firestorepb.Write {
+	f := commit.Fold
+	if f == nil {
+		return nil
+	}
+	return []*firestorepb.Write{c.put(commit.Partition, store.Folds, store.KeysID(f.KeysPosition), map[string]*firestorepb.Value{
+		fieldVersion:     integer(checkpoint.Version),
+		fieldKeys:        packed(checkpoint.PackKeyRanges(f.Keys)),
+		fieldUpdatedAt:   timestamp(f.At),
+		fieldAfter:       timestamp(f.After.At),
+		fieldAfterCommit: integer(int64(f.After.Commit)), //nolint:gosec // the number of Commits
+		fieldExpireAt:    timestamp(f.At.Add(commit.KeepKeys)),
+	})}
+}
+
+// Folds returns up to limit folds of a partition whose positions are after one, in order. It reads a document for each.
+func (c *Client) Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error) {
+	var all []store.Fold
+	first, end := store.KeysPosition{At: after.At, Commit: after.Commit + 1}, store.KeysPosition{At: lastKeys}
+	err := c.between(ctx, partition, store.Folds, store.KeysID(first), store.KeysID(end), limit, func(doc *firestorepb.Document) error {
+		var f store.Fold
+		var err error
+		if f.Commit, err = store.KeysOf(id(doc)); err != nil {
+			return err
+		}
+		fields := doc.GetFields()
+		if f.Keys, err = checkpoint.UnpackKeyRanges(fields[fieldKeys].GetBytesValue()); err != nil {
+			return fmt.Errorf("fold %d: %w", f.Commit, err)
+		}
+		f.At = fields[fieldUpdatedAt].GetTimestampValue().AsTime()
+		f.After = store.KeysPosition{
+			At:     fields[fieldAfter].GetTimestampValue().AsTime(),
+			Commit: uint64(fields[fieldAfterCommit].GetIntegerValue()), //nolint:gosec // converted from a uint64
+		}
+		all = append(all, f)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read folds of partition %d: %w", partition, err)
+	}
+	return all, nil
+}
+
 // historyWrites returns the writes of the periods that end with a Commit.
 func (c *Client) historyWrites(commit *store.Commit) []*firestorepb.Write {
 	writes := make([]*firestorepb.Write, 0, len(commit.Closed))

@@ -25,6 +25,7 @@ type Store interface {
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
 	Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error)
 	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
+	Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error)
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
 	Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error)
@@ -71,6 +72,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"the time of acceptance is that of the latest commit":   acceptedAt,
 		"keys are read in pages in the order of their commits":  keysInPages,
 		"rejected entries are read in pages":                    rejectedEntries,
+		"folds are read in pages in the order of their ends":    foldsInPages,
 		"a commit relies on what it peeked at":                  relies,
 		"the layouts change with a commit":                      layouts,
 		"a redrive changes the checkpoint and the document":     redrives,
@@ -607,5 +609,52 @@ func layouts(t *testing.T, s Store) {
 	mustCommit(t, s, next)
 	if got, _, err := s.Layouts(t.Context()); err != nil || !reflect.DeepEqual(got, next.Layouts.Next) {
 		t.Errorf("Layouts() = %+v, %v, want %+v", got, err, next.Layouts.Next)
+	}
+}
+
+func foldsInPages(t *testing.T, s Store) {
+	var state store.State
+	var want []store.Fold
+	var last store.KeysPosition
+	for n := uint64(1); n <= 12; n++ {
+		commit := commitOf(state, 1, n)
+		commit.Next.UpdatedAt = at.Add(time.Duration(n/4) * time.Second)
+		commit.KeepKeys = time.Hour
+		commit.Keys = []checkpoint.KeyRange{{Prefix: message.KeyPrefix{1, byte(n)}, First: 7, Last: 7}}
+		if n%3 == 0 {
+			end := store.KeysPosition{At: state.Checkpoint.UpdatedAt, Commit: n - 1}
+			commit.Fold = &store.Fold{After: last, CommitKeys: store.CommitKeys{KeysPosition: end, Keys: []checkpoint.KeyRange{
+				{Prefix: message.KeyPrefix{2, byte(n)}, First: 1, Last: 999, Partitions: 16},
+			}}}
+			if last.Commit == 0 {
+				commit.Fold.After = store.KeysPosition{At: at, Commit: 0}
+			}
+			last = end
+			want = append(want, *commit.Fold)
+		}
+		state = store.State{Checkpoint: commit.Next, Revision: mustCommit(t, s, commit)}
+	}
+	for _, page := range []int{1, 3, 100} {
+		var got []store.Fold
+		var after store.KeysPosition
+		for {
+			some, err := s.Folds(t.Context(), 1, after, page)
+			if err != nil || len(some) > page {
+				t.Fatalf("Folds(after %v, %d) = %d folds, %v", after, page, len(some), err)
+			}
+			if len(some) == 0 {
+				break
+			}
+			got, after = append(got, some...), some[len(some)-1].KeysPosition
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("pages of %d have %+v\nwant %+v", page, got, want)
+		}
+	}
+	if got, err := s.Folds(t.Context(), 1, store.KeysPosition{At: want[1].At, Commit: want[1].Commit - 1}, 1); err != nil || !reflect.DeepEqual(got, want[1:2]) {
+		t.Errorf("Folds() before the end of one = %+v, %v, want it", got, err)
+	}
+	if got, err := s.Folds(t.Context(), 11, store.KeysPosition{}, 10); err != nil || len(got) != 0 {
+		t.Errorf("Folds() of another partition = %+v, %v", got, err)
 	}
 }
