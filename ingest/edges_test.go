@@ -122,7 +122,7 @@ func TestStopAnswersEveryPostThoughPubSubHangs(t *testing.T) {
 }
 
 // Many uploads that never end take memory within the bound. Those beyond it are refused, and small posts go on.
-func TestUnfinishedUploadsAreBounded(t *testing.T) { //nolint:paralleltest // it measures the heap
+func TestUnfinishedUploadsAreBounded(t *testing.T) { // not parallel: it measures the heap
 	if testing.Short() {
 		t.Skip("sends 500 MB")
 	}

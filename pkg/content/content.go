@@ -92,7 +92,7 @@ type compressor struct {
 	writers sync.Pool // of *gzip.Writer, some 800 KiB each
 }
 
-var fast compressor //nolint:gochecknoglobals // a cache of memory
+var fast compressor // a cache of memory
 
 func (z *compressor) compress(body []byte) []byte {
 	compressed := bytes.NewBuffer(make([]byte, 0, len(body)/4+64))

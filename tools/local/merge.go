@@ -81,7 +81,7 @@ func mergeObjects(a, b map[string]any) map[string]any {
 
 // union returns the elements of a and those of b that are not among them.
 func union(a, b []any) []any {
-	encoded := func(v any) string { text, _ := json.Marshal(v); return string(text) } //nolint:errchkjson // it was decoded from JSON
+	encoded := func(v any) string { text, _ := json.Marshal(v); return string(text) } // decoded from JSON: no error
 	all := slices.Clone(a)
 	for _, element := range b {
 		if !slices.ContainsFunc(all, func(other any) bool { return encoded(other) == encoded(element) }) {

@@ -50,7 +50,7 @@ type scratch struct {
 }
 
 // scratches caches memory for other requests. Its contents have no meaning.
-var scratches sync.Pool //nolint:gochecknoglobals // a cache
+var scratches sync.Pool // a cache
 
 func newScratch(memory memory) *scratch {
 	s, _ := scratches.Get().(*scratch)
