@@ -20,7 +20,7 @@ import (
 // acknowledgements are forgotten. Taken out, one at a time, each guard makes this fail at once: without Contains in
 // dropCounted tags come out 4 to 6 times too high; without the precondition in the store 1.3 times too high, and twice as
 // high as the checkpoints; without joining the second deliveries in a window 1.6 times too high.
-func TestEveryMessageIsCountedExactlyOnceWhateverHappens(t *testing.T) {
+func TestEachMessageCountsOnceThroughFaults(t *testing.T) {
 	t.Parallel()
 	for range heavy(30) {
 		synctest.Test(t, func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestEveryMessageIsCountedExactlyOnceWhateverHappens(t *testing.T) {
 }
 
 // The same, with producers that post again with the key that they have posted with, while the committers come and go.
-func TestEveryKeyIsCountedExactlyOnceWhateverHappens(t *testing.T) {
+func TestEachKeyCountsOnceThroughFaults(t *testing.T) {
 	t.Parallel()
 	for range heavy(30) {
 		synctest.Test(t, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestAKeyThatIsReusedForAnotherTagIsNotCounted(t *testing.T) {
 
 // However long an outage is, what the closed periods and the open ones say adds up to the totals: a minute leaves the
 // checkpoint only with the Commit that writes its document.
-func TestTheHistoryAddsUpToTheTotalsWhateverHappens(t *testing.T) {
+func TestHistoryAddsUpToTheTotalsThroughFaults(t *testing.T) {
 	t.Parallel()
 	for range heavy(10) {
 		synctest.Test(t, func(t *testing.T) {
@@ -321,7 +321,7 @@ func TestAWindowIsSplitAtTheLimitOfDocuments(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeDecodedIsDeadLettered(t *testing.T) {
+func TestUndecodableMessagesAreDeadLettered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -342,7 +342,7 @@ func TestWhatCannotBeDecodedIsDeadLettered(t *testing.T) {
 }
 
 // Of messages with an entry that the store refuses, that entry alone is rejected.
-func TestTheEntriesThatTheStoreRefusesAreRejected(t *testing.T) {
+func TestEntriesThatTheStoreRefusesAreRejected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

@@ -186,7 +186,7 @@ func TestABacklogOfContributorsIsCounted(t *testing.T) {
 }
 
 // A backlog is drained at the same rate whatever the window is.
-func TestTheWindowDoesNotThrottleTheDrainOfABacklog(t *testing.T) {
+func TestBacklogDrainsAtFullSpeed(t *testing.T) {
 	t.Parallel()
 	messages := heavy(300_000)
 	const aim = 15_000 // messages per second, of which a Pull brings a hundred in 5 ms
@@ -218,7 +218,7 @@ func TestTheWindowDoesNotThrottleTheDrainOfABacklog(t *testing.T) {
 
 // A backlog comes in no order, as Pub/Sub may deliver it. Its gaps are many more than a checkpoint has room for. Every
 // message is counted, and none is dead-lettered or rejected.
-func TestABacklogInNoOrderIsCounted(t *testing.T) {
+func TestUnorderedBacklogIsCounted(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes a minute")

@@ -209,7 +209,7 @@ func (l behindLedger) Commit(ctx context.Context, c store.Commit) (store.Revisio
 }
 
 // A stop takes less than 8 s from the signal on, whatever does not answer.
-func TestAStopWithNothingAnsweringIsShort(t *testing.T) {
+func TestStopIsShortWhileNothingAnswers(t *testing.T) {
 	t.Parallel()
 	for what, hanging := range map[string][]string{
 		"nothing":                     {"Load", "Commit", "Keys", "Publish", "Acknowledge", "Extend", "Pull", "Describe"},

@@ -27,15 +27,15 @@ import (
 	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
-// measuring reports whether the tests run in the size of docs/measured.md.
+// measuring reports whether the tests run at the scale of docs/measured.md.
 func measuring() bool { return os.Getenv("MEASURE") != "" }
 
-// maxCrash is how long after the kill of an aggregator everything is counted: a lease and a window, and some seconds, since
-// the machine may be busy.
+// maxCrash bounds the time from the kill of an aggregator until everything is counted: a lease, a window, and some seconds for a
+// busy machine.
 const maxCrash = 25 * time.Second
 
-// An aggregator is killed while posts come, and another is started as Cloud Run does. Everything is counted a lease after the
-// kill. MEASURE=1 repeats it ten times.
+// An aggregator is killed under load and replaced, as Cloud Run does. Everything is counted when the leases of the killed one have
+// ended. MEASURE=1 repeats this ten times.
 func TestKilledAggregatorCostsALease(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -60,14 +60,14 @@ func TestKilledAggregatorCostsALease(t *testing.T) {
 	}
 	slices.Sort(all)
 	if worst := all[len(all)-1]; worst > maxCrash {
-		t.Errorf("exact %v after the kill, want %v", worst, maxCrash)
+		t.Errorf("totals exact %v after the kill, want at most %v", worst, maxCrash)
 	}
-	t.Logf("exact after the kill: %.1f s, median of %d; %.1f to %.1f s", all[len(all)/2].Seconds(), len(all), all[0].Seconds(), all[len(all)-1].Seconds())
+	t.Logf("totals exact after the kill: %.1f s, median of %d; %.1f to %.1f s", all[len(all)/2].Seconds(), len(all), all[0].Seconds(), all[len(all)-1].Seconds())
 	aggregator.stop()
 	s.audit(t)
 }
 
-// A stop takes less than 8 s while neither emulator answers, and what was accepted before is counted later.
+// While neither emulator answers, a stop takes less than 8 s. What was accepted before is counted later.
 func TestStopWhileNothingAnswers(t *testing.T) {
 	t.Parallel()
 	emulatortest.PubSub(t) // skips the test, or fails it in CI, if there is no emulator
@@ -94,23 +94,23 @@ func TestStopWhileNothingAnswers(t *testing.T) {
 		}
 		return nil
 	})
-	time.Sleep(2 * time.Second) // its Commit is under way
+	time.Sleep(2 * time.Second) // its Commit is in flight
 	signal(syscall.SIGSTOP)
 	began := time.Now()
 	aggregator.stop()
 	t.Logf("the stop took %.1f s", time.Since(began).Seconds())
 	signal(syscall.SIGCONT)
-	again := s.start(t, "aggregator")
+	next := s.start(t, "aggregator")
 	awaitStats(t, query, map[string]int64{"foo": 9}, 40*time.Second)
-	again.stop()
+	next.stop()
 	s.audit(t)
 }
 
 var errNothing = fmt.Errorf("nothing is held")
 
-// Posts of a thousand random new names each fill the checkpoints. Every increment of a known tag that is answered 202 is counted
-// all the same, and so are the new tags that had room; the others wait as rejected entries. MEASURE=1 posts ten times as many.
-func TestKnownTagsAreCountedBesideAFloodOfNewOnes(t *testing.T) {
+// Posts with a thousand random new tags each fill the checkpoints. All increments of a known tag are counted, and so are the new
+// tags that have room; the others are rejected. MEASURE=1 posts ten times as many.
+func TestKnownTagsAreCountedDuringAFloodOfNewTags(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	flood := 40
@@ -154,10 +154,10 @@ func TestKnownTagsAreCountedBesideAFloodOfNewOnes(t *testing.T) {
 		body.WriteString(`]}`)
 		mustPost(t, ingest.url+"/increments/batch", body.String())
 	}
-	time.Sleep(3 * time.Second) // the producer goes on beside full partitions
+	time.Sleep(3 * time.Second) // the producer continues while partitions are full
 	end()
 	flooded := time.Now()
-	await(t, "every increment of the known tag", 60*time.Second, func() error {
+	await(t, "all increments of the known tag", 60*time.Second, func() error {
 		got, err := stats(query)
 		if err == nil && got["known"] != accepted {
 			err = fmt.Errorf("%d of %d", got["known"], accepted)
@@ -165,12 +165,12 @@ func TestKnownTagsAreCountedBesideAFloodOfNewOnes(t *testing.T) {
 		return err
 	})
 	now := takeSample(t, []*process{aggregator})
-	t.Logf("%d increments of the known tag beside %d new ones, all counted %.1f s after the last; %v entries rejected", accepted, 1000*flood,
+	t.Logf("%d increments of the known tag during %d new tags, counted %.1f s after the last; %v entries rejected", accepted, 1000*flood,
 		time.Since(flooded).Seconds(), now["accrue_entries_rejected_total"])
 	if now["accrue_entries_rejected_total"] == 0 || now["accrue_messages_dead_lettered_total"] > 0 {
 		t.Errorf("%v entries rejected, want some; %v dead letters, want none", now["accrue_entries_rejected_total"], now["accrue_messages_dead_lettered_total"])
 	}
-	await(t, "every new tag counted or rejected", 60*time.Second, func() error {
+	await(t, "all new tags counted or rejected", 60*time.Second, func() error {
 		got, err := stats(query)
 		rejected := int64(takeSample(t, []*process{aggregator})["accrue_entries_rejected_total"])
 		if sum := int64(len(got)) - 1 + rejected; err == nil && sum != int64(1000*flood) {
@@ -181,7 +181,7 @@ func TestKnownTagsAreCountedBesideAFloodOfNewOnes(t *testing.T) {
 	aggregator.stop()
 }
 
-// letter replaces the digits of random text: names of tags have none.
+// letter replaces digits, which tag names cannot contain.
 func letter(r rune) rune {
 	if r < 'A' {
 		return '_'
@@ -189,7 +189,7 @@ func letter(r rune) rune {
 	return r
 }
 
-// feed publishes messages of one increment each, as ingest publishes single posts, without an ingest.
+// feed publishes messages with one increment each, as ingest does for single posts.
 type feed struct {
 	topic     *pubsub.Topic
 	publisher message.Publisher
@@ -204,7 +204,7 @@ func (s *system) feed(t *testing.T, partitions int) *feed {
 	return &feed{topic: client.Topic("increments"), publisher: message.NewPublisher(), sequences: make([]uint64, partitions)}
 }
 
-// publish publishes n messages, of the partitions in turn, in one request.
+// publish publishes n messages in one request, for each partition in turn.
 func (f *feed) publish(t *testing.T, n int) {
 	t.Helper()
 	messages := make([]broker.Message, n)
@@ -227,7 +227,7 @@ func (f *feed) publish(t *testing.T, n int) {
 	f.published.Add(int64(n))
 }
 
-// pour publishes messages at a rate for a while, each of the partitions in turn, in requests of per messages.
+// pour publishes messages at a rate for the duration d, in requests of per messages.
 func (f *feed) pour(t *testing.T, rate, per int, d time.Duration) {
 	t.Helper()
 	var requests sync.WaitGroup
@@ -246,7 +246,7 @@ func (f *feed) pour(t *testing.T, rate, per int, d time.Duration) {
 	}
 }
 
-// sum is the sum of all totals.
+// sum returns the sum of all totals.
 func sum(query *process) (n int64, err error) {
 	got, err := stats(query)
 	for _, total := range got {
@@ -266,7 +266,7 @@ func awaitSum(t *testing.T, query *process, want int64, limit time.Duration) {
 	})
 }
 
-// A backlog is drained as fast with a long window as with a short one. MEASURE=1 drains a million messages.
+// A backlog drains as fast with a long window as with a short one. MEASURE=1 drains a million messages.
 func TestDrainOfABacklog(t *testing.T) {
 	backlog := 20_000
 	if measuring() {
@@ -285,16 +285,16 @@ func TestDrainOfABacklog(t *testing.T) {
 			query := s.start(t, "query")
 			began := time.Now()
 			aggregator := s.start(t, "aggregator")
-			await(t, "all messages taken", 5*time.Minute, func() error {
+			await(t, "all messages pulled", 5*time.Minute, func() error {
 				if n := takeSample(t, []*process{aggregator})["accrue_messages_decoded_total"]; n < float64(backlog) {
 					return fmt.Errorf("%v of %d", n, backlog)
 				}
 				return nil
 			})
-			taken := time.Since(began)
+			pulled := time.Since(began)
 			awaitSum(t, query, int64(backlog), time.Minute)
-			t.Logf("%d messages taken in %.1f s, %.0f/s; exact in /stats after %.1f s; CPU of the aggregator %.1f s", backlog, taken.Seconds(),
-				float64(backlog)/taken.Seconds(), time.Since(began).Seconds(), aggregator.cpu(t).Seconds())
+			t.Logf("%d messages pulled in %.1f s, %.0f/s; totals exact after %.1f s; CPU of the aggregator %.1f s", backlog, pulled.Seconds(),
+				float64(backlog)/pulled.Seconds(), time.Since(began).Seconds(), aggregator.cpu(t).Seconds())
 			aggregator.stop()
 			query.stop()
 		})
@@ -333,8 +333,8 @@ func (p *process) rss(t *testing.T) int64 {
 	return 0
 }
 
-// Firestore is frozen while small messages come: the aggregator's memory stays bounded, and afterwards everything is counted.
-// MEASURE=1 does it for two minutes at 20,000 messages a second, with the default settings.
+// While Firestore is frozen and small messages arrive, the aggregator's memory stays bounded. Afterwards everything is counted.
+// With MEASURE=1 this takes two minutes at 20,000 messages a second, with default settings.
 func TestMemoryWhileFirestoreIsFrozen(t *testing.T) {
 	emulatortest.PubSub(t) // skips the test, or fails it in CI, if there is no emulator
 	rate, frozen := 5000, 10*time.Second
@@ -346,7 +346,7 @@ func TestMemoryWhileFirestoreIsFrozen(t *testing.T) {
 	documents := ownEmulator(t, emulator.StartFirestore)
 	s := newSystemOn(t, documents.Host)
 	if !measuring() {
-		s.variables["BUFFER_BYTES"] = strconv.Itoa(16 << 20) // so that it is full
+		s.variables["BUFFER_BYTES"] = strconv.Itoa(16 << 20) // so that the buffer is full
 	}
 	f := s.feed(t, 16)
 	query, aggregator := s.start(t, "query"), s.start(t, "aggregator")
@@ -379,14 +379,14 @@ func TestMemoryWhileFirestoreIsFrozen(t *testing.T) {
 	close(stop)
 	watching.Wait()
 	now := takeSample(t, []*process{aggregator})
-	t.Logf("%d messages in %v, %.0f MiB resident at most, %.0f MiB held; exact %.1f s after the thaw; %v deliveries, %v released", f.published.Load(),
+	t.Logf("%d messages in %v, %.0f MiB resident at most, %.0f MiB held; totals exact %.1f s after the thaw; %v deliveries, %v released", f.published.Load(),
 		frozen, float64(most)/(1<<20), full["accrue_held_bytes"]/(1<<20), took.Seconds(), now["accrue_messages_pulled_total"], now["accrue_messages_released_total"])
 	limit := int64(512 << 20)
 	if !measuring() {
 		limit = 200 << 20
 	}
 	if most > limit {
-		t.Errorf("%d bytes are resident", most)
+		t.Errorf("%d bytes resident, want at most %d", most, limit)
 	}
 	aggregator.stop()
 }
@@ -415,7 +415,7 @@ func quantile(before, after sample, name string, q float64) float64 {
 	return math.NaN()
 }
 
-// freshness logs how old increments were when they were committed, and returns the bound that 99 of 100 keep, in seconds.
+// freshness logs the ages of messages at their Commit since before, and returns the 99th percentile in seconds.
 func freshness(t *testing.T, aggregator *process, before sample) float64 {
 	t.Helper()
 	after := takeSample(t, []*process{aggregator})
@@ -426,9 +426,9 @@ func freshness(t *testing.T, aggregator *process, before sample) float64 {
 	return p99
 }
 
-// The checkpoint of one of 64 partitions cannot be read. The others are as fresh as without it, and its messages are counted
-// when the checkpoint is repaired.
-func TestASickPartitionLeavesTheOthersFresh(t *testing.T) {
+// While the checkpoint of one of 64 partitions cannot be read, the others stay fresh. Its messages are counted when the checkpoint
+// is repaired.
+func TestUnreadablePartitionDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	rate, d := 1000, 10*time.Second
 	if measuring() {
@@ -443,7 +443,7 @@ func TestASickPartitionLeavesTheOthersFresh(t *testing.T) {
 	before := takeSample(t, []*process{aggregator})
 	f.pour(t, rate, 64, d)
 	if p99 := freshness(t, aggregator, before); measuring() && p99 > 2 {
-		t.Errorf("99 of 100 are committed within %v s, want 2", p99)
+		t.Errorf("99%% committed within %v s, want 2", p99)
 	}
 	await(t, "63 of 64 partitions counted", 20*time.Second, func() error {
 		now := takeSample(t, []*process{aggregator})
@@ -456,12 +456,12 @@ func TestASickPartitionLeavesTheOthersFresh(t *testing.T) {
 	repair()
 	repaired := time.Now()
 	awaitSum(t, query, f.published.Load(), 2*time.Minute)
-	t.Logf("exact %.1f s after the repair", time.Since(repaired).Seconds())
+	t.Logf("totals exact %.1f s after the repair", time.Since(repaired).Seconds())
 	aggregator.stop()
 	s.audit(t)
 }
 
-// damage makes the checkpoint of a partition one of a later version, and returns how to repair it.
+// damage sets the version of a partition's checkpoint to a later one, and returns a function that repairs it.
 func (s *system) damage(t *testing.T, partition uint32) (repair func()) {
 	t.Helper()
 	setVersion := func(version int) {
@@ -472,7 +472,7 @@ func (s *system) damage(t *testing.T, partition uint32) (repair func()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Authorization", "Bearer owner") // the emulator's word for an administrator
+		request.Header.Set("Authorization", "Bearer owner") // makes the emulator ignore the security rules
 		if r, err := do(request); err != nil || r.status != http.StatusOK {
 			t.Fatalf("PATCH %s: %d %s %v", url, r.status, r.body, err)
 		}
@@ -481,12 +481,11 @@ func (s *system) damage(t *testing.T, partition uint32) (repair func()) {
 	return func() { setVersion(checkpoint.Version) }
 }
 
-// With 1,024 partitions, each with a message a second, and 150 ms for each Commit, increments are fresh. It runs with
-// MEASURE=1.
-func TestAThousandPartitionsAreFresh(t *testing.T) {
+// With 1,024 partitions, a message a second in each, and Commits of 150 ms, totals are fresh. It runs with MEASURE=1 only.
+func TestThousandPartitionsAreFresh(t *testing.T) {
 	emulatortest.Firestore(t) // skips the test, or fails it in CI, if there is no emulator
 	if !measuring() {
-		t.Skip("MEASURE=1 measures it; a test of the aggregator holds it")
+		t.Skip("MEASURE is not set; package aggregator has a test with a simulated clock")
 	}
 	s := newSystem(t)
 	s.firestore = startProxy(t, s.firestore, func(method string, _, reply []byte) ([]byte, error) {
@@ -502,7 +501,7 @@ func TestAThousandPartitionsAreFresh(t *testing.T) {
 	before := takeSample(t, []*process{aggregator})
 	f.pour(t, 1024, 128, time.Minute)
 	if p99 := freshness(t, aggregator, before); p99 > 2 {
-		t.Errorf("99 of 100 are committed within %v s, want 2", p99)
+		t.Errorf("99%% committed within %v s, want 2", p99)
 	}
 	awaitSum(t, query, f.published.Load(), time.Minute)
 	now := takeSample(t, []*process{aggregator})

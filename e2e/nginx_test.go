@@ -21,9 +21,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// startNginx runs nginx with its defaults and the given locations, before the given upstream servers, until the end of the
-// test, and returns its address. The upstream is named "accrue" and takes its servers in turns. Without nginx the test is
-// skipped; in CI it fails.
+// startNginx runs nginx with its defaults and the given locations in front of the given servers until the end of the test, and
+// returns its URL. The upstream "accrue" sends requests to the servers in turn. Without nginx it skips the test, or fails it in CI.
 func startNginx(t *testing.T, locations string, servers ...*process) string {
 	t.Helper()
 	program, err := exec.LookPath("nginx")
@@ -32,7 +31,7 @@ func startNginx(t *testing.T, locations string, servers ...*process) string {
 	}
 	if err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal("nginx is not installed, and in CI it must be")
+			t.Fatal("nginx is not installed")
 		}
 		t.Skip("nginx is not installed")
 	}
@@ -41,7 +40,7 @@ func startNginx(t *testing.T, locations string, servers ...*process) string {
 		fmt.Fprintf(&upstream, "server %s; ", strings.TrimPrefix(server.url, "http://"))
 	}
 	folder := t.TempDir()
-	// Another process may take the free port before nginx does: then it takes the next one.
+	// Another process may take the free port before nginx does. Then try another one.
 	for range 5 {
 		address := freeAddress(t)
 		config := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1; events {}
@@ -64,8 +63,8 @@ http { access_log off; client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/p
 			continue
 		}
 		t.Cleanup(func() {
-			_ = cmd.Process.Signal(os.Interrupt) // it may have ended by itself
-			<-ended                              //nolint:errcheck // by the signal
+			_ = cmd.Process.Signal(os.Interrupt) // it may have exited
+			<-ended                              //nolint:errcheck // ended by the signal
 		})
 		return "http://" + address
 	}
@@ -73,7 +72,7 @@ http { access_log off; client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/p
 	return ""
 }
 
-// userDirective makes the workers of root's nginx root's, so that they can use the test's folder.
+// userDirective makes the workers run as root if nginx does, so that they can use the test's folder.
 func userDirective() string {
 	if os.Getuid() == 0 {
 		return "user root;"
@@ -81,7 +80,7 @@ func userDirective() string {
 	return ""
 }
 
-// freeAddress is an address on loopback that was free a moment ago.
+// freeAddress returns a loopback address that was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,7 +91,7 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// listens waits until something listens at an address, or a process has ended.
+// listens waits until a process listens at address, or returns an error if it exits.
 func listens(address string, ended chan error) error {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		select {
@@ -108,8 +107,8 @@ func listens(address string, ended chan error) error {
 	return errors.New("does not listen")
 }
 
-// A client that pages through a list meets the instances in turns. Every order is complete, each item once.
-func TestPagesOfTwoInstancesInTurns(t *testing.T) {
+// A client that pages through a list gets pages of two instances in turn. In every order the list is complete, without repetitions.
+func TestPagesOfTwoInstancesAreConsistent(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ingest := s.start(t, "ingest")
@@ -166,30 +165,18 @@ func TestPagesOfTwoInstancesInTurns(t *testing.T) {
 		}
 		slices.Sort(all)
 		if n := len(slices.Compact(slices.Clone(all))); len(all) != length || n != length {
-			t.Errorf("%s: %d items, %d of them different, want %d", list, len(all), n, length)
+			t.Errorf("%s: %d items, %d distinct, want %d", list, len(all), n, length)
 		}
 	}
 	for _, query := range queries {
-		if n := metricOf(t, query, `accrue_http_request_duration_seconds_count{route="/tags",status="200"}`); n < 10 {
-			t.Errorf("an instance answered %v pages: the instances did not take turns", n)
+		if n := metric(t, query, `accrue_http_request_duration_seconds_count{route="/tags",status="200"}`); n < 10 {
+			t.Errorf("an instance answered only %v pages", n)
 		}
 	}
 }
 
-// metricOf is the value of a metric with labels.
-func metricOf(t *testing.T, p *process, series string) (value float64) {
-	t.Helper()
-	body, err := get(p.url + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(body, series+" ")
-	_, _ = fmt.Sscan(rest, &value) // 0 if it is not there
-	return value
-}
-
-// Proxies buffer and compress. The stream passes all the same, each event at once.
-func TestTheStreamPassesNginx(t *testing.T) {
+// Each event of the stream passes through nginx immediately, although nginx buffers and compresses.
+func TestStreamPassesNginx(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
@@ -202,7 +189,7 @@ func TestTheStreamPassesNginx(t *testing.T) {
 		"compression": `gzip on; gzip_types *; gzip_proxied any; location / { proxy_pass http://accrue; proxy_http_version 1.1; }`,
 	} {
 		proxy := startNginx(t, locations, query)
-		transport := &http.Transport{} // it accepts gzip
+		transport := &http.Transport{} // which accepts gzip
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		reader := &streamReader{}
@@ -219,7 +206,7 @@ func TestTheStreamPassesNginx(t *testing.T) {
 			mustPost(t, ingest.url+"/increments", `{"name":"foo","value":1}`)
 		}
 		for title, reader := range readers {
-			// Two windows, and a second between two events. What a proxy holds back comes with the heartbeat, or never.
+			// An event takes up to two windows and a second. What a proxy buffers arrives with the heartbeat or never.
 			await(t, "the event behind nginx with "+title, 8*time.Second, func() error {
 				reader.mu.Lock()
 				defer reader.mu.Unlock()
@@ -232,8 +219,8 @@ func TestTheStreamPassesNginx(t *testing.T) {
 	}
 }
 
-// Everything is served below a path prefix, too: the board with its stream, and the documentation with its requests.
-func TestBelowAPathPrefix(t *testing.T) {
+// Behind a proxy with a path prefix the board with its stream and the documentation with its requests work.
+func TestServesBelowAPathPrefix(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
@@ -248,7 +235,7 @@ func TestBelowAPathPrefix(t *testing.T) {
 	b.close()
 
 	b = openBrowser(t, "about:blank")
-	b.tolerate(audits.InspectorIssueCodeGenericIssue) // of Swagger UI's own forms
+	b.tolerate(audits.InspectorIssueCodeGenericIssue) // about the forms of Swagger UI
 	b.do(chromedp.Navigate(proxy + "/counts/docs"))
 	b.await(`document.querySelector(".info .title")?.firstChild?.textContent ?? ""`, "Accrue: query")
 	b.execute("getStats")

@@ -17,30 +17,15 @@ func TestREADMEExample(t *testing.T) {
 	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":9}`)
 	mustPost(t, ingest.url+"/increments/batch", `{"increments":[`+strings.Repeat(`{"name":"ballz","value":9},`, 8)+`{"name":"ballz","value":4}]}`)
 	awaitStats(t, query, map[string]int64{"foo": 13, "ballz": 76}, 10*time.Second)
-	if body, err := get(query.url + "/stats"); err != nil || body != `{"ballz":76,"foo":13}` {
-		t.Errorf("/stats = %s, %v", body, err)
-	}
-	s.audit(t)
-}
-
-func TestStatsAreRevalidated(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t)
-	ingest, query := s.start(t, "ingest"), s.start(t, "query")
-	s.start(t, "aggregator")
-	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":4}`)
-	awaitStats(t, query, map[string]int64{"foo": 4}, 10*time.Second)
-
 	request, err := http.NewRequest(http.MethodGet, query.url+"/stats", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first, err := do(request)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || first.status != http.StatusOK || first.body != `{"ballz":76,"foo":13}` {
+		t.Errorf("/stats = %d %s, %v", first.status, first.body, err)
 	}
-	asOf, err := time.Parse(time.RFC3339, first.header.Get("X-As-Of"))
-	if err != nil || time.Since(asOf) > 5*time.Second {
+	if asOf, err := time.Parse(time.RFC3339, first.header.Get("X-As-Of")); err != nil || time.Since(asOf).Abs() > time.Minute {
 		t.Errorf("X-As-Of = %q, %v", first.header.Get("X-As-Of"), err)
 	}
 	request.Header.Set("If-None-Match", first.header.Get("Etag"))
@@ -49,13 +34,15 @@ func TestStatsAreRevalidated(t *testing.T) {
 	}
 	mustPost(t, ingest.url+"/increments", `{"name":"foo","value":1}`)
 	await(t, "a changed answer", 10*time.Second, func() error {
-		if third, err := do(request); err != nil || third.status != http.StatusOK || third.body != `{"foo":5}` {
+		if third, err := do(request); err != nil || third.status != http.StatusOK || third.body != `{"ballz":76,"foo":14}` {
 			return fmt.Errorf("%d %q %w", third.status, third.body, err)
 		}
 		return nil
 	})
+	s.audit(t)
 }
 
+// Packages e2e/contract and ingest/internal/api test all rules. This test checks that refused requests are not published.
 func TestInvalidRequestsChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -67,29 +54,16 @@ func TestInvalidRequestsChangeNothing(t *testing.T) {
 		pointer                 string
 	}{
 		"a string for a value":  {"/increments", `{"name":"foo","value":"4"}`, "", 400, "#/value"},
-		"a fraction":            {"/increments", `{"name":"foo","value":4.5}`, "", 400, "#/value"},
-		"true":                  {"/increments", `{"name":"foo","value":true}`, "", 400, "#/value"},
-		"null":                  {"/increments", `{"name":"foo","value":null}`, "", 400, "#/value"},
-		"no JSON":               {"/increments", `name=foo`, "", 400, "#"},
-		"trailing data":         {"/increments", `{"name":"foo","value":4} x`, "", 400, "#"},
-		"an unknown field":      {"/increments", `{"name":"foo","value":4,"x":1}`, "", 400, "#/x"},
-		"a field twice":         {"/increments", `{"name":"foo","value":4,"value":4}`, "", 400, "#/value"},
-		"zero":                  {"/increments", `{"name":"foo","value":0}`, "", 422, "#/value"},
 		"ten":                   {"/increments", `{"name":"foo","value":10}`, "", 422, "#/value"},
-		"a short name":          {"/increments", `{"name":"fo","value":4}`, "", 422, "#/name"},
 		"a name with a newline": {"/increments", `{"name":"foo\n","value":4}`, "", 422, "#/name"},
-		"a missing value":       {"/increments", `{"name":"foo"}`, "", 422, "#/value"},
-		"an empty contributor":  {"/increments", `{"name":"foo","value":4,"contributor":""}`, "", 422, "#/contributor"},
 		"an empty batch":        {"/increments/batch", `{"increments":[]}`, "", 422, "#/increments"},
 		"one bad item of three": {
 			"/increments/batch", `{"increments":[{"name":"foo","value":4},{"name":"foo","value":4},{"name":"foo","value":44}]}`,
 			"", 422, "#/increments/2/value",
 		},
-		"1,001 items":        {"/increments/batch", `{"increments":[` + strings.Repeat(`{"name":"foo","value":4},`, 1000) + `{"name":"foo","value":4}]}`, "", 422, "#/increments"},
-		"more than 1 MiB":    {"/increments/batch", `{"increments":[` + strings.Repeat(" ", 1<<20) + `]}`, "", 413, ""},
-		"a form":             {"/increments", `{"name":"foo","value":4}`, "application/x-www-form-urlencoded", 415, ""},
-		"an unknown path":    {"/nothing", `{}`, "", 404, ""},
-		"a path with a tail": {"/increments/", `{"name":"foo","value":4}`, "", 404, ""},
+		"more than 1 MiB": {"/increments/batch", `{"increments":[` + strings.Repeat(" ", 1<<20) + `]}`, "", 413, ""},
+		"a form":          {"/increments", `{"name":"foo","value":4}`, "application/x-www-form-urlencoded", 415, ""},
+		"an unknown path": {"/increments/", `{"name":"foo","value":4}`, "", 404, ""},
 	} {
 		request, err := http.NewRequest(http.MethodPost, ingest.url+tc.path, strings.NewReader(tc.body))
 		if err != nil {

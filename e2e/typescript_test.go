@@ -38,7 +38,7 @@ func requireTypeScriptClient(t *testing.T) {
 	}
 }
 
-// countAll is a program for the TypeScript client: it adds many increments in small batches, and says how far it is.
+// countAll is a function for the TypeScript client that adds many increments in small batches and reports its progress.
 const countAll = `
 async function countAll(Client, url, entries, progress) {
 	let counted = 0, retries = 0
@@ -56,7 +56,7 @@ async function countAll(Client, url, entries, progress) {
 	progress({ counted, retries, done: true })
 }`
 
-// progress is how far countAll is.
+// progress is the progress of countAll.
 type progress struct {
 	Counted, Retries int
 	Error            string
@@ -65,7 +65,7 @@ type progress struct {
 
 const tsEntries = 10_000
 
-// killIngestTwice kills ingest and starts it again, at a fifth and at half of what countAll counts, and waits for the end.
+// killIngestTwice kills and restarts ingest after a fifth and after half of the entries of countAll, and waits until it is done.
 func killIngestTwice(t *testing.T, s *system, ingest *process, state func() progress) {
 	t.Helper()
 	address, err := url.Parse(ingest.url)
@@ -76,7 +76,7 @@ func killIngestTwice(t *testing.T, s *system, ingest *process, state func() prog
 		await(t, what, limit, func() error {
 			p := state()
 			if p.Error != "" {
-				t.Fatalf("an outcome: %s", p.Error)
+				t.Fatalf("the client reports %s", p.Error)
 			}
 			if !condition(p) {
 				return fmt.Errorf("%+v", p)
@@ -85,15 +85,15 @@ func killIngestTwice(t *testing.T, s *system, ingest *process, state func() prog
 		})
 	}
 	for _, at := range []int{tsEntries / 5, tsEntries / 2} {
-		reached(fmt.Sprintf("%d are counted", at), time.Minute, func(p progress) bool { return p.Counted >= at })
+		reached(fmt.Sprintf("%d entries counted", at), time.Minute, func(p progress) bool { return p.Counted >= at })
 		before := state().Retries
 		ingest.kill()
-		reached("the client notices", time.Minute, func(p progress) bool { return p.Retries > before })
+		reached("a retry", time.Minute, func(p progress) bool { return p.Retries > before })
 		ingest = s.startAt(t, "ingest", address.Port())
 	}
-	reached("the end", 2*time.Minute, func(p progress) bool { return p.Done })
+	reached("the end of the program", 2*time.Minute, func(p progress) bool { return p.Done })
 	if p := state(); p.Counted != tsEntries {
-		t.Errorf("%d of %d entries are reported as counted", p.Counted, tsEntries)
+		t.Errorf("the client reports %d entries as counted, want %d", p.Counted, tsEntries)
 	}
 }
 
@@ -136,12 +136,12 @@ await countAll(Client, process.argv[2], +process.argv[3], p => console.log(JSON.
 		lines := bufio.NewScanner(output)
 		for lines.Scan() {
 			mu.Lock()
-			_ = json.Unmarshal(lines.Bytes(), &last) // the test sees what is not there
+			_ = json.Unmarshal(lines.Bytes(), &last) // the test notices missing progress
 			mu.Unlock()
 		}
 		ended <- cmd.Wait()
 	}()
-	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have exited
 	killIngestTwice(t, s, ingest, func() progress {
 		mu.Lock()
 		defer mu.Unlock()
@@ -153,7 +153,7 @@ await countAll(Client, process.argv[2], +process.argv[3], p => console.log(JSON.
 	awaitTSTotals(t, query)
 }
 
-// serveTypeScriptClient serves the client and its examples on an origin of their own, and an empty page.
+// serveTypeScriptClient serves the client, its examples and an empty page on their own origin.
 func serveTypeScriptClient(t *testing.T) string {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -189,8 +189,8 @@ func TestTypeScriptClientInABrowserCountsThroughKills(t *testing.T) {
 	b.close()
 }
 
-// A page that closes sends what waits, and what is under way a second time. Everything counts once.
-func TestTypeScriptClientSendsWhatIsLeftWhenThePageCloses(t *testing.T) {
+// When its page closes, the client sends waiting entries, and those in flight a second time. Everything counts once.
+func TestTypeScriptClientSendsTheRestWhenThePageCloses(t *testing.T) {
 	t.Parallel()
 	requireTypeScriptClient(t)
 	s := newSystem(t)
@@ -199,7 +199,7 @@ func TestTypeScriptClientSendsWhatIsLeftWhenThePageCloses(t *testing.T) {
 	page := serveTypeScriptClient(t)
 	b := openBrowser(t, page+"/empty")
 	b.allowFailedRequests(true)
-	b.tolerate(audits.InspectorIssueCodeGenericIssue) // of navigation without a person
+	b.tolerate(audits.InspectorIssueCodeGenericIssue) // about navigation without user interaction
 	begin := func() {
 		evaluate[bool](b, fmt.Sprintf(`globalThis.state = "", import("/dist/index.js").then(({Client}) => {
 			globalThis.add = (name, n) => { for (let i = 0; i < n; i++) client.add({name, value: 1}) }
@@ -209,12 +209,12 @@ func TestTypeScriptClientSendsWhatIsLeftWhenThePageCloses(t *testing.T) {
 		b.await("state", "begun")
 	}
 
-	// Nothing was posted before.
+	// A page that has not posted anything closes.
 	begin()
 	evaluate[bool](b, `add("waiting", 600), location.href = "/empty?1", true`)
 	awaitStats(t, query, map[string]int64{"waiting": 600}, 30*time.Second)
 
-	// Requests are under way, and are cut off with the page.
+	// A page with requests in flight closes, which aborts them.
 	b.await(`location.search`, "?1")
 	begin()
 	evaluate[bool](b, `add("before", 1), client.flush().then(() => globalThis.state = "flushed"), true`)
@@ -223,9 +223,9 @@ func TestTypeScriptClientSendsWhatIsLeftWhenThePageCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	evaluate[bool](b, `add("under_way", 300), true`)
-	await(t, "requests under way", patience, func() error {
+	await(t, "requests in flight", patience, func() error {
 		if got := evaluate[string](b, `String(client.waiting)`); got != "0" {
-			return fmt.Errorf("%s wait", got)
+			return fmt.Errorf("%s entries waiting", got)
 		}
 		return nil
 	})
@@ -238,7 +238,7 @@ func TestTypeScriptClientSendsWhatIsLeftWhenThePageCloses(t *testing.T) {
 	b.close()
 }
 
-// A text is all that a beacon can send without asking first.
+// Increments in beacons are counted. Without a preflight request a beacon can only send text.
 func TestBeaconsAreCounted(t *testing.T) {
 	t.Parallel()
 	requireTypeScriptClient(t)
@@ -246,12 +246,12 @@ func TestBeaconsAreCounted(t *testing.T) {
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
 	s.start(t, "aggregator")
 	b := openBrowser(t, serveTypeScriptClient(t)+"/empty")
-	b.tolerate(audits.InspectorIssueCodeGenericIssue) // of the answer that no page reads
+	b.tolerate(audits.InspectorIssueCodeGenericIssue) // about the answer, which no page reads
 	b.await(fmt.Sprintf(`String(navigator.sendBeacon(%q, JSON.stringify({name: "foo", value: 4, id: "beacon"})))`, ingest.url+"/increments"), "true")
 	awaitStats(t, query, map[string]int64{"foo": 4}, 30*time.Second)
 	b.close()
 
-	// Where origins are listed, a page of another one is refused, and a listed one is not.
+	// With a list of origins, pages of other origins are refused.
 	s.variables["CORS_ORIGINS"] = "https://example.com"
 	listed := s.start(t, "ingest")
 	for origin, want := range map[string]int{"https://example.com": http.StatusAccepted, "https://elsewhere.org": http.StatusForbidden} {
@@ -268,7 +268,7 @@ func TestBeaconsAreCounted(t *testing.T) {
 	awaitStats(t, query, map[string]int64{"foo": 5}, 30*time.Second)
 }
 
-// The examples of the client's README run, and are the files beside it.
+// The examples in the client's README equal the files and work.
 func TestTypeScriptExamples(t *testing.T) {
 	t.Parallel()
 	requireTypeScriptClient(t)
@@ -286,7 +286,7 @@ func TestTypeScriptExamples(t *testing.T) {
 			shown = body
 		}
 		if !strings.Contains(string(readme), shown) {
-			t.Errorf("README.md does not show examples/%s as it is", name)
+			t.Errorf("README.md does not show examples/%s", name)
 		}
 	}
 

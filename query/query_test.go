@@ -223,7 +223,7 @@ func TestServiceGoesOnWithTheOtherPartitionsWhenOneIsUnreadable(t *testing.T) {
 	await(t, url+service.ReadyPath, func(a answer) bool { return !strings.Contains(a.body, "degraded") })
 }
 
-func TestServiceThatHasReadNothingIsLiveAndNotReady(t *testing.T) {
+func TestServiceIsLiveButNotReadyBeforeItsFirstRead(t *testing.T) {
 	t.Parallel()
 	s := &failingStore{Store: databasetest.Store(t)}
 	s.hangs.Store(true)

@@ -78,22 +78,19 @@ func (s *service) send(ctx context.Context, r request) (openapitest.Exchange, er
 	return e, nil
 }
 
-// extensionBefore marks a parameter whose time must be before that of another parameter.
-const extensionBefore = "x-before"
-
 // drawRequest draws a request that the document allows, and the value of its body.
 func drawRequest(t *rapid.T, method, path string, o *openapi3.Operation) (r request, body any) {
 	r = request{method: method, path: path, query: url.Values{}, header: http.Header{}}
 	for _, ref := range o.Parameters {
 		p := ref.Value
 		// Only the service makes page tokens. A time that must be before another is drawn below, after that one.
-		if p.Schema.Value.Format == "page-token" || (!p.Required && !rapid.Bool().Draw(t, "with "+p.Name)) || p.Extensions[extensionBefore] != nil {
+		if p.Schema.Value.Format == "page-token" || (!p.Required && !rapid.Bool().Draw(t, "with "+p.Name)) || p.Extensions[openapitest.ExtensionBefore] != nil {
 			continue
 		}
 		r.set(p, fmt.Sprint(drawValue(t, p.Name, p.Schema.Value)))
 	}
 	for _, ref := range o.Parameters {
-		if other, ok := ref.Value.Extensions[extensionBefore].(string); ok && r.query.Has(other) {
+		if other, ok := ref.Value.Extensions[openapitest.ExtensionBefore].(string); ok && r.query.Has(other) {
 			to, err := time.Parse(time.RFC3339, r.query.Get(other))
 			if err != nil {
 				t.Fatal(err)
@@ -352,7 +349,7 @@ func breakRequest(t *rapid.T, path string, o *openapi3.Operation, valid request,
 		if p.In == openapi3.ParameterInHeader && p.Schema.Value.Pattern != "" {
 			put("header "+p.Name+" twice", func(r *request) { r.header[http.CanonicalHeaderKey(p.Name)] = []string{"a", "a"} })
 		}
-		if other, ok := p.Extensions[extensionBefore].(string); ok {
+		if other, ok := p.Extensions[openapitest.ExtensionBefore].(string); ok {
 			put(p.Name+" after "+other, func(r *request) {
 				r.query.Set(p.Name, "2026-11-23T08:00:01Z")
 				r.query.Set(other, "2026-11-23T08:00:00Z")

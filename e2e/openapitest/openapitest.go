@@ -179,8 +179,8 @@ func checkRefusal(e Exchange, route *routers.Route, invalid error) error {
 	return nil
 }
 
-// extensionBefore marks a parameter whose time must be before that of another parameter, which defaults to now.
-const extensionBefore = "x-before"
+// ExtensionBefore marks a parameter whose time must be before that of another parameter, which defaults to now.
+const ExtensionBefore = "x-before"
 
 // beyondTheDocument reports whether a service may refuse the value of a parameter although it matches the schema: a page token
 // that it did not issue, or a time that is not before another.
@@ -191,7 +191,7 @@ func beyondTheDocument(p *openapi3.Parameter, given url.Values) bool {
 	if p.Schema.Value.Format == "page-token" {
 		return true
 	}
-	other, ok := p.Extensions[extensionBefore].(string)
+	other, ok := p.Extensions[ExtensionBefore].(string)
 	if !ok {
 		return false
 	}

@@ -63,7 +63,7 @@ func TestLongBodiesAreCompressedForClientsThatAcceptIt(t *testing.T) {
 	}
 }
 
-func TestABodyThatTheClientHasIsNotSent(t *testing.T) {
+func TestUnchangedBodyIsNotSent(t *testing.T) {
 	t.Parallel()
 	for title, b := range bodies() {
 		for _, lines := range [][]string{

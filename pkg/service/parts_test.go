@@ -86,7 +86,7 @@ func TestRunStopsAllPartsWhenOnePanics(t *testing.T) {
 }
 
 // A goroutine that panics stops the others of its part, also when they are stopping already, and the part has its error.
-func TestAGuardedPanicIsThePartsError(t *testing.T) {
+func TestGuardReturnsAPanicAsError(t *testing.T) {
 	t.Parallel()
 	for name, begun := range map[string]bool{"while it runs": false, "while it stops": true} {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestAGuardedPanicIsThePartsError(t *testing.T) {
 	}
 }
 
-func TestAGuardWithoutAPanicHasNoError(t *testing.T) {
+func TestGuardWithoutPanicReturnsNil(t *testing.T) {
 	t.Parallel()
 	ctx, guard := service.NewGuard(t.Context())
 	guard.Of(func() {})()

@@ -196,7 +196,7 @@ func TestAClientThatDoesNotReadDoesNotHoldUpAStop(t *testing.T) {
 	stop()
 }
 
-func TestASocketOfAKilledProcessIsNoObstacle(t *testing.T) {
+func TestSocketOfKilledProcessIsReplaced(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	d := open(t, folder)
@@ -219,7 +219,7 @@ func TestASocketOfAKilledProcessIsNoObstacle(t *testing.T) {
 	use(t, folder, d)()
 }
 
-func TestAFolderThatTakesNoSocketIsUsedAllTheSame(t *testing.T) {
+func TestFolderWithoutSocketsIsUsed(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), strings.Repeat("long", 40))
 	d := open(t, folder)

@@ -55,7 +55,7 @@ func Decode(d *broker.Delivery) (*Delivery, error) {
 }
 
 // What a delivery takes in memory: itself, its batch and its places in the lists that hold it; the text of the message;
-// its entries; and its receipt. TestTheBufferBoundsMemory compares the sum with the heap.
+// its entries; and its receipt. TestBufferBoundsMemory compares the sum with the heap.
 const (
 	fixedCost = 448
 	entryCost = 40

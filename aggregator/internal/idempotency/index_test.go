@@ -73,7 +73,7 @@ func newIndex(limit int) (*idempotency.Index, *idempotency.Budget) {
 	return idempotency.New(partition, horizon, budget), budget
 }
 
-func TestTheFirstOfAKeyCounts(t *testing.T) {
+func TestFirstEntryOfAKeyCounts(t *testing.T) {
 	t.Parallel()
 	x, _ := newIndex(plenty)
 	c, n := count(x, start, keyed(start, "foo", 4, "a", "b", "a", ""), keyed(start, "foo", 4, "b", "", "c"))
@@ -293,7 +293,7 @@ func TestEveryKeyIsCountedOnceWithinTheHorizon(t *testing.T) {
 }
 
 // The keys of many indexes stay within their budget together, also within the first minute.
-func TestTheBudgetBoundsAllIndexes(t *testing.T) {
+func TestBudgetBoundsAllIndexes(t *testing.T) {
 	t.Parallel()
 	const limit = 10_000
 	budget := idempotency.NewBudget(limit)
@@ -373,7 +373,7 @@ func TestABatchTakesOneEntry(t *testing.T) {
 
 // A batch is divided by different numbers of partitions, each part is cut into messages anywhere, and some of them are lost.
 // Whatever is repeated until all of it has come, each item counts once.
-func TestAnItemCountsOnceHoweverItsBatchIsCut(t *testing.T) {
+func TestItemsCountOnceHoweverTheirBatchIsSplit(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		layouts := []uint32{4, 6, 16}

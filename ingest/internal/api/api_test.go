@@ -430,7 +430,7 @@ func each(format string, n int) []string {
 }
 
 // The detail of a fault says what would be right, in the words of package increment.
-func TestFaultsSayWhatWouldBeRight(t *testing.T) {
+func TestErrorsStateTheRule(t *testing.T) {
 	t.Parallel()
 	server := serve(t, &recordingCounter{})
 	for body, want := range map[string]string{

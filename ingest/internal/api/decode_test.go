@@ -413,7 +413,7 @@ func (e *endlessMembers) Read(p []byte) (int, error) {
 }
 
 // cost is what a body takes: its entries fit in what is reserved for them.
-func TestTheShortestItemsFitTheReservation(t *testing.T) {
+func TestShortestItemsFitTheReservation(t *testing.T) {
 	t.Parallel()
 	for title, tc := range map[string]struct {
 		kind *itemKind

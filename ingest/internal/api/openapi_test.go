@@ -56,7 +56,7 @@ func (refusingCounter) Release(int)                                 {}
 func (refusingCounter) Add(context.Context, []batching.Entry) error { return batching.ErrFull }
 
 // The document describes all routes and no others. The page that shows it is not part of it.
-func TestTheDocumentHasEveryRoute(t *testing.T) {
+func TestDocumentDescribesEveryRoute(t *testing.T) {
 	t.Parallel()
 	engine, ok := New(refusingCounter{}, web.Base{}).(*gin.Engine)
 	if !ok {
@@ -81,7 +81,7 @@ func TestTheDocumentHasEveryRoute(t *testing.T) {
 }
 
 // The pattern of the header accepts what readKey accepts.
-func TestTheDocumentHasTheRuleOfTheKeyHeader(t *testing.T) {
+func TestDocumentHasTheRuleOfTheKeyHeader(t *testing.T) {
 	t.Parallel()
 	pattern := regexp.MustCompile(keyHeaderPattern)
 	rapid.Check(t, func(t *rapid.T) {
@@ -106,7 +106,7 @@ func TestTheDocumentHasTheRuleOfTheKeyHeader(t *testing.T) {
 }
 
 // The examples of refusals are the answers.
-func TestTheDocumentShowsRefusalsAsTheyAreAnswered(t *testing.T) {
+func TestDocumentedRefusalsEqualTheAnswers(t *testing.T) {
 	t.Parallel()
 	for path, operations := range readDocument(t).Paths {
 		for status, response := range operations["post"].Responses {
@@ -149,7 +149,7 @@ func refusalOfAnOrigin(t *testing.T) (d problem.Document) {
 	return d
 }
 
-func TestTheExamplesOfLinesAreTaken(t *testing.T) {
+func TestDocumentedLinesAreAccepted(t *testing.T) {
 	t.Parallel()
 	found := 0
 	for path, operations := range readDocument(t).Paths {

@@ -460,7 +460,7 @@ func (p *hangingPublisher) Publish(ctx context.Context, _ []broker.Message) erro
 }
 
 // While nothing answers, publishes, memory and waits are bounded: groups that cannot be published soon are refused.
-func TestABrokerThatHangsIsWaitedForWithinBounds(t *testing.T) {
+func TestWaitForHangingBrokerIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := new(hangingPublisher)
@@ -806,7 +806,7 @@ func TestGroupsAndMessagesAreCut(t *testing.T) {
 }
 
 // MinLimit bounds the setting: every request that the API lets through fits.
-func TestTheLargestAddFits(t *testing.T) {
+func TestLargestAddFits(t *testing.T) {
 	t.Parallel()
 	entry := batching.Entry{
 		Tag: strings.Repeat("x", increment.MaxNameLength), Value: increment.MaxValue,

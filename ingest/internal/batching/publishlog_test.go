@@ -86,7 +86,7 @@ func totalsOf(lines []map[string]any) (t totals) {
 }
 
 // The log is an audit: its lines sum to what was accepted and published.
-func TestTheLogSumsToWhatWasAccepted(t *testing.T) {
+func TestPublishedLinesSumToAccepted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		publisher := new(keepingPublisher)
@@ -182,7 +182,7 @@ func TestManyMessagesAreLoggedInFewLines(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotPublishedIsNotInTheSum(t *testing.T) {
+func TestFailedPublishesAreNotInTheSum(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		publisher := &keepingPublisher{err: errors.New("unavailable")}

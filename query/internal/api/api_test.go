@@ -330,7 +330,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestAHandlerThatPanicsIsAnsweredFor(t *testing.T) {
+func TestPanickingHandlerIsAnswered(t *testing.T) {
 	t.Parallel()
 	broken := service.Check{Name: "broken", Check: func(context.Context) error { panic("out of cheese") }}
 	got := request(t, http.MethodGet, serve(t, handler(empty(), broken))+service.ReadyPath)

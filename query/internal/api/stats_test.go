@@ -10,7 +10,7 @@ import (
 )
 
 // Several requests may find the same version unrendered. The first one renders it for all.
-func TestRenderTakesWhatAnotherRequestHasRendered(t *testing.T) {
+func TestRenderUsesTheResultOfAnotherRequest(t *testing.T) {
 	t.Parallel()
 	earlier := new(view.View).Next(nil, time.Now())
 	later := earlier.Next([]store.PartitionTotals{{Totals: []checkpoint.Total{{Name: "foo", Total: 4}}}}, time.Now())

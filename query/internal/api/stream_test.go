@@ -429,7 +429,7 @@ func (w *watchedViews) View(ctx context.Context) *view.View {
 }
 
 // Every reader ends with the exact totals, and the bubble with which the test ends holds no goroutine of any of them.
-func TestAThousandReadersGetExactTotals(t *testing.T) {
+func TestThousandReadersGetExactTotals(t *testing.T) {
 	t.Parallel()
 	const readers, versions = 1000, 20
 	synctest.Test(t, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-func TestRecognizesTheThirdContributionAndNoOther(t *testing.T) {
+func TestRecognizesTheThirdContributionOnly(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.start(3)
 		w.store.contribute(w.t, 2, "ada", "bob")
