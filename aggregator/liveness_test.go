@@ -294,3 +294,39 @@ func TestAFullPartitionGoesOnCountingKnownTags(t *testing.T) {
 		}
 	})
 }
+
+// A checkpoint that holds many gaps takes fewer tags, so that it stays below the size that Firestore takes, also when the
+// ages of its tags take more bytes.
+func TestManyGapsLeaveLessRoomForTags(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		gaps := make(checkpoint.Intervals, 200_000)
+		for i := range gaps {
+			gaps[i] = checkpoint.Interval{First: uint64(2*i + 2), Last: uint64(2*i + 2)}
+		}
+		next := new(checkpoint.Checkpoint).Next(time.Now(), time.Hour, nil, nil)
+		next.Publishers[message.Publisher{2}] = checkpoint.Counted{Sequences: gaps, LastSeen: time.Now()}
+		if _, err := r.store.Commit(t.Context(), store.Commit{Partition: 1, Next: next}); err != nil {
+			t.Fatal(err)
+		}
+		run := r.startFar(t, r.subscription, nil)
+		r.publish(t, 1, "aaaaaaa")
+		for n := range 25 {
+			r.publish(t, 1, manyTags(1000 * (n + 1))[1000*n:]...)
+		}
+		r.awaitDrained(t, 20*time.Second)
+		time.Sleep(2 * time.Hour)
+		r.publish(t, 1, "aaaaaaa")
+		r.awaitDrained(t, 5*time.Second)
+		run.stop(t)
+		tags, err := r.store.Tags(t.Context())
+		if err != nil || tags[0].Name != "aaaaaaa" || tags[0].Total != 3 {
+			t.Fatalf("%d tags, the first is %v, %v, want a total of 3", len(tags), tags[0], err)
+		}
+		entries := rejected(t, r)
+		if sum := len(tags) + len(entries); len(entries) == 0 || sum != 25_000 {
+			t.Errorf("%d tags and %d rejected entries, want 25,000", len(tags), len(entries))
+		}
+	})
+}

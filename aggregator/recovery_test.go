@@ -120,7 +120,7 @@ func TestACrashCostsALease(t *testing.T) {
 		run.faults.Follow(func(faults.Call) faults.Fault { return faults.Hang() })
 		began := time.Now()
 		another := r.startFar(t, r.subscription, nil)
-		r.awaitDrained(t, AckDeadline)
+		r.awaitDrained(t, AckDeadline+2*r.config.Window)
 		t.Logf("counted %v after the crash", time.Since(began))
 		another.stop(t)
 		r.verify(t)

@@ -156,5 +156,8 @@ func (c *Checkpoint) TotalsSize() int {
 	return size
 }
 
+// TotalsRoom bounds TotalsSize. It is MaxTotals, less what the publishers take beyond MaxPublishers.
+func (c *Checkpoint) TotalsRoom() int { return MaxTotals - max(0, c.PublishersSize()-MaxPublishers) }
+
 // TagSize returns what a tag adds to TotalsSize.
 func TagSize(name string) int { return len(name) + tagSize }

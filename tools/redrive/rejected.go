@@ -201,7 +201,7 @@ func (r *rejectedRedriver) group(
 	}
 	g := &group{tried: make(map[checkpoint.Rejected]int)}
 	tags, contributors := make(map[string]checkpoint.Delta), make(map[string]int64)
-	total := state.Checkpoint.TotalsSize()
+	total, room := state.Checkpoint.TotalsSize(), state.Checkpoint.TotalsRoom()
 	left := make([]checkpoint.Rejected, 0, len(from.Entries))
 	for _, e := range from.Entries {
 		_, summed := tags[e.Tag]
@@ -210,7 +210,7 @@ func (r *rejectedRedriver) group(
 		case r.target(&e) != target || !strings.Contains(e.Reason, r.reason):
 			left = append(left, e)
 			continue
-		case tried[e] > g.tried[e], fresh && total+checkpoint.TagSize(e.Tag) > checkpoint.MaxTotals:
+		case tried[e] > g.tried[e], fresh && total+checkpoint.TagSize(e.Tag) > room:
 			left = append(left, e)
 			g.tried[e]++
 			continue

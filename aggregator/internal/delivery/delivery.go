@@ -49,16 +49,16 @@ func Decode(d *broker.Delivery) (*Delivery, error) {
 	case len(d.Data) > MaxBytes:
 		return nil, fmt.Errorf("%w: %d bytes, more than %d", message.ErrInvalid, len(d.Data), MaxBytes)
 	}
-	return &Delivery{
-		Batch: batch, Traces: tracing.FromAttributes(d.Attributes), Receipt: d.Receipt, Cost: cost(d, batch),
-	}, nil
+	traces := tracing.FromAttributes(d.Attributes)
+	return &Delivery{Batch: batch, Traces: traces, Receipt: d.Receipt, Cost: cost(d, batch) + traceCost*int64(len(traces))}, nil
 }
 
 // What a delivery takes in memory: itself, its batch and its places in the lists that hold it; the text of the message;
-// its entries; and its receipt. TestBufferBoundsMemory compares the sum with the heap.
+// its entries and traces; and its receipt. TestBufferBoundsMemory compares the sum with the heap.
 const (
 	fixedCost = 448
 	entryCost = 40
+	traceCost = 64
 	// allocation is what the allocator may add to a size.
 	allocation = 1.125
 )

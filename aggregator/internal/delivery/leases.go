@@ -14,7 +14,7 @@ type Leases struct {
 func (l *Leases) Hold(d *Delivery, extendAt time.Time) {
 	d.extendAt, d.leased = extendAt, true
 	l.held++
-	if l.first == nil || extendAt.Before(l.first.extendAt) {
+	if l.first == nil || !extendAt.After(l.first.extendAt) {
 		d.prev, d.next = nil, l.first
 	} else {
 		d.prev, d.next = l.last, nil

@@ -64,7 +64,7 @@ func (p *partition) step(ctx context.Context) error {
 		return nil
 	}
 	commit := p.commitOf(d)
-	if !p.sequencesFit(&commit.Next) {
+	if !p.sequencesFit(&commit.Next, d.size) {
 		return p.joinFirst(d)
 	}
 	err = p.commit(ctx, d, &commit)
@@ -98,7 +98,7 @@ func (p *partition) load(ctx context.Context) error {
 
 // replace makes a state the present one, whose totals have a size.
 func (p *partition) replace(state store.State, answered clock, size int) {
-	p.state, p.clock, p.size = state, answered, size
+	p.state, p.clock, p.size, p.room = state, answered, size, state.Checkpoint.TotalsRoom()
 	p.weigh()
 }
 
@@ -189,7 +189,7 @@ func (p *partition) judge(d *draft, tag string) string {
 	if p.state.Checkpoint.Has(tag) {
 		return ""
 	}
-	if d.size+checkpoint.TagSize(tag) > checkpoint.MaxTotals {
+	if d.size+checkpoint.TagSize(tag) > p.room {
 		return reasonFull
 	}
 	d.size += checkpoint.TagSize(tag)

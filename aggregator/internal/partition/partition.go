@@ -68,6 +68,7 @@ type partition struct {
 
 	state  store.State
 	size   int // of the totals, as TotalsSize has it
+	room   int // for the totals
 	loaded bool
 	clock  clock
 	index  *idempotency.Index

@@ -78,12 +78,12 @@ func (p *partition) probe(ctx context.Context, documents []document) error {
 	return p.write(ctx, &commit, p.index.Claim(), p.size)
 }
 
-// sequencesFit says whether a next checkpoint has room for its publishers and intervals: it does if there are no more of
-// them than in the present one.
-func (p *partition) sequencesFit(next *checkpoint.Checkpoint) bool {
+// sequencesFit says whether a next checkpoint, with totals of a size, has room for its publishers and intervals: it does if
+// there are no more of them than in the present one.
+func (p *partition) sequencesFit(next *checkpoint.Checkpoint, totals int) bool {
 	size := next.PublishersSize()
 	return size <= checkpoint.MaxPublishers || intervals(next) <= intervals(&p.state.Checkpoint) ||
-		size+len(next.PackTotals()) <= checkpoint.MaxSize
+		size+totals <= checkpoint.MaxSize
 }
 
 // intervals counts the intervals of a checkpoint.
