@@ -20,8 +20,8 @@ var update = flag.Bool("update", false, "write the tables of docs/scaling.md ane
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The figures on the right are worked out by hand from the price list.
-func TestCostEqualsAnExampleByHand(t *testing.T) {
+// The expected costs are calculated by hand from the price list.
+func TestCostEqualsAManualCalculation(t *testing.T) {
 	t.Parallel()
 	// 1,000 increments/s, each a request, for a million seconds; every window changes all of 10 tags and 4 partitions.
 	l := load{
@@ -182,7 +182,7 @@ func TestCommandRefusesImpossibleLoads(t *testing.T) {
 	}
 }
 
-func TestDocumentsShowWhatTheCommandPrints(t *testing.T) {
+func TestDocumentationShowsTheTables(t *testing.T) {
 	t.Parallel()
 	_, all, _ := execute(t)
 	for name, printed := range map[string]string{"scaling.md": all, "firebase.md": watching(listPrices())} {
@@ -209,8 +209,8 @@ func TestDocumentsShowWhatTheCommandPrints(t *testing.T) {
 	}
 }
 
-// Worked out by hand, as above.
-func TestCostOfReadersEqualsAnExampleByHand(t *testing.T) {
+// The expected costs are calculated by hand.
+func TestCostOfReadersEqualsAManualCalculation(t *testing.T) {
 	t.Parallel()
 	l := usual()
 	l.window, l.refresh, l.partitions = 2*time.Second, time.Second, 4

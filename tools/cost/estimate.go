@@ -8,36 +8,36 @@ import (
 	"github.com/accrue/accrue/pkg/message"
 )
 
-// load is a steady stream of increments and the deployment that takes it.
+// load is a steady stream of increments and the deployment that counts it.
 type load struct {
-	// rate is how many increments come in a second.
+	// rate is the number of increments per second.
 	rate float64
-	// batch is how many increments a request posts: 1 to 1,000.
+	// batch is the number of increments per request, 1 to 1,000.
 	batch float64
-	// tags is how many tags the increments are spread over, evenly: the worst case for writes.
+	// tags is the number of tags. Increments are spread evenly over them, which is the worst case for writes.
 	tags float64
-	// contributors is the number of contributors that increments name, one each; 0 for none.
+	// contributors is the number of contributors. Each increment names one, unless it is 0.
 	contributors float64
 
 	window, refresh time.Duration
 	partitions      float64
-	// ingests is the number of ingest's instances; 0 for as many as the rate needs.
+	// ingests is the number of instances of ingest, or 0 for as many as the rate needs.
 	ingests float64
 	queries float64
 
-	// byRequests bills ingest by requests: CPU is on, and paid, only while one is under way.
+	// byRequests selects request-based billing for ingest: CPU is allocated and billed only while an instance serves requests.
 	byRequests bool
-	// requestLogs stores Cloud Run's line for every request.
+	// requestLogs stores the request logs of Cloud Run.
 	requestLogs bool
-	// publishLogs stores ingest's lines of what it publishes.
+	// publishLogs stores the "published" lines of ingest.
 	publishLogs bool
-	// multiRegion puts the database into several regions, for twice the price.
+	// multiRegion uses a multi-region database for twice the price.
 	multiRegion bool
-	// writeEach writes every increment to Firestore by itself, as a counter without Accrue would: for comparison.
+	// writeEach writes each increment to Firestore separately, like a counter without Accrue, for comparison.
 	writeEach bool
 }
 
-// usual is the load that the tables vary: what a deployment with the defaults of terraform/ takes.
+// usual is the load that the tables vary, on a deployment with the defaults of terraform/.
 func usual() load {
 	return load{
 		rate: 10_000, batch: 1, tags: 1000, window: time.Second, refresh: 500 * time.Millisecond, partitions: 16,
@@ -45,46 +45,46 @@ func usual() load {
 	}
 }
 
-// Planning values: measured where we could measure, on the careful side.
+// Planning values. They are conservative, and measured where possible.
 const (
-	// cpuPerRequest and cpuPerIncrement are the seconds of a vCPU that ingest takes (make bench measures half of it).
+	// cpuPerRequest and cpuPerIncrement are the vCPU seconds that ingest uses, twice what `accrue bench` measures.
 	cpuPerRequest   = 200e-6
 	cpuPerIncrement = 1.5e-6
-	// busy is how far autoscaling loads an instance's CPU.
+	// busy is the CPU utilization of an instance under autoscaling.
 	busy = 0.6
-	// publishSeconds is how long one publish takes: an instance sends one after the other.
+	// publishSeconds is the duration of a publish. An instance sends one after the other.
 	publishSeconds = 0.020
-	// billedSeconds is the step in which time under requests is billed.
+	// billedSeconds is the granularity of billed request time.
 	billedSeconds = 0.100
-	// pullsPerWindow is how often, at most, the aggregator pulls: four pulls under way, 20 times a window each.
+	// pullsPerWindow is the maximum number of pulls per window: four concurrent ones, 20 times each.
 	pullsPerWindow = 80
-	// idlePulls is how many pulls a second there are when there is nothing to find.
+	// idlePulls is the number of pulls per second without messages.
 	idlePulls = 2
-	// maxDocuments is the most that one Commit changes beside its checkpoint: COMMIT_DOCUMENTS.
+	// maxDocuments is the maximum number of documents that a Commit changes beside its checkpoint, COMMIT_DOCUMENTS.
 	maxDocuments = 1000
-	// A message is counted with the time and the id that Pub/Sub gives it.
+	// Pub/Sub bills a message with its time and id.
 	messageOverhead = 20 + 16
 	// The sizes of lines and answers in bytes.
 	requestLogBytes = 800
 	publishLogBytes = 400
-	// publishLogs is how many lines a second an instance writes of what it publishes, at most.
+	// publishLogs is the maximum number of "published" lines per second and instance.
 	publishLogs = 4
 	answerBytes = 250
-	// An event of a stream, and what it says of each tag.
+	// The sizes of a stream event and of each tag in it.
 	eventBytes, changeBytes = 100, 15
-	// streamsPerQuery is how many streams an instance of query holds.
+	// streamsPerQuery is the number of streams per instance of query.
 	streamsPerQuery = 1000
-	// Sizes of instances: those of terraform/.
+	// The sizes of instances in terraform/.
 	ingestGiB, queryGiB, aggregatorGiB = 0.5, 0.5, 1
 )
 
-// name and contributor are of usual length, for the size of an increment in a message.
+// name and contributor have typical lengths, for the size of an increment in a message.
 var (
 	name        = strings.Repeat("n", 8)
 	contributor = strings.Repeat("c", 12)
 )
 
-// bill is what a load costs, in US dollars.
+// bill is the cost of a load in US dollars.
 type bill struct {
 	ingest, pubsub, writes, reads, workers, logs, answers float64
 }
@@ -93,7 +93,7 @@ func (b *bill) total() float64 {
 	return b.ingest + b.pubsub + b.writes + b.reads + b.workers + b.logs + b.answers
 }
 
-// estimate is what counting so many increments of a load costs. A load without increments is not for it: see quiet.
+// estimate returns the cost of counting the given number of increments of a load. For a load without increments see quiet.
 func estimate(l load, increments float64, p prices) bill {
 	seconds := increments / l.rate
 	requests := increments / l.batch
@@ -106,7 +106,7 @@ func estimate(l load, increments float64, p prices) bill {
 		instances = math.Max(1, math.Ceil(vcpus))
 	}
 	if l.byRequests {
-		// Requests come at random: an instance is free of them for a part of the time.
+		// Requests arrive at random, so an instance serves none for a part of the time.
 		active := 1 - math.Exp(-requests/seconds/instances*billedSeconds)
 		b.ingest = p.request.of(requests) + instances*seconds*active*(p.requestCPU.of(1)+p.requestMemory.of(ingestGiB))
 	} else {
@@ -115,9 +115,9 @@ func estimate(l load, increments float64, p prices) bill {
 	b.answers = p.answers.of(requests * answerBytes)
 
 	// Pub/Sub, in and out.
-	publishes := math.Min(requests/seconds, instances/publishSeconds) // a second
+	publishes := math.Min(requests/seconds, instances/publishSeconds) // per second
 	each := l.rate / publishes
-	messages := math.Max(distinct(l.partitions, each), each/message.MaxEntries) // of a publish
+	messages := math.Max(distinct(l.partitions, each), each/message.MaxEntries) // per publish
 	entry := float64(message.IncrementSize(name, message.Key{}))
 	if l.contributors > 0 {
 		messages = distinct(l.partitions, 2*each)
@@ -128,7 +128,7 @@ func estimate(l load, increments float64, p prices) bill {
 	pulls := math.Max(idlePulls, math.Min(publishes*messages, pullsPerWindow/l.window.Seconds()))
 	b.pubsub = p.throughput.of(seconds * (publishes*math.Max(smallestRequest, size) + math.Max(pulls*smallestRequest, publishes*size)))
 
-	// Firestore: what a window changes, and the checkpoints with it.
+	// Firestore: the documents that a window changes, and the checkpoints.
 	n := l.rate * l.window.Seconds()
 	changed := distinct(l.tags, n) + distinct(l.contributors, n)
 	commits := distinct(l.partitions, n) * math.Max(1, math.Ceil(changed/l.partitions/maxDocuments))
@@ -136,7 +136,7 @@ func estimate(l load, increments float64, p prices) bill {
 	if l.writeEach {
 		b.writes = p.write.of(increments)
 	}
-	b.reads = p.read.of(seconds * l.queries * (l.partitions/l.refresh.Seconds() + 1)) // and recognition's question
+	b.reads = p.read.of(seconds * l.queries * (l.partitions/l.refresh.Seconds() + 1)) // and the query of recognition
 	if l.multiRegion {
 		b.writes, b.reads = 2*b.writes, 2*b.reads
 	}
@@ -165,15 +165,15 @@ func quiet(l load, seconds float64, p prices) bill {
 	return b
 }
 
-// always is what the aggregator and query cost, whatever they do.
+// always returns the cost of the instances of the aggregator and query.
 func always(l load, seconds float64, p prices) float64 {
 	return seconds * (p.workerCPU.of(1) + p.workerMemory.of(aggregatorGiB) +
 		l.queries*(p.instanceCPU.of(1)+p.instanceMemory.of(queryGiB)))
 }
 
-// readers is what people who watch tags cost for some seconds, if each of the tags changes in every window: as Firebase
-// clients, of whom each is billed a read for each change, and as readers of query's streams, which read the checkpoints
-// once for all of them. What Firestore's own answers weigh on the network comes to the former yet.
+// readers returns the cost of readers who watch tags for some seconds while each tag changes in every window: as Firebase clients,
+// where each change is a billed read for each reader, and as readers of query's streams, where query reads the checkpoints once for
+// all. The former does not include the network traffic of Firestore.
 func readers(l load, seconds, people, watched float64, p prices) (firebase, streams float64) {
 	l.queries = math.Ceil(people / streamsPerQuery)
 	events := seconds / l.window.Seconds() * people
@@ -184,7 +184,7 @@ func readers(l load, seconds, people, watched float64, p prices) (firebase, stre
 	return firebase, streams
 }
 
-// breakEven is the number of steady requests a second from which an ingest that is billed by instances is the cheaper.
+// breakEven returns the number of requests per second above which instance-based billing is cheaper for ingest.
 func breakEven(p prices) float64 {
 	l := usual()
 	for l.rate = 1; l.rate < 1000; l.rate++ {
@@ -198,7 +198,7 @@ func breakEven(p prices) float64 {
 	return l.rate
 }
 
-// distinct is how many different ones of so many equally likely are expected among n.
+// distinct returns the expected number of distinct values among n draws from of equally likely ones.
 func distinct(of, n float64) float64 {
 	if of == 0 {
 		return 0

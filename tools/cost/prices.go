@@ -1,26 +1,26 @@
 package cost
 
-// pricesOf is when the prices were looked up. They are list prices in US dollars for us-central1, without free tiers,
-// commitments and taxes.
+// pricesOf is the date of the prices. They are list prices in US dollars for us-central1, without free tiers, commitments and
+// taxes.
 const pricesOf = "November 2026"
 
-// price is what one unit costs, in US dollars.
+// price is the price of a unit in US dollars.
 type price struct {
 	what   string
 	unit   string
 	usd    float64
-	per    float64 // how many of what is counted make a unit
+	per    float64 // the size of a unit
 	source string
 }
 
-// of is the cost of an amount, in what is counted: bytes, documents, requests, or seconds of a vCPU or of a GiB.
+// of returns the cost of an amount of bytes, documents, requests, or seconds of a vCPU or a GiB.
 func (p price) of(amount float64) float64 { return amount / p.per * p.usd }
 
 const (
 	gib = 1 << 30
 	tib = 1 << 40
 
-	// smallestRequest is the least, in bytes, that Pub/Sub counts a publish or a pull as.
+	// smallestRequest is the minimum size in bytes that Pub/Sub bills for a publish or a pull.
 	smallestRequest = 1000
 
 	pubsubPricing    = "https://cloud.google.com/pubsub/pricing"
@@ -30,13 +30,13 @@ const (
 	networkPricing   = "https://cloud.google.com/vpc/network-pricing"
 )
 
-// prices is every price that an estimate uses.
+// prices has the prices that an estimate uses.
 type prices struct {
 	throughput                  price // into and out of Pub/Sub, each
 	write, read                 price // of a Firestore document
-	request                     price // to a service that is billed by requests
-	requestCPU, requestMemory   price // of its instances, while a request is under way
-	instanceCPU, instanceMemory price // of a service that is billed by instances
+	request                     price // to a service with request-based billing
+	requestCPU, requestMemory   price // of its instances while they serve requests
+	instanceCPU, instanceMemory price // of a service with instance-based billing
 	workerCPU, workerMemory     price
 	logs                        price
 	answers                     price // to the internet
@@ -59,7 +59,7 @@ func listPrices() prices {
 	}
 }
 
-// all are the prices in the order that they are printed in.
+// all returns the prices in the order of the table.
 func (p *prices) all() []price {
 	return []price{
 		p.throughput, p.write, p.read, p.request, p.requestCPU, p.requestMemory,

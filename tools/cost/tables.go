@@ -11,20 +11,20 @@ const (
 	month   = 30 * 24 * time.Hour
 )
 
-// row is one line of a table: a load, and what makes it different.
+// row is a row of a table: a load and its description.
 type row struct {
 	what string
 	load load
 }
 
-// with is the usual load, changed.
+// with returns the usual load with a change.
 func with(what string, change func(*load)) row {
 	l := usual()
 	change(&l)
 	return row{what, l}
 }
 
-// byInstances is the usual load on instances that are paid as a whole, which costs less from some requests a second on.
+// byInstances is the usual load with instance-based billing, which is cheaper above some number of requests per second.
 func byInstances(what string, change func(*load)) row {
 	return with(what, func(l *load) {
 		l.byRequests = false
@@ -34,7 +34,7 @@ func byInstances(what string, change func(*load)) row {
 
 func nothing(*load) {}
 
-// document is what docs/scaling.md shows: the tables and the prices that they come from.
+// document returns the tables and prices in docs/scaling.md.
 func document(p prices) string {
 	var d strings.Builder
 	section := func(title, text string, rows ...row) {
@@ -115,7 +115,7 @@ func document(p prices) string {
 	return d.String()
 }
 
-// watching is what readers cost in a day, in Markdown: what docs/firebase.md shows too.
+// watching returns the cost of readers per day in Markdown, which docs/firebase.md shows too.
 func watching(p prices) string {
 	const day = 24 * time.Hour
 	var d strings.Builder
@@ -127,7 +127,7 @@ func watching(p prices) string {
 	return d.String()
 }
 
-// plural is a number of things.
+// plural formats a number with a noun.
 func plural(n float64, thing string) string {
 	if n == 1 {
 		return "1 " + thing
@@ -135,7 +135,7 @@ func plural(n float64, thing string) string {
 	return grouped(n) + " " + thing + "s"
 }
 
-// table is what a billion increments of each load cost, in Markdown.
+// table returns the cost of a billion increments of each load in Markdown.
 func table(rows []row, p prices) string {
 	var d strings.Builder
 	d.WriteString(header("a billion increments"))
@@ -156,7 +156,7 @@ func line(what string, b bill) string {
 		dollars(b.workers), dollars(b.logs), dollars(b.total()))
 }
 
-// dollars is an amount as a reader wants it: cents below ten dollars, whole dollars above.
+// dollars formats an amount with cents below ten dollars, and in whole dollars above.
 func dollars(usd float64) string {
 	switch {
 	case usd == 0:
@@ -169,7 +169,7 @@ func dollars(usd float64) string {
 	return grouped(usd)
 }
 
-// grouped is a whole number with its thousands set off.
+// grouped formats a whole number with a comma between thousands.
 func grouped(n float64) string {
 	digits := fmt.Sprintf("%.0f", n)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -178,7 +178,7 @@ func grouped(n float64) string {
 	return digits
 }
 
-// number is a price with all its digits.
+// number formats a price with all its digits.
 func number(usd float64) string {
 	return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.9f", usd), "0"), ".")
 }

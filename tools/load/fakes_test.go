@@ -30,7 +30,7 @@ type fakeSystem struct {
 	answer func(n int) (status int, detail string, counted bool)
 	// slow, if not 0, is how many tags become visible in one window.
 	slow int
-	// noETag makes it forget what a reader has.
+	// noETag makes it ignore entity tags.
 	noETag bool
 
 	mu         sync.Mutex

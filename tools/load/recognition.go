@@ -40,9 +40,9 @@ type recognizing struct {
 	people int
 
 	mu sync.Mutex
-	// accepted holds the time of the third 202 of those who wait for their event.
+	// accepted has the time of the third 202 of contributors who wait for their event.
 	accepted map[string]time.Time
-	// early holds those whose event came before their third 202 was noted here.
+	// early has contributors whose event arrived before their third 202 was recorded here.
 	early map[string]time.Time
 	times histogram
 	all   chan struct{} // closed when all are recognized
@@ -127,13 +127,13 @@ func (r *recognizing) contribute(ctx context.Context, client *http.Client, contr
 	return nil
 }
 
-// recognized takes an event; those of other people's are passed over.
+// recognized handles an event. It ignores those of other contributors.
 func (r *recognizing) recognized(event consumer.Recognition) error {
 	r.settle(event.Contributor, time.Now(), r.early, r.accepted)
 	return nil
 }
 
-// settle notes one of the two times of a contributor, and records the time between them if the other is known.
+// settle stores one of the two times of a contributor, and records their difference if the other is known.
 func (r *recognizing) settle(contributor string, now time.Time, own, other map[string]time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -56,7 +56,7 @@ func (l *lines) await(t *testing.T, pattern string) []string {
 	}
 }
 
-// The three curls of the README, and a fourth.
+// The three curl commands of the README, and a fourth.
 func TestRecognizesThreeContributionsOnce(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())

@@ -53,8 +53,7 @@ type connections struct {
 	closers                 []func() error
 }
 
-// The subscriptions that the increments' is not: to recognitions, which are printed here, and to dead letters, which wait
-// for a redrive.
+// The subscriptions to recognitions, which are printed, and to dead letters, which wait for a redrive.
 const (
 	printSubscription      = "recognitions-local"
 	printDeadline          = 60 * time.Second
@@ -194,7 +193,7 @@ func (all *connections) connectStore(ctx context.Context, c configs, d *database
 	return "Firestore " + where(c, host), nil
 }
 
-// where describes where a service of Google Cloud is.
+// where describes the location of a Google Cloud service.
 func where(c configs, host string) string {
 	if host != "" {
 		return "emulator at " + host

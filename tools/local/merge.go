@@ -16,8 +16,8 @@ import (
 	"github.com/accrue/accrue/pkg/service/web"
 )
 
-// merge returns a handler of all routes of ingest and query. The document and the page about both are its own; what both
-// serve, such as health and metrics, is query's, which also knows the age of the view.
+// merge returns a handler of all routes of ingest and query. It serves a merged OpenAPI document and its page. Routes that both
+// services have, such as health and metrics, are query's, which also reports the age of the view.
 func merge(ingest, query http.Handler, origins []string, log zerolog.Logger) (http.Handler, error) {
 	document, err := mergeDocuments(ingest, query)
 	if err != nil {

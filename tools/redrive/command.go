@@ -2,10 +2,10 @@
 // into the totals, and dead letters, which it pulls from a subscription of the dead-letter topic, publishes unchanged to the
 // increments topic, and acknowledges.
 //
-// Running it again is safe. A rejected entry leaves its document in the same Commit that counts it. A message keeps its identity, and the checkpoint remembers what was counted, so a message that
-// is published twice is counted once. The checkpoint remembers a publisher for as long as the increments subscription
-// retains messages, and a day longer. It is unknown whether an older dead letter was counted, so it stays where it is
-// unless --max-age says otherwise.
+// It can safely run again. A rejected entry leaves its document in the same Commit that counts it. A message keeps its identity,
+// and the checkpoint has the settled sequences, so a message that is published twice is counted once. The checkpoint keeps a
+// publisher for as long as the increments subscription retains messages, and a day longer. It is unknown whether an older dead
+// letter was counted, so it is left unless --max-age says otherwise.
 package redrive
 
 import (
@@ -102,7 +102,7 @@ whether they were counted, and that return while the command runs. If an entry s
 	return command
 }
 
-// partitionsOf returns the number in PARTITIONS, ingest's default without one, and 0 for what is no number.
+// partitionsOf returns the number in PARTITIONS, ingest's default if it is not set, and 0 if it is not a number.
 func partitionsOf(variables map[string]string) uint32 {
 	n, err := strconv.ParseUint(cmp.Or(variables["PARTITIONS"], "16"), 10, 32)
 	if err != nil {

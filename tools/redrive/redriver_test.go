@@ -301,7 +301,7 @@ func TestInterruptedPullIsNotAnError(t *testing.T) {
 	})
 }
 
-// A dry run over many messages can take longer than a lease: then they come again, and are no news.
+// A dry run over many messages can take longer than a lease. Messages that are redelivered are not counted again.
 func TestDryRunCountsADeadLetterOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -189,7 +189,7 @@ func TestRedriversAtTheSameTimeCountOnce(t *testing.T) {
 	}
 }
 
-// The entry that the store refuses is left, and the others of its document are counted.
+// An entry that the store refuses is left, and the others of its document are counted.
 func TestRefusedEntryStaysAlone(t *testing.T) {
 	t.Parallel()
 	s := databasetest.Store(t)
