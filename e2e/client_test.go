@@ -55,17 +55,17 @@ func TestGoClientCountsAMillionThroughKills(t *testing.T) {
 		added <- nil
 	}()
 	for _, at := range []int64{entries / 10, entries / 3, entries / 2} {
-		await(t, fmt.Sprintf("%d counted", at), time.Minute, func() error {
+		await(t, fmt.Sprintf("%d entries counted", at), time.Minute, func() error {
 			if n := counted.Load(); n < at {
-				return fmt.Errorf("%d are", n)
+				return fmt.Errorf("%d", n)
 			}
 			return nil
 		})
 		before := retries.Load()
 		ingest.kill()
-		await(t, "the client notices", time.Minute, func() error {
+		await(t, "a retry", time.Minute, func() error {
 			if retries.Load() == before {
-				return fmt.Errorf("%d are counted, and no request is repeated", counted.Load())
+				return fmt.Errorf("%d entries counted without one", counted.Load())
 			}
 			return nil
 		})
@@ -80,7 +80,7 @@ func TestGoClientCountsAMillionThroughKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := counted.Load(); n != entries {
-		t.Errorf("%d of %d entries are reported as counted", n, entries)
+		t.Errorf("%d entries reported as counted, want %d", n, entries)
 	}
 	t.Logf("%d increments in %v, %d requests repeated", entries, time.Since(began).Round(time.Millisecond), retries.Load())
 	awaitStats(t, query, want, time.Minute)

@@ -11,7 +11,7 @@ import (
 	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
-// The health checks of the compose file's emulators succeed where an emulator answers calls, and fail where none does.
+// The health checks of the emulators in the compose file succeed if an emulator answers, and fail otherwise.
 func TestComposeChecksOfEmulators(t *testing.T) {
 	t.Parallel()
 	options, err := cli.NewProjectOptions([]string{filepath.Join("..", "docker-compose.yml")}, cli.WithName("accrue-test"))
@@ -33,11 +33,11 @@ func TestComposeChecksOfEmulators(t *testing.T) {
 				words[i] = strings.ReplaceAll(word, emulator.inside, address)
 			}
 			if words[len(words)-1] == check[len(check)-1] {
-				t.Fatalf("the check of %s does not ask %s: %q", emulator.service, emulator.inside, check)
+				t.Fatalf("the health check of %s does not call %s: %q", emulator.service, emulator.inside, check)
 			}
 			output, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput()
 			if (err == nil) != healthy {
-				t.Errorf("the check of %s at %s: %v, want healthy: %v\n%s", emulator.service, address, err, healthy, output)
+				t.Errorf("the health check of %s at %s: %v, want healthy: %v\n%s", emulator.service, address, err, healthy, output)
 			}
 		}
 	}

@@ -20,17 +20,17 @@ type posting struct {
 	increments      int
 }
 
-// kind is what requests are made of.
+// kind describes the requests that postings returns.
 type kind struct {
-	// keys says that requests have keys: without them the same bodies have none.
+	// keys is set if requests have idempotency keys, or ids for their items.
 	keys bool
-	// singles, of ten requests, are single increments, and ids are batches whose items have ids. The others are batches.
+	// Of ten requests, singles are single increments, ids are batches whose items have ids, and the others are batches.
 	singles, ids int
-	// largest is the largest batch, and tags is how many tags there are.
+	// largest is the maximum size of a batch, and tags the number of tags.
 	largest, tags int
 }
 
-// postings makes requests of so many increments in all.
+// postings returns requests with the given number of increments in total, and their sums by tag.
 func postings(increments int, k kind) (all []posting, want map[string]int64) {
 	want = make(map[string]int64)
 	for n := 0; n < increments; {
@@ -91,10 +91,9 @@ func (p *posting) try(ctx context.Context, url string) (status int, err error) {
 	return r.status, err
 }
 
-// Every increment is posted one to four times with its key, to two ingest instances that differ in PARTITIONS, one of which is
-// killed and comes back, so that connections break in the middle of requests, while aggregators are killed: the sums are
-// exact. Large batches of few tags are cut over several messages, and otherwise when they are repeated. Without keys each of
-// those posts counts.
+// Every increment is posted one to four times with its key to two ingest instances that differ in PARTITIONS. One of them and the
+// aggregators are killed and restarted meanwhile, so that connections break during requests. The totals are exact. Large batches of
+// few tags are split into several messages, differently in each repetition. Without keys every post counts.
 func TestRepeatedPostsWithKeysCountOnce(t *testing.T) {
 	t.Parallel()
 	for name, kind := range map[string]kind{
