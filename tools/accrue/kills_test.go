@@ -240,8 +240,10 @@ func TestEverythingAcceptedCountsOnceThroughKillsOfTheProcess(t *testing.T) {
 		}
 		p.kill(t)
 	}
+	began := time.Now()
 	p := startRun(t, folder, recognized)
 	serving := p.serving(t)
+	restarts = append(restarts, time.Since(began))
 	address.Store(&serving)
 	stop()
 	posters.Wait()

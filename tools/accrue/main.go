@@ -16,6 +16,7 @@ import (
 	"github.com/accrue/accrue/tools/cli"
 	"github.com/accrue/accrue/tools/cost"
 	"github.com/accrue/accrue/tools/emulators"
+	"github.com/accrue/accrue/tools/export"
 	"github.com/accrue/accrue/tools/folder"
 	"github.com/accrue/accrue/tools/load"
 	"github.com/accrue/accrue/tools/local"
@@ -53,7 +54,7 @@ func command(variables map[string]string) *cobra.Command {
 	root.AddCommand(
 		local.Command(variables), post.Command(), load.Command(variables), bench.Command(), redrive.Command(variables),
 		recognitions.Command(variables), cost.Command(), emulators.Command(), versionCommand(),
-		folder.BackupCommand(variables), folder.RestoreCommand(variables), migrate.Command(variables),
+		export.Command(), folder.BackupCommand(variables), folder.RestoreCommand(variables), migrate.Command(variables),
 	)
 	return root
 }

@@ -25,6 +25,7 @@ type settings struct {
 	connections int
 	batch       int
 	probes      int
+	json        bool
 }
 
 // Command returns the command accrue bench.
@@ -50,7 +51,7 @@ emulators and the three services as processes on this machine. Prints a table of
 			if err != nil {
 				return err
 			}
-			return errors.Join(measure(c.Context(), s, system, c.OutOrStdout()), system.stop())
+			return errors.Join(measure(c.Context(), s, system, c.OutOrStdout(), c.ErrOrStderr()), system.stop())
 		},
 	}
 	flags := command.Flags()
@@ -59,6 +60,7 @@ emulators and the three services as processes on this machine. Prints a table of
 	flags.DurationVar(&s.each, "each", 4*time.Second, "duration of a measurement")
 	flags.IntVar(&s.connections, "connections", 128, "number of connections")
 	flags.IntVar(&s.batch, "batch", 500, "increments in a batch")
+	flags.BoolVar(&s.json, "json", false, "print the table as JSON")
 	flags.IntVar(&s.probes, "probes", 200, "number of measurements of freshness")
 	command.AddCommand(baselineCommand())
 	return command
@@ -76,7 +78,7 @@ func (r result) rate() float64 { return float64(r.Accepted) / r.Elapsed.Seconds(
 // background is the load under which freshness is measured, in posts a second.
 const background = 2000
 
-func measure(ctx context.Context, s settings, system *system, stdout io.Writer) error {
+func measure(ctx context.Context, s settings, system *system, stdout, stderr io.Writer) error {
 	var baseline, service, batch, keyed []result
 	turns := []struct {
 		results *[]result
@@ -87,7 +89,7 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 		{&batch, load.Shape{Ingest: system.ingest.url, Batch: s.batch}},
 		{&keyed, load.Shape{Ingest: system.ingest.url, Batch: s.batch, Keys: true}},
 	}
-	fmt.Fprintln(stdout, "warming up: the emulators' first writes are ten times slower")
+	fmt.Fprintln(stderr, "warming up: the emulators' first writes are ten times slower")
 	for round := -2; round < s.rounds; round++ { // rounds before 0 warm up
 		for _, turn := range turns {
 			turn.shape.Connections, turn.shape.Duration = s.connections, s.each
@@ -106,7 +108,7 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 			}
 		}
 		if round >= 0 {
-			fmt.Fprintf(stdout, "round %d of %d: baseline %.0f/s, ingest %.0f/s, batches %.0f increments/s, with keys %.0f\n", round+1, s.rounds,
+			fmt.Fprintf(stderr, "round %d of %d: baseline %.0f/s, ingest %.0f/s, batches %.0f increments/s, with keys %.0f\n", round+1, s.rounds,
 				baseline[round].rate(), service[round].rate(), batch[round].rate(), keyed[round].rate())
 		}
 	}
@@ -121,9 +123,9 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "\n| what | median | of %d rounds |\n|---|---|---|\n", s.rounds)
-	row := func(what, format string, values []float64) {
-		fmt.Fprintf(stdout, "| %s | "+format+" | "+format+" to "+format+" |\n", what, median(values), slices.Min(values), slices.Max(values))
+	var rows []row
+	add := func(what, format string, values []float64) {
+		rows = append(rows, row{what, median(values), slices.Min(values), slices.Max(values), format})
 	}
 	pick := func(results []result, value func(result) float64) []float64 {
 		values := make([]float64, len(results))
@@ -135,27 +137,43 @@ func measure(ctx context.Context, s settings, system *system, stdout io.Writer) 
 	rate := result.rate
 	count := func(r result) float64 { return r.counted }
 	slowest := func(r result) float64 { return r.P99.Seconds() * 1000 }
-	row("baseline: decode, validate, answer 202; posts/s", "%.0f", pick(baseline, rate))
-	row("ingest: single increments/s", "%.0f", pick(service, rate))
-	row("ingest / baseline", "%.2f", ratios(service, baseline, rate))
-	row("single post, p99 in ms", "%.1f", pick(service, slowest))
-	row(fmt.Sprintf("ingest: increments/s in batches of %d", s.batch), "%.0f", pick(batch, rate))
-	row("the same, with an idempotency key a batch", "%.0f", pick(keyed, rate))
-	row("with keys / without", "%.2f", ratios(keyed, batch, rate))
-	row("counted, until the last is in `/stats`: increments/s of batches", "%.0f", pick(batch, count))
-	row("the same with keys", "%.0f", pick(keyed, count))
-	row("counted, with keys / without", "%.2f", ratios(keyed, batch, count))
-	fmt.Fprintf(stdout, "| freshness, 202 to visible in /stats, p50 and p99 in ms (%d probes at 2,000 posts/s) | %d | %d |\n",
-		s.probes, p50.Milliseconds(), p99.Milliseconds())
-
+	add("baseline: decode, validate, answer 202; posts/s", "%.0f", pick(baseline, rate))
+	add("ingest: single increments/s", "%.0f", pick(service, rate))
+	add("ingest / baseline", "%.2f", ratios(service, baseline, rate))
+	add("single post, p99 in ms", "%.1f", pick(service, slowest))
+	add(fmt.Sprintf("ingest: increments/s in batches of %d", s.batch), "%.0f", pick(batch, rate))
+	add("the same, with an idempotency key a batch", "%.0f", pick(keyed, rate))
+	add("with keys / without", "%.2f", ratios(keyed, batch, rate))
+	add("counted, until the last is in `/stats`: increments/s of batches", "%.0f", pick(batch, count))
+	add("the same with keys", "%.0f", pick(keyed, count))
+	add("counted, with keys / without", "%.2f", ratios(keyed, batch, count))
+	freshness := fmt.Sprintf("in ms (%d probes at 2,000 posts/s)", s.probes)
+	add("freshness, 202 to visible in /stats, p50 "+freshness, "%.0f", []float64{p50.Seconds() * 1000})
+	add("the same, p99 "+freshness, "%.0f", []float64{p99.Seconds() * 1000})
 	if err := system.stop(); err != nil {
 		return err
 	}
 	c := system.counted
 	writes := c.Documents + c.CommitsByAge + c.CommitsBySize + c.CommitsByDrain
-	fmt.Fprintf(stdout, "| increments per Firestore write (%d increments, %d writes) | %.0f | |\n", c.Increments, writes,
-		float64(c.Increments)/float64(max(writes, 1)))
+	add(fmt.Sprintf("increments per Firestore write (%d increments, %d writes)", c.Increments, writes), "%.0f",
+		[]float64{float64(c.Increments) / float64(max(writes, 1))})
+	if s.json {
+		return cli.PrintJSON(stdout, rows)
+	}
+	fmt.Fprintf(stdout, "| what | median | of %d rounds |\n|---|---|---|\n", s.rounds)
+	for _, r := range rows {
+		fmt.Fprintf(stdout, "| %s | "+r.format+" | "+r.format+" to "+r.format+" |\n", r.What, r.Median, r.Least, r.Most)
+	}
 	return nil
+}
+
+// row is one line of the table.
+type row struct {
+	What   string  `json:"what"`
+	Median float64 `json:"median"`
+	Least  float64 `json:"least"`
+	Most   float64 `json:"most"`
+	format string
 }
 
 func median(values []float64) float64 {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -102,4 +104,29 @@ func Reach(ctx context.Context, address string) error {
 		return err
 	}
 	return conn.Close()
+}
+
+// Address parses the address of a service. The error is one of the command line.
+func Address(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, Usagef("--url must be an address such as http://127.0.0.1:8080")
+	}
+	return u, nil
+}
+
+// ReachURL returns an error if nothing listens at the address of a service. Behind a proxy it returns nil.
+func ReachURL(ctx context.Context, u *url.URL) error {
+	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u}); proxy != nil || err != nil {
+		return err
+	}
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return Reach(ctx, net.JoinHostPort(u.Hostname(), port))
 }

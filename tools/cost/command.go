@@ -15,12 +15,13 @@ import (
 // Command returns the command accrue cost.
 func Command() *cobra.Command {
 	l := usual()
+	var asJSON bool
 	command := &cobra.Command{
 		Use:   "cost",
 		Short: "Estimate the cost on Google Cloud",
 		Long: `Estimates the cost of a billion increments on Google Cloud, from list prices. Without flags it prints the tables of
-docs/scaling.md; with flags, a table for the load that they describe.`,
-		Example: "  accrue cost --rate 500 --batch 10 --tags 200",
+docs/scaling.md; with flags, a table for the load that they describe, or with --json its items in dollars.`,
+		Example: "  accrue cost --rate 500 --batch 10 --tags 200\n  accrue cost --json | jq .total",
 		Args:    cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if c.Flags().NFlag() == 0 {
@@ -29,6 +30,9 @@ docs/scaling.md; with flags, a table for the load that they describe.`,
 			}
 			if err := l.validate(); err != nil {
 				return cli.Usage(err)
+			}
+			if asJSON {
+				return cli.PrintJSON(c.OutOrStdout(), estimate(l, billion, listPrices()).json())
 			}
 			fmt.Fprint(c.OutOrStdout(), table([]row{{"your load", l}}, listPrices()))
 			return nil
@@ -48,7 +52,22 @@ docs/scaling.md; with flags, a table for the load that they describe.`,
 	flags.BoolVar(&l.requestLogs, "request-logs", l.requestLogs, "Cloud Run's request logs are stored")
 	flags.BoolVar(&l.multiRegion, "multi-region", l.multiRegion, "the database is multi-region")
 	flags.BoolVar(&l.publishLogs, "publish-logs", l.publishLogs, "ingest's log of its publishes is stored")
+	flags.BoolVar(&asJSON, "json", false, "print JSON, in dollars for a billion increments")
 	return command
+}
+
+// json returns the items for programs.
+func (b bill) json() any {
+	return struct {
+		Ingest  float64 `json:"ingest"`
+		PubSub  float64 `json:"pubsub"`
+		Writes  float64 `json:"firestore_writes"`
+		Reads   float64 `json:"firestore_reads"`
+		Workers float64 `json:"aggregator_and_query"`
+		Logs    float64 `json:"logs"`
+		Answers float64 `json:"answers"`
+		Total   float64 `json:"total"`
+	}{b.ingest, b.pubsub, b.writes, b.reads, b.workers, b.logs, b.answers, b.total()}
 }
 
 func (l *load) validate() error {

@@ -2,6 +2,7 @@ package cost
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"math"
 	"os"
@@ -166,6 +167,24 @@ func TestCommandPrintsTheCostOfALoad(t *testing.T) {
 	code, got, _ := execute(t, "--rate", "500", "--batch", "10")
 	if code != 0 || strings.Count(got, "\n") != 3 || !strings.Contains(got, "| your load |") {
 		t.Errorf("exit code %d, printed:\n%s", code, got)
+	}
+}
+
+func TestCommandPrintsJSONWhoseItemsAddUp(t *testing.T) {
+	t.Parallel()
+	code, out, _ := execute(t, "--json", "--batch", "100")
+	var items map[string]float64
+	if err := json.Unmarshal([]byte(out), &items); err != nil {
+		t.Fatalf("exit code %d, printed %s: %v", code, out, err)
+	}
+	sum := 0.0
+	for name, dollars := range items {
+		if name != "total" {
+			sum += dollars
+		}
+	}
+	if sum == 0 || math.Abs(sum-items["total"]) > 1e-6*sum {
+		t.Errorf("the items add up to %v: %v", sum, items)
 	}
 }
 

@@ -21,6 +21,7 @@ producer may post meanwhile. Ctrl-C ends the posting, and what was posted is sti
 answer may be counted and is not repeated, except with --client, which uses idempotency keys.
 FILE is a file, a folder, or a pattern such as 'src/**/*.go'. Exit code 0 means that all totals are exact.`,
 		Example: `  accrue load --duration 30s --batch 100
+  accrue load --shop                        # a day that is worth a look at the board
   accrue load --client --rate 5000 --contributors 1000
   accrue load --words 'docs/**/*.md'`,
 	}

@@ -18,6 +18,8 @@ type config struct {
 	// What is posted: increments of random tags, or the words of files.
 	tags         int
 	seed         uint64
+	zipf         bool
+	shop         bool
 	words        bool
 	files        []string
 	contributors int
@@ -47,6 +49,8 @@ func (c *config) register(flags *pflag.FlagSet) (complete func(files []string) e
 	query := flags.String("query", "", "address of query, if it is a service of its own")
 	flags.IntVar(&c.tags, "tags", 1000, "number of random tags")
 	flags.Uint64Var(&c.seed, "seed", 1, "seed of the names of the tags")
+	flags.BoolVar(&c.zipf, "zipf", false, "the n-th tag is drawn 1/n as often as the first")
+	flags.BoolVar(&c.shop, "shop", false, "the day of a shop in 10 minutes: its goods, its regulars, its busy hours")
 	flags.BoolVar(&c.words, "words", false, "post the words of the given files")
 	flags.IntVar(&c.contributors, "contributors", 0, "number of contributors, one of whom each increment names; 0 for none")
 	flags.IntVar(&c.recognitions, "recognitions", 0, "number of new contributors whose recognition is timed, through Pub/Sub")
@@ -65,6 +69,9 @@ func (c *config) register(flags *pflag.FlagSet) (complete func(files []string) e
 	flags.BoolVar(&c.json, "json", false, "print the report as JSON")
 	return func(files []string) error {
 		c.files = files
+		if c.shop {
+			c.openShop(flags)
+		}
 		if !c.words && c.duration == 0 && c.count == 0 {
 			c.duration = 10 * time.Second
 		}
@@ -84,7 +91,9 @@ func (c *config) register(flags *pflag.FlagSet) (complete func(files []string) e
 		}
 		c.ingest, c.query = address("ingest", *ingest), address("query", *query)
 		check(c.tags >= 1 && c.tags <= 10_000_000, "--tags must be 1 to 10000000")
-		check(c.contributors >= 0, "--contributors must not be negative")
+		check(c.contributors >= 0 && c.contributors <= 10_000_000, "--contributors must be 0 to 10000000")
+		check(!c.shop || c.duration > 0 && c.rate > 0, "--shop needs a --duration and a --rate")
+		check(!c.shop || !c.words && !flags.Changed("tags"), "--shop has tags of its own")
 		check(c.recognitions >= 0 && c.recognitions <= 100_000, "--recognitions must be 0 to 100000")
 		check(c.batch >= 1 && c.batch <= increment.MaxBatch, "--batch must be 1 to %d", increment.MaxBatch)
 		check(c.rate >= 0, "--rate must not be negative")
@@ -95,6 +104,18 @@ func (c *config) register(flags *pflag.FlagSet) (complete func(files []string) e
 		check(c.poll > 0 && c.refresh > 0, "--poll and --progress must be positive")
 		check(c.words == (len(files) > 0), "files need --words, and --words needs files")
 		return errors.Join(faults...)
+	}
+}
+
+// openShop sets what the command line does not.
+func (c *config) openShop(flags *pflag.FlagSet) {
+	for name, set := range map[string]func(){
+		"duration": func() { c.duration = 10 * time.Minute }, "rate": func() { c.rate = 300 },
+		"contributors": func() { c.contributors = 400 }, "connections": func() { c.connections = 8 },
+	} {
+		if !flags.Changed(name) {
+			set()
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ func (f *freshness) probe(ctx context.Context, p *poster, interval time.Duration
 		case <-ticker.C:
 		}
 		var b batch
-		if err := b.fill(f, 1, 0); err != nil {
+		if err := b.fill(f, 1); err != nil {
 			return err
 		}
 		if err := p.post(ctx, &b, time.Now()); err != nil {
@@ -65,7 +65,7 @@ func (f *freshness) probe(ctx context.Context, p *poster, interval time.Duration
 }
 
 // next returns a probe: freshness is a source.
-func (f *freshness) next() (entry, error) { return entry{f.tag, 1}, nil }
+func (f *freshness) next() (entry, error) { return entry{tally: f.tag, value: 1}, nil }
 
 func (*freshness) progress() (float64, bool) { return 0, false }
 

@@ -63,7 +63,7 @@ func TestPost(t *testing.T) {
 				server := &scriptedServer{script: tc.script, start: time.Now()}
 				p := &poster{server: server, counts: &counts{}, cause: new(atomic.Pointer[error])}
 				foo := &tally{name: "foo"}
-				err := p.post(t.Context(), &batch{entries: []entry{{foo, 7}}}, time.Now())
+				err := p.post(t.Context(), &batch{entries: []entry{{tally: foo, value: 7}}}, time.Now())
 				if !errors.Is(err, tc.err) {
 					t.Errorf("post() = %v, want %v", err, tc.err)
 				}

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/accrue/accrue/clients/go"
 )
@@ -42,7 +40,7 @@ func (l *load) postByClient(ctx context.Context, transport http.RoundTripper) er
 
 // addAll adds what the source has, until ctx or the source ends.
 func (l *load) addAll(ctx context.Context, c *accrue.Client) error {
-	pace := &pacer{start: time.Now(), rate: l.config.rate}
+	pace := newPacer(l.config)
 	for ctx.Err() == nil {
 		e, err := l.source.next()
 		switch {
@@ -52,10 +50,7 @@ func (l *load) addAll(ctx context.Context, c *accrue.Client) error {
 			return err
 		}
 		pace.wait(ctx, 1)
-		entry := accrue.Entry{Name: e.tally.name, Value: int64(e.value)}
-		if l.config.contributors > 0 {
-			entry.Contributor = fmt.Sprintf("contributor-%d", rand.IntN(l.config.contributors)) //nolint:gosec // no secret
-		}
+		entry := accrue.Entry{Name: e.tally.name, Value: int64(e.value), Contributor: e.contributor}
 		if err := c.Add(ctx, entry); err != nil {
 			if ctx.Err() != nil {
 				break // it was not taken

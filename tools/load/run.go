@@ -86,13 +86,34 @@ func newSource(c *config, l *ledger) (source, io.Closer, error) {
 		}
 		of := newWordSource(l, files)
 		from, closing = of, of
+	} else if c.shop {
+		from = newShopSource(l)
 	} else {
-		from = newRandomSource(l, c.tags, c.seed)
+		random := newRandomSource(l, c.tags, c.seed)
+		if c.zipf {
+			random.zipf = newZipf(c.tags)
+		}
+		from = random
+	}
+	if c.contributors > 0 {
+		from = newContributing(c, from)
 	}
 	if c.count > 0 {
 		from = &limited{source: from, count: c.count}
 	}
 	return from, closing, nil
+}
+
+// newContributing returns a source whose increments name contributors.
+func newContributing(c *config, from source) source {
+	if c.shop {
+		return &contributing{source: from, people: shopPeople(c.contributors), zipf: newZipf(c.contributors), part: shopPart}
+	}
+	people := make([]string, c.contributors)
+	for i := range people {
+		people[i] = fmt.Sprintf("contributor-%d", i)
+	}
+	return &contributing{source: from, people: people}
 }
 
 // services are the connections to the system under test.
@@ -184,7 +205,7 @@ func (l *load) post(ctx context.Context, show progress) error {
 	if l.config.probe > 0 {
 		watching.Go(func() error { return l.freshness.probe(beside, prober, l.config.probe) })
 	}
-	pace := &pacer{start: time.Now(), rate: l.config.rate}
+	pace := newPacer(l.config)
 	posting, together := errgroup.WithContext(ctx)
 	for _, p := range posters {
 		posting.Go(func() error { return l.postAll(together, p, pace) })
@@ -206,7 +227,7 @@ func (l *load) post(ctx context.Context, show progress) error {
 func (l *load) postAll(ctx context.Context, p *poster, pace *pacer) error {
 	var b batch
 	for ctx.Err() == nil {
-		switch err := b.fill(l.source, l.config.batch, l.config.contributors); {
+		switch err := b.fill(l.source, l.config.batch); {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -23,8 +22,9 @@ type source interface {
 
 // entry is one increment.
 type entry struct {
-	tally *tally
-	value uint8
+	tally       *tally
+	value       uint8
+	contributor string // quoted as JSON is without an escape; empty for none
 }
 
 // batch is the content of one request.
@@ -33,9 +33,8 @@ type batch struct {
 	body    []byte
 }
 
-// fill makes b the next batch of up to size increments. Contributors, if any, are drawn for each increment. The error is
-// io.EOF when there is none.
-func (b *batch) fill(from source, size, contributors int) error {
+// fill makes b the next batch of up to size increments. The error is io.EOF when there is none.
+func (b *batch) fill(from source, size int) error {
 	b.entries, b.body = b.entries[:0], b.body[:0]
 	for len(b.entries) < size {
 		e, err := from.next()
@@ -57,9 +56,9 @@ func (b *batch) fill(from source, size, contributors int) error {
 		}
 		b.body = append(b.body, e.tally.item...)
 		b.body = append(b.body, '0'+e.value)
-		if contributors > 0 {
-			b.body = append(b.body, `,"contributor":"contributor-`...)
-			b.body = strconv.AppendInt(b.body, int64(rand.IntN(contributors)), 10) //nolint:gosec // not a secret
+		if e.contributor != "" {
+			b.body = append(b.body, `,"contributor":"`...)
+			b.body = append(b.body, e.contributor...)
 			b.body = append(b.body, '"')
 		}
 		b.body = append(b.body, '}')
@@ -89,7 +88,10 @@ func (l *limited) progress() (float64, bool) {
 }
 
 // randomSource returns increments of random tags and values, endlessly.
-type randomSource struct{ tallies []*tally }
+type randomSource struct {
+	tallies []*tally
+	zipf    *zipf // nil: all tags are as likely
+}
 
 // newRandomSource draws the names of n tags. The same seed draws the same names, so that several runs use the same tags.
 func newRandomSource(l *ledger, n int, seed uint64) *randomSource {
@@ -111,12 +113,22 @@ func newRandomSource(l *ledger, n int, seed uint64) *randomSource {
 	return s
 }
 
+// newShopSource returns increments of the tags of a shop.
+func newShopSource(l *ledger) *randomSource {
+	s := &randomSource{zipf: newZipf(len(shopTags))}
+	for _, name := range shopTags {
+		s.tallies = append(s.tallies, l.tag([]byte(name)))
+	}
+	return s
+}
+
 func (s *randomSource) next() (entry, error) {
-	draw := rand.Uint64() //nolint:gosec // not a secret
-	return entry{
-		tally: s.tallies[draw>>8%uint64(len(s.tallies))],
-		value: uint8(increment.MinValue + draw&0xff%increment.MaxValue),
-	}, nil
+	draw := rand.Uint64()                         //nolint:gosec // not a secret
+	of := int(draw >> 8 % uint64(len(s.tallies))) //nolint:gosec // less than a length
+	if s.zipf != nil {
+		of = s.zipf.draw()
+	}
+	return entry{tally: s.tallies[of], value: uint8(increment.MinValue + draw&0xff%increment.MaxValue)}, nil
 }
 
 func (*randomSource) progress() (float64, bool) { return 0, false }
@@ -164,7 +176,7 @@ func (s *wordSource) next() (entry, error) {
 				t = s.ledger.tag(word)
 				s.tallies[t.name] = t
 			}
-			return entry{t, 1}, nil
+			return entry{tally: t, value: 1}, nil
 		}
 		if !errors.Is(err, io.EOF) {
 			return entry{}, fmt.Errorf("read words: %w", err)

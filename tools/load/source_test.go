@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/accrue/accrue/pkg/increment"
 )
@@ -95,7 +96,7 @@ func TestLimitedEndsAfterItsCount(t *testing.T) {
 	s := &limited{source: newRandomSource(newLedger(), 1, 1), count: 3}
 	var b batch
 	var sizes []int
-	for b.fill(s, 2, 0) == nil {
+	for b.fill(s, 2) == nil {
 		sizes = append(sizes, len(b.entries))
 	}
 	if want := []int{2, 1}; !slices.Equal(sizes, want) {
@@ -113,6 +114,13 @@ type item struct {
 	Contributor string `json:"contributor"`
 }
 
+func withContributors(from source, n int) source {
+	if n == 0 {
+		return from
+	}
+	return newContributing(&config{contributors: n}, from)
+}
+
 func TestBatchEncodesItsEntries(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
@@ -127,7 +135,7 @@ func TestBatchEncodesItsEntries(t *testing.T) {
 			t.Parallel()
 			var b batch
 			for range 2 { // the second in the place of the first
-				if err := b.fill(newRandomSource(l, 10, 1), tc.size, tc.contributors); err != nil {
+				if err := b.fill(withContributors(newRandomSource(l, 10, 1), tc.contributors), tc.size); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -152,5 +160,71 @@ func TestBatchEncodesItsEntries(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestZipfDrawsTheNthRankAnNthAsOften(t *testing.T) {
+	t.Parallel()
+	const draws = 100_000
+	z, seen := newZipf(50), make([]int, 50)
+	for range draws {
+		seen[z.draw()]++
+	}
+	for _, rank := range []int{1, 4, 9, 49} {
+		if ratio := float64(seen[0]) / float64(seen[rank]); ratio < 0.8*float64(rank+1) || ratio > 1.25*float64(rank+1) {
+			t.Errorf("rank %d was drawn %d times, the first %d times", rank, seen[rank], seen[0])
+		}
+	}
+}
+
+func TestAShopHasValidTagsAndPeople(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for _, name := range shopTags {
+		if err := increment.ValidateName(name); err != nil || seen[name] {
+			t.Errorf("tag %q: %v, twice %v", name, err, seen[name])
+		}
+		seen[name] = true
+	}
+	for _, id := range shopPeople(400) {
+		if err := increment.ValidateContributor(id); err != nil || seen[id] {
+			t.Errorf("contributor %q: %v, twice %v", id, err, seen[id])
+		}
+		seen[id] = true
+	}
+	named := 0
+	of := newContributing(&config{shop: true, contributors: 400}, newShopSource(newLedger()))
+	for range 3000 {
+		if e, err := of.next(); err != nil {
+			t.Fatal(err)
+		} else if e.contributor != "" {
+			named++
+		}
+	}
+	if named < 800 || named > 1200 {
+		t.Errorf("%d of 3000 increments name a person, want about a third", named)
+	}
+}
+
+func TestADayIsBusyByTheHourAndBeginsAgain(t *testing.T) {
+	t.Parallel()
+	const length, n = 24 * time.Minute, 4000 // an hour takes a minute
+	var hours [48]int
+	last := time.Duration(0)
+	for i := range 2 * n {
+		at := day(length, float64(i)/n)
+		if at < last || at >= 2*length {
+			t.Fatalf("increment %d is due at %v, after %v", i, at, last)
+		}
+		last = at
+		hours[int(at/time.Minute)]++
+	}
+	if hours[2] > 1 || hours[8] < 5*hours[20]/2 || hours[8] < 300 {
+		t.Errorf("the hours have %v", hours)
+	}
+	for hour := range 24 {
+		if d := hours[hour] - hours[24+hour]; d < -1 || d > 1 {
+			t.Errorf("hour %d has %d and %d increments", hour, hours[hour], hours[24+hour])
+		}
 	}
 }

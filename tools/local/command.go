@@ -35,29 +35,45 @@ const drain = 6 * time.Second
 // Command returns the command accrue run. Variables are the environment.
 func Command(variables map[string]string) *cobra.Command {
 	var port int
-	var listen, data string
+	var listen, data, project, pubsub, firestore string
 	command := &cobra.Command{
 		Use:   "run",
 		Short: "Run all of Accrue in one process, at one address",
 		Long: `Runs ingest, aggregator and query in one process and serves the API, the board, the documentation, health and metrics at
-one address, on loopback only by default. Totals are kept in the folder --data, or nowhere if it is empty. With
-GOOGLE_CLOUD_PROJECT it uses Pub/Sub and Firestore instead, with PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST the
-emulators. The other settings are environment variables: see
+one address, on loopback only by default. Everything is kept in the folder --data, or nowhere if it is empty. With a
+project it uses Pub/Sub and Firestore instead, with --emulator and --firestore-emulator the emulators. The other settings
+are environment variables: see
 https://github.com/accrue/accrue/blob/main/docs/settings.md.`,
 		Example: `  accrue run --data .accrue
+  accrue run --project my-project
   accrue run --listen 0.0.0.0 --port 80`,
 		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if port < 0 || port > 65535 {
 				return cli.Usagef("--port must be 0 to 65535")
 			}
-			return run(c.Context(), variables, net.JoinHostPort(listen, strconv.Itoa(port)), data, c.OutOrStdout(), c.ErrOrStderr())
+			if c.Flags().Changed("data") && c.Flags().Changed("project") {
+				return cli.Usagef("--data and --project exclude each other")
+			}
+			settings := maps.Clone(variables)
+			for variable, flag := range map[string]string{
+				"GOOGLE_CLOUD_PROJECT": project, "PUBSUB_EMULATOR_HOST": pubsub, "FIRESTORE_EMULATOR_HOST": firestore,
+			} {
+				if settings == nil {
+					settings = make(map[string]string)
+				}
+				settings[variable] = flag
+			}
+			return run(c.Context(), settings, net.JoinHostPort(listen, strconv.Itoa(port)), data, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	flags := command.Flags()
 	flags.IntVar(&port, "port", 8080, "port, 0 for a free one")
 	flags.StringVar(&listen, "listen", "127.0.0.1", "address to listen on, 0.0.0.0 for all")
 	flags.StringVar(&data, "data", folder.Default(variables), "folder of the embedded database (DATA); empty keeps nothing")
+	flags.StringVar(&project, "project", variables["GOOGLE_CLOUD_PROJECT"], "use Pub/Sub and Firestore of a Google Cloud project (GOOGLE_CLOUD_PROJECT)")
+	flags.StringVar(&pubsub, "emulator", variables["PUBSUB_EMULATOR_HOST"], "host:port of a Pub/Sub emulator to use (PUBSUB_EMULATOR_HOST)")
+	flags.StringVar(&firestore, "firestore-emulator", variables["FIRESTORE_EMULATOR_HOST"], "host:port of a Firestore emulator to use (FIRESTORE_EMULATOR_HOST)")
 	return command
 }
 
@@ -81,6 +97,9 @@ func run(ctx context.Context, variables map[string]string, address, data string,
 	logger := func(service string) zerolog.Logger { return logging.New(stderr, service, settings) }
 	connections, err := connect(ctx, configs, data, logger("database"))
 	if err != nil {
+		if ctx.Err() != nil { // Ctrl-C during the start
+			return nil
+		}
 		return err
 	}
 	return errors.Join(serve(ctx, configs, connections, address, logger, stdout), connections.close())

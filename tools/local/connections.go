@@ -19,6 +19,7 @@ import (
 	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/pkg/store/firestore"
 	"github.com/accrue/accrue/query"
+	"github.com/accrue/accrue/tools/cli"
 	"github.com/accrue/accrue/tools/folder"
 	"github.com/accrue/accrue/tools/recognitions/consumer"
 )
@@ -77,6 +78,11 @@ func connect(ctx context.Context, c configs, data string, log zerolog.Logger) (*
 			return nil, errors.Join(err, all.close())
 		case to != "":
 			return nil, errors.Join(fmt.Errorf("%s was migrated to %s: use that, or restore a backup to another folder", data, to), all.close())
+		}
+	}
+	for _, host := range []string{c.aggregator.PubSubEmulatorHost, c.aggregator.FirestoreEmulatorHost} {
+		if err := cli.Reach(ctx, host); err != nil {
+			return nil, errors.Join(fmt.Errorf("connect to the emulator: %w", err), all.close())
 		}
 	}
 	place := data

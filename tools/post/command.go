@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,6 +106,11 @@ func (c *config) run(command *cobra.Command, arguments []string) error {
 	})
 	if err != nil {
 		return cli.Usage(err)
+	}
+	if address, err := url.Parse(c.url); err == nil {
+		if err := cli.ReachURL(command.Context(), address); err != nil {
+			return fmt.Errorf("%s: %w", c.url, errors.Join(err, client.Close(command.Context())))
+		}
 	}
 	reading := c.addAll(command.Context(), client, next)
 	if errors.Is(reading, context.Canceled) { // Ctrl-C: what was added is still posted
