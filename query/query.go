@@ -26,6 +26,7 @@ type Documents interface {
 	api.Contributors
 	history.Reader
 	recognition.Store
+	waitingReader
 }
 
 // Parts are the dependencies of query.
@@ -52,6 +53,7 @@ const historyBytes = 64 << 20
 type Service struct {
 	refresher  *view.Refresher
 	recognizer *recognition.Recognizer
+	waiting    *waiting
 	server     *service.Server
 }
 
@@ -68,9 +70,14 @@ func New(config Config, parts Parts) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
+	waiting, err := newWaiting(parts.Documents, meter, parts.Log)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
 	handler, err := api.New(refresher, parts.Documents, history.New(parts.Documents, historyBytes), web.Base{
 		Checks: append(slices.Clone(parts.Checks), service.Check{Name: "view", Check: refresher.Check},
-			service.Check{Name: "checkpoints", Check: refresher.Complete, Optional: true}),
+			service.Check{Name: "checkpoints", Check: refresher.Complete, Optional: true},
+			service.Check{Name: "rejected entries", Check: waiting.Check, Optional: true}),
 		Log: parts.Log, Telemetry: parts.Telemetry,
 	})
 	if err != nil {
@@ -80,7 +87,7 @@ func New(config Config, parts Parts) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	return &Service{refresher: refresher, recognizer: recognizer, server: server}, nil
+	return &Service{refresher: refresher, recognizer: recognizer, waiting: waiting, server: server}, nil
 }
 
 // Port returns the port of the API and of health requests.
@@ -96,6 +103,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return service.Run(ctx,
 		service.Part{Name: "refresher", Run: s.refresher.Run},
 		service.Part{Name: "recognizer", Run: s.recognizer.Run},
+		service.Part{Name: "rejected entries", Run: s.waiting.Run},
 		service.Part{Name: "server", Run: s.server.Run},
 	)
 }

@@ -42,11 +42,15 @@ locals {
 
     dead-letters = {
       severity = "ERROR"
-      summary  = "Messages could not be counted and wait in increments-dead-letter-redrive, each with its reason."
+      summary  = "Messages wait in increments-dead-letter-redrive, or entries in the collection rejected, each with its reason. They are not counted."
       conditions = {
         "there are dead letters" = {
           query    = "max(pubsub_googleapis_com:subscription_num_undelivered_messages{${local.redrive_backlog}}) > 0"
           duration = "60s"
+        }
+        "rejected entries wait" = {
+          query    = "sum(increase(logging_googleapis_com:user_${google_logging_metric.entries_waiting.name}{monitored_resource=\"cloud_run_revision\"}[10m])) > 0"
+          duration = "0s"
         }
       }
     }

@@ -18,7 +18,7 @@ locals {
 
 # Off for every field of every collection.
 resource "google_firestore_field" "unindexed" {
-  for_each = toset(concat(["contributors", "layouts", "partitions", "recognitions", "rejected", "retired", "tags"], local.expiring))
+  for_each = toset(concat(["audit", "contributors", "layouts", "partitions", "recognitions", "rejected", "tags"], local.expiring))
 
   database   = google_firestore_database.this.name
   collection = each.value

@@ -113,6 +113,27 @@ resource "google_logging_metric" "checkpoint_filling" {
   depends_on = [google_project_service.this]
 }
 
+# Query's warning that rejected entries wait to be redriven, every minute.
+resource "google_logging_metric" "entries_waiting" {
+  name        = "accrue_entries_waiting"
+  description = "Times that query warned that rejected entries wait to be redriven."
+
+  filter = <<-EOT
+    resource.type = "cloud_run_revision"
+    resource.labels.service_name = "query"
+    jsonPayload.message : "rejected entries wait to be redriven"
+  EOT
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "INT64"
+    unit         = "1"
+    display_name = "Warnings of rejected entries that wait"
+  }
+
+  depends_on = [google_project_service.this]
+}
+
 resource "google_logging_project_exclusion" "requests" {
   name        = "accrue-requests"
   description = "Cloud Run's line per request: all that succeed, and 99 of 100 that fail."

@@ -146,6 +146,17 @@ func (c *Checkpoint) Has(name string) bool {
 	return found
 }
 
+// Remove removes a tag from a checkpoint that Next has returned, and returns its total.
+func (c *Checkpoint) Remove(name string) (removed Total, known bool) {
+	i, known := slices.BinarySearchFunc(c.Totals, name, func(t Total, name string) int { return strings.Compare(t.Name, name) })
+	if !known {
+		return Total{}, false
+	}
+	removed = c.Totals[i]
+	c.Totals = append(slices.Clone(c.Totals[:i]), c.Totals[i+1:]...)
+	return removed, true
+}
+
 // TotalsSize returns the maximum size of the packed totals in bytes for the present tags, whatever their totals. It is compared
 // with MaxTotals before a tag is added.
 func (c *Checkpoint) TotalsSize() int {

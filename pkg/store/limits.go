@@ -54,6 +54,9 @@ func (c *Commit) documents() []document {
 	if f := c.Fold; f != nil {
 		all = append(all, document{Folds, KeysID(f.KeysPosition), []int{len(checkpoint.PackKeyRanges(f.Keys))}, 0})
 	}
+	if c.Audit != nil {
+		all = append(all, document{Audit, c.Audit.ID, []int{len(c.Audit.Record)}, 0})
+	}
 	if len(c.Rejected) > 0 {
 		id := RejectedID(c.Partition, c.Next.Commit)
 		all = append(all, document{Rejected, id, []int{len(checkpoint.PackRejected(c.Rejected))}, 0})

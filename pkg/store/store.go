@@ -22,6 +22,7 @@ const (
 	Recognitions = "recognitions"
 	Rejected     = "rejected"
 	Layouts      = "layouts"
+	Audit        = "audit"
 
 	// Subcollections of each partition.
 
@@ -80,6 +81,8 @@ type Commit struct {
 	// Rejected are the entries of the settled messages that could not be counted. They are written to one document and must not
 	// exceed checkpoint.MaxRejected.
 	Rejected []checkpoint.Rejected
+	// Audit is the record of what a person has removed with the Commit, or nil.
+	Audit *AuditRecord
 	// Redriven is the change of the document whose rejected entries the Commit counts, or nil.
 	Redriven *Redriven
 }
@@ -106,6 +109,15 @@ type Peeked struct {
 	Revision  Revision
 	Commit    uint64
 	Layouts   uint64
+}
+
+// AuditRecord says what a person has removed: rejected entries, a tag's total in a partition, or a contributor.
+type AuditRecord struct {
+	// ID is the id of its document. A record that exists is replaced.
+	ID string
+	At time.Time
+	// Record is JSON.
+	Record []byte
 }
 
 // Redriven is the change of a document of rejected entries by the Commit that counts some of them. The Commit returns ErrConflict

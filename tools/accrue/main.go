@@ -24,6 +24,7 @@ import (
 	"github.com/accrue/accrue/tools/post"
 	"github.com/accrue/accrue/tools/recognitions"
 	"github.com/accrue/accrue/tools/redrive"
+	"github.com/accrue/accrue/tools/tags"
 )
 
 func main() {
@@ -54,7 +55,8 @@ func command(variables map[string]string) *cobra.Command {
 	root.AddCommand(
 		local.Command(variables), post.Command(), load.Command(variables), bench.Command(), redrive.Command(variables),
 		recognitions.Command(variables), cost.Command(), emulators.Command(), versionCommand(),
-		export.Command(), folder.BackupCommand(variables), folder.RestoreCommand(variables), migrate.Command(variables),
+		export.Command(), folder.BackupCommand(variables), folder.RestoreCommand(variables), migrate.Command(variables), tags.Command(variables),
+		tags.ContributorsCommand(variables),
 	)
 	return root
 }

@@ -3,6 +3,7 @@ package redrive
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/store"
 )
 
 const (
@@ -45,13 +47,16 @@ type options struct {
 	// maxAge is the age beyond which a dead letter is left.
 	maxAge time.Duration
 	dryRun bool
-	json   bool
+	// discard removes what cannot be decoded, and redrives nothing.
+	discard bool
+	json    bool
 }
 
 // redriver moves messages from the dead letters to the increments.
 type redriver struct {
 	from     source
 	to       topic
+	audit    func(context.Context, store.AuditRecord) error
 	options  options
 	progress io.Writer
 }
@@ -68,8 +73,8 @@ type found struct {
 	// redriven were published and acknowledged; in a dry run, they would have been.
 	redriven int
 	// The rest was left: it cannot be decoded, is too old, has another reason than the one asked for, or returned after it
-	// was redriven.
-	invalid, old, others, returned int
+	// was redriven. Discarded ones are gone, after an audit record of each.
+	invalid, old, others, returned, discarded int
 	// reasons counts all of them by reason.
 	reasons map[string]int
 }
@@ -102,8 +107,16 @@ func (r *redriver) run(ctx context.Context) (f *found, err error) {
 				continue
 			}
 			fresh = true
+			if r.options.discard && !r.options.dryRun && r.invalid(d) {
+				if err := r.discard(ctx, d); err != nil {
+					left[d.ID] = d.Receipt
+					return f, err
+				}
+				f.discarded++
+				continue
+			}
 			id, ok := r.sort(f, d, redriven)
-			if !ok || r.options.dryRun {
+			if !ok || r.options.dryRun || r.options.discard {
 				left[d.ID] = d.Receipt
 				continue
 			}
@@ -123,6 +136,35 @@ func (r *redriver) run(ctx context.Context) (f *found, err error) {
 		}
 	}
 	return f, nil
+}
+
+// invalid reports whether a dead letter that has the reason can never be counted.
+func (r *redriver) invalid(d broker.Delivery) bool {
+	_, err := message.Decode(d.Data)
+	return err != nil && strings.Contains(d.Attributes[message.ReasonAttribute], r.options.reason)
+}
+
+// maxRecorded bounds the bytes of a dead letter that its audit record keeps.
+const maxRecorded = 256 << 10
+
+// discard removes a dead letter. Its audit record is written first.
+func (r *redriver) discard(ctx context.Context, d broker.Delivery) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	record, err := json.Marshal(map[string]any{
+		"discarded": "dead letter " + d.ID, "published_at": d.PublishedAt, "attributes": d.Attributes, "bytes": len(d.Data),
+		"data": d.Data[:min(len(d.Data), maxRecorded)],
+	})
+	if err == nil {
+		err = r.audit(ctx, store.AuditRecord{ID: "discarded-dead-letter-" + d.ID, At: time.Now().UTC(), Record: record})
+	}
+	if err != nil {
+		return fmt.Errorf("discard a dead letter: %w", err)
+	}
+	if err := r.from.Acknowledge(ctx, []string{d.Receipt}); err != nil {
+		return fmt.Errorf("acknowledge a discarded dead letter (its record is written): %w", err)
+	}
+	return nil
 }
 
 // sort counts a dead letter in f, and reports whether to redrive it.
@@ -147,6 +189,10 @@ func (r *redriver) sort(f *found, d broker.Delivery, redriven map[identity]bool)
 		return id, false
 	case redriven[id]:
 		f.returned++
+		return id, false
+	}
+	if r.options.discard {
+		f.others++
 		return id, false
 	}
 	f.redriven++
@@ -195,16 +241,19 @@ func (r *redriver) release(ctx context.Context, receipts []string) error {
 func (f *found) json() any {
 	return struct {
 		Redriven    int            `json:"redriven"`
+		Discarded   int            `json:"discarded"`
 		Invalid     int            `json:"invalid"`
 		TooOld      int            `json:"too_old"`
 		OtherReason int            `json:"other_reason"`
 		Returned    int            `json:"returned"`
 		Reasons     map[string]int `json:"reasons"`
-	}{f.redriven, f.invalid, f.old, f.others, f.returned, f.reasons}
+	}{f.redriven, f.discarded, f.invalid, f.old, f.others, f.returned, f.reasons}
 }
 
 // all is how many dead letters were looked at.
-func (f *found) all() int { return f.redriven + f.invalid + f.old + f.others + f.returned }
+func (f *found) all() int {
+	return f.redriven + f.discarded + f.invalid + f.old + f.others + f.returned
+}
 
 // print writes the report, the most frequent reasons first.
 func (f *found) print(w io.Writer, dryRun bool) {
@@ -217,7 +266,7 @@ func (f *found) print(w io.Writer, dryRun bool) {
 		n    int
 		what string
 	}{
-		{f.invalid, "cannot be decoded and remain"}, {f.old, "are too old and remain"}, {f.others, "have another reason and remain"}, {f.returned, "returned and remain"},
+		{f.discarded, "discarded"}, {f.invalid, "cannot be decoded and remain"}, {f.old, "are too old and remain"}, {f.others, "have another reason and remain"}, {f.returned, "returned and remain"},
 	} {
 		if left.n > 0 {
 			fmt.Fprintf(w, ", %d %s", left.n, left.what)

@@ -16,8 +16,11 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
+	"github.com/accrue/accrue/pkg/database"
 	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/message"
+	"github.com/accrue/accrue/pkg/store"
+	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/tools/cli"
 )
 
@@ -357,6 +360,91 @@ func TestCommandLine(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		if got := cli.Execute(t.Context(), Command(nil), strings.Fields(arguments), &stdout, &stderr); got != want || stdout.Len()+stderr.Len() == 0 {
 			t.Errorf("redrive %s: exit code %d, printed %q, want %d", arguments, got, stderr.String(), want)
+		}
+	}
+}
+
+func TestDiscardsWhatCannotBeDecoded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLetters(t)
+		l.add(l.batch(), "full")
+		l.add([]byte("nonsense"), "invalid message")
+		l.add([]byte("nonsense"), "another reason")
+		var records []store.AuditRecord
+		r := l.redriver(options{discard: true, reason: "invalid"})
+		r.audit = func(_ context.Context, record store.AuditRecord) error {
+			records = append(records, record)
+			return nil
+		}
+		got, err := r.run(t.Context())
+		if err != nil || got.discarded != 1 || got.redriven != 0 || got.all() != 3 {
+			t.Errorf("run() = %+v, %v, want one of three discarded", got, err)
+		}
+		if left, redriven := len(pulled(t, l.waiting)), len(pulled(t, l.redriven)); left != 2 || redriven != 0 {
+			t.Errorf("%d dead letters are left and %d redriven, want 2 and 0", left, redriven)
+		}
+		if len(records) != 1 || !strings.Contains(string(records[0].Record), `"bytes":8`) {
+			t.Errorf("records = %+v, want one of 8 bytes", records)
+		}
+	})
+}
+
+// Without a record nothing is discarded.
+func TestDiscardsNothingWithoutARecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLetters(t)
+		l.add([]byte("nonsense"), "invalid message")
+		r := l.redriver(options{discard: true, reason: "invalid"})
+		broken := errors.New("broken")
+		r.audit = func(context.Context, store.AuditRecord) error { return broken }
+		if got, err := r.run(t.Context()); !errors.Is(err, broken) || got.discarded != 0 {
+			t.Errorf("run() = %+v, %v, want %v", got, err, broken)
+		}
+		if left := len(pulled(t, l.waiting)); left != 1 {
+			t.Errorf("%d dead letters are left, want 1", left)
+		}
+	})
+}
+
+// With --data the command works on the folder of accrue run.
+func TestCommandWorksOnAFolder(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	d, err := database.Open(database.Options{Folder: folder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages := brokerembedded.New(d)
+	if _, err := messages.Subscribe(t.Context(), "increments-dead-letter", "increments-dead-letter-redrive", ackDeadline); err != nil {
+		t.Fatal(err)
+	}
+	m := broker.Message{Data: []byte("nonsense"), Attributes: map[string]string{message.ReasonAttribute: "invalid message"}}
+	if err := messages.Topic("increments-dead-letter").Publish(t.Context(), []broker.Message{m}); err != nil {
+		t.Fatal(err)
+	}
+	reject(t, storeembedded.New(d), 20, full)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		arguments string
+		code      int
+		output    string
+	}{
+		{"", 2, "--data is required"},
+		{"--discard --data " + folder, 2, "--discard needs the --reason"},
+		{"--dry-run --data " + folder, 0, "21 rejected entries: 21 to be counted"},
+		{"--data " + folder, 0, "21 rejected entries: 21 counted"},
+		{"--data " + folder, 0, "0 rejected entries: 0 counted"},
+		{"--data " + folder, 0, "1 dead letters: 0 redriven, 1 cannot be decoded and remain"},
+		{"--discard --reason invalid --data " + folder, 0, "1 dead letters: 0 redriven, 1 discarded"},
+		{"--data " + folder, 0, "0 dead letters: 0 redriven"},
+	} {
+		var output bytes.Buffer
+		if code := cli.Execute(t.Context(), Command(nil), strings.Fields(tc.arguments), &output, &output); code != tc.code || !strings.Contains(output.String(), tc.output) {
+			t.Errorf("accrue redrive %s = %d, %s\nwant %d, %s", tc.arguments, code, output.String(), tc.code, tc.output)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package redrive
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,9 @@ import (
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/increment"
+	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
+	"github.com/accrue/accrue/tools/documents"
 )
 
 const (
@@ -23,9 +26,6 @@ const (
 	maxEntries = 500
 	// maxTries bounds the attempts at one Commit, which may conflict with aggregators that work on the same partition.
 	maxTries = 20
-	// keepPublishers is how long publishers stay in a checkpoint that a redrive replaces: as long as any subscription can
-	// keep messages (https://cloud.google.com/pubsub/docs/subscription-properties), and a day.
-	keepPublishers = 32 * 24 * time.Hour
 )
 
 // ledger is the store that rejected entries wait in and are counted in.
@@ -42,14 +42,16 @@ type rejectedRedriver struct {
 	ledger     ledger
 	partitions uint32
 	// reason, if not empty, is what the reason of an entry must contain.
-	reason   string
-	dryRun   bool
+	reason string
+	dryRun bool
+	// discard removes the entries instead of counting them.
+	discard  bool
 	progress io.Writer
 }
 
 // recount is the result of a run over rejected entries.
 type recount struct {
-	// counted entries are in the totals; in a dry run, all that have the reason. Rejected ones could not be counted now
+	// counted entries are in the totals, or discarded; in a dry run, all that have the reason. Rejected ones could not be counted now
 	// either, and others have another reason: both remain.
 	counted, rejected, others int
 	// reasons counts all of them by reason.
@@ -72,9 +74,17 @@ func (r *rejectedRedriver) run(ctx context.Context) (*recount, error) {
 			return n, fmt.Errorf("redrive %s: %w", page[0].ID(), err)
 		}
 		after = page[0].ID()
-		fmt.Fprintf(r.progress, "%d rejected entries, %d of them counted\n", n.all(), n.counted)
+		fmt.Fprintf(r.progress, "%d rejected entries, %d of them %s\n", n.all(), n.counted, r.verb())
 	}
 	return n, nil
+}
+
+// verb says what is done with entries.
+func (r *rejectedRedriver) verb() string {
+	if r.discard {
+		return "discarded"
+	}
+	return "counted"
 }
 
 // document counts what it can of one document, which follows after in the order of ids.
@@ -85,7 +95,7 @@ func (r *rejectedRedriver) document(ctx context.Context, from *store.RejectedEnt
 	targets := make(map[uint32]bool)
 	for i := range from.Entries {
 		if e := &from.Entries[i]; strings.Contains(e.Reason, r.reason) {
-			targets[r.target(e)] = true
+			targets[r.target(from, e)] = true
 		} else {
 			n.others++
 		}
@@ -119,8 +129,11 @@ func (r *rejectedRedriver) document(ctx context.Context, from *store.RejectedEnt
 	return nil
 }
 
-// target returns the partition that an entry counts in.
-func (r *rejectedRedriver) target(e *checkpoint.Rejected) uint32 {
+// target returns the partition that an entry counts in, or whose Commit discards it.
+func (r *rejectedRedriver) target(from *store.RejectedEntries, e *checkpoint.Rejected) uint32 {
+	if r.discard {
+		return from.Partition
+	}
 	return increment.Partition(cmp.Or(e.Tag, e.Contributor), r.partitions)
 }
 
@@ -203,11 +216,12 @@ func (r *rejectedRedriver) group(
 	tags, contributors := make(map[string]checkpoint.Delta), make(map[string]int64)
 	total, room := state.Checkpoint.TotalsSize(), state.Checkpoint.TotalsRoom()
 	left := make([]checkpoint.Rejected, 0, len(from.Entries))
+	var discarded []checkpoint.Rejected
 	for _, e := range from.Entries {
 		_, summed := tags[e.Tag]
-		fresh := e.Tag != "" && !summed && !state.Checkpoint.Has(e.Tag)
+		fresh := e.Tag != "" && !summed && !state.Checkpoint.Has(e.Tag) && !r.discard
 		switch {
-		case r.target(&e) != target || !strings.Contains(e.Reason, r.reason):
+		case r.target(from, &e) != target || !strings.Contains(e.Reason, r.reason):
 			left = append(left, e)
 			continue
 		case tried[e] > g.tried[e], fresh && total+checkpoint.TagSize(e.Tag) > room:
@@ -221,6 +235,10 @@ func (r *rejectedRedriver) group(
 		}
 		if g.counted++; g.counted == 1 {
 			g.first = e
+		}
+		if r.discard {
+			discarded = append(discarded, e)
+			continue
 		}
 		if e.Tag == "" {
 			contributors[e.Contributor]++
@@ -236,15 +254,39 @@ func (r *rejectedRedriver) group(
 	for _, name := range slices.Sorted(maps.Keys(tags)) {
 		deltas = append(deltas, tags[name])
 	}
-	next := state.Checkpoint.Next(state.ReadAt, keepPublishers, nil, deltas)
+	next := state.Checkpoint.Next(state.ReadAt, documents.KeepPublishers, nil, deltas)
 	g.commit = store.Commit{
 		Partition: target, Revision: state.Revision, Next: next, Tags: deltas, Closed: state.Checkpoint.Closed(&next),
 		Redriven: &store.Redriven{From: *from, Left: left},
+	}
+	if r.discard {
+		record, err := json.Marshal(map[string]any{"discarded": from.ID(), "rejected_at": from.RejectedAt, "entries": recordOf(discarded)})
+		if err != nil {
+			return nil, err
+		}
+		g.commit.Audit = &store.AuditRecord{ID: fmt.Sprintf("discarded-%s-%d", from.ID(), next.Commit), At: next.UpdatedAt, Record: record}
 	}
 	for _, id := range slices.Sorted(maps.Keys(contributors)) {
 		g.commit.Contributors = append(g.commit.Contributors, store.Contributions{Contributor: id, Contributions: contributors[id]})
 	}
 	return g, nil
+}
+
+// recordOf returns entries as an audit record shows them.
+func recordOf(entries []checkpoint.Rejected) (all []map[string]any) {
+	for _, e := range entries {
+		record := map[string]any{"reason": e.Reason}
+		if e.Tag != "" {
+			record["tag"], record["value"] = e.Tag, e.Value
+		} else {
+			record["contributor"] = e.Contributor
+		}
+		if e.Key != (message.Key{}) {
+			record["key"] = e.Key.String()
+		}
+		all = append(all, record)
+	}
+	return all
 }
 
 // all is how many entries were looked at.
@@ -267,10 +309,9 @@ func (n *recount) json() any {
 }
 
 // print writes the report, the most frequent reasons first.
-func (n *recount) print(w io.Writer, dryRun bool) {
-	verb := "counted"
+func (n *recount) print(w io.Writer, verb string, dryRun bool) {
 	if dryRun {
-		verb = "to be counted (this was a dry run)"
+		verb = "to be " + verb + " (this was a dry run)"
 	}
 	fmt.Fprintf(w, "%d rejected entries: %d %s", n.all(), n.counted, verb)
 	if n.rejected > 0 {

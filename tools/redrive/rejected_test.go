@@ -2,6 +2,7 @@ package redrive
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -219,5 +220,49 @@ func TestDryRunChangesNoRejectedEntry(t *testing.T) {
 	n, err := r.run(t.Context())
 	if err != nil || n.counted != 6 || waiting(t, s) != 6 {
 		t.Errorf("run() = %+v, %v, and %d wait, want 6 to be counted and 6 waiting", n, err, waiting(t, s))
+	}
+}
+
+// What is discarded is gone and not counted, and a record of each entry is kept, also through lost replies.
+func TestDiscardedEntriesAreRecorded(t *testing.T) {
+	t.Parallel()
+	s := databasetest.Store(t)
+	reject(t, s, 700, "the store refuses the document")
+	reject(t, s, 3, full)
+	unreliable := faults.New(func(call faults.Call) faults.Fault {
+		if call.Method == "Commit" && call.Number == 1 {
+			return faults.LoseReply(context.DeadlineExceeded)
+		}
+		return nil
+	})
+	r := &rejectedRedriver{ledger: unreliable.Store(s), partitions: 64, reason: "refuses", discard: true, progress: io.Discard}
+	n, err := r.run(t.Context())
+	if err != nil || n.counted != 701 || n.others != 4 || n.rejected != 0 || waiting(t, s) != 4 {
+		t.Errorf("run() = %+v, %v and leaves %d, want 701 discarded and 4 left", n, err, waiting(t, s))
+	}
+	if sum, contributions := counted(t, s); sum != 0 || contributions != 0 {
+		t.Errorf("counted %d and %d contributions, want none", sum, contributions)
+	}
+	records, err := s.Audits(t.Context(), "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := 0
+	for _, record := range records {
+		var content struct {
+			Entries []struct{ Tag, Contributor, Reason string }
+		}
+		if err := json.Unmarshal(record.Record, &content); err != nil {
+			t.Error(err)
+		}
+		for _, e := range content.Entries {
+			if (e.Tag == "") == (e.Contributor == "") || !strings.Contains(e.Reason, "refuses") {
+				t.Errorf("a record of %+v", e)
+			}
+		}
+		entries += len(content.Entries)
+	}
+	if entries != 701 {
+		t.Errorf("the records have %d entries, want 701", entries)
 	}
 }

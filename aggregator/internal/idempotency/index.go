@@ -262,7 +262,7 @@ func (x *Index) Fold() *store.Fold {
 
 // Folded notes that a fold, which Fold returned, is written.
 func (x *Index) Folded(f *store.Fold) {
-	for len(x.tail) > 0 && !f.KeysPosition.Before(x.tail[0].KeysPosition) {
+	for len(x.tail) > 0 && !f.Before(x.tail[0].KeysPosition) {
 		x.tailSize -= len(x.tail[0].Keys)
 		x.tail = x.tail[1:]
 	}

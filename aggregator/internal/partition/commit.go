@@ -246,7 +246,7 @@ func (p *partition) keysAfter(
 	}
 	if len(folds) > 0 && !after.Before(folds[0].After) {
 		for i := range folds[1:] {
-			if folds[i].KeysPosition.Before(folds[i+1].After) {
+			if folds[i].Before(folds[i+1].After) {
 				return folds[:i+1], nil, false, nil
 			}
 		}

@@ -238,7 +238,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	if len(c.Rejected) > 0 {
 		rejected = checkpoint.PackRejected(c.Rejected)
 	}
-	redriven, related, layouts := c.Redriven, slices.Clone(c.Related), c.Layouts
+	redriven, related, layouts, audit := c.Redriven, slices.Clone(c.Related), c.Layouts, c.Audit
 	var revision store.Revision
 	err := s.update(ctx, doing, size, func(tx *bolt.Tx) error {
 		bucket := partitionBucket(c.Partition)
@@ -285,6 +285,11 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 		}
 		if err := relate(tx, related, layouts, revision, updatedAt); err != nil {
 			return err
+		}
+		if audit != nil {
+			if err := putAudit(tx, audit); err != nil {
+				return err
+			}
 		}
 		return expire(tx, c.Partition, updatedAt)
 	})

@@ -26,6 +26,7 @@ const (
 	fieldKeys          = "keys"
 	fieldAfter         = "after"
 	fieldAfterCommit   = "after_commit"
+	fieldRecord        = "record"
 	fieldChanges       = "changes"
 	fieldEntries       = "entries"
 	fieldCount         = "count"
@@ -95,6 +96,9 @@ func (c *Client) Commit(ctx context.Context, commit store.Commit) (store.Revisio
 	writes = append(writes, c.historyWrites(&commit)...)
 	writes = append(writes, c.rejectedWrite(&commit)...)
 	writes = append(writes, c.redrivenWrite(&commit)...)
+	if commit.Audit != nil {
+		writes = append(writes, c.auditWrite(commit.Audit))
+	}
 	response, err := c.api.Commit(ctx, &firestorepb.CommitRequest{Database: c.database, Writes: writes})
 	if err != nil {
 		// A document is gone although we hold its update time: as much a conflict as one that has changed.

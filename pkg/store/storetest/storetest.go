@@ -29,6 +29,11 @@ type Store interface {
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
 	Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error)
+	Waiting(ctx context.Context) (entries int64, err error)
+	PutAudit(ctx context.Context, record store.AuditRecord) error
+	Audits(ctx context.Context, after string, limit int) ([]store.AuditRecord, error)
+	DropTag(ctx context.Context, name string) error
+	Erase(ctx context.Context, contributor string, audit store.AuditRecord) (store.Standing, error)
 	History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error)
 	Tags(ctx context.Context) ([]store.Tag, error)
 	Contributor(ctx context.Context, id string) (store.Contributor, error)
@@ -75,6 +80,9 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"folds are read in pages in the order of their ends":    foldsInPages,
 		"a commit relies on what it peeked at":                  relies,
 		"the layouts change with a commit":                      layouts,
+		"an audit record is written with its commit":            audits,
+		"a tag is dropped once nothing is left of it":           dropsTag,
+		"a contributor is erased":                               erases,
 		"a redrive changes the checkpoint and the document":     redrives,
 		"a commit with a conflict writes nothing":               writesNothingOnConflict,
 		"closed periods are read by the range of their begin":   history,
@@ -656,5 +664,105 @@ func foldsInPages(t *testing.T, s Store) {
 	}
 	if got, err := s.Folds(t.Context(), 11, store.KeysPosition{}, 10); err != nil || len(got) != 0 {
 		t.Errorf("Folds() of another partition = %+v, %v", got, err)
+	}
+}
+
+// audits checks that a Commit writes its audit record, and that the rejected entries that wait are counted.
+func audits(t *testing.T, s Store) {
+	waiting := func(want int64) {
+		t.Helper()
+		if got, err := s.Waiting(t.Context()); err != nil || got != want {
+			t.Errorf("Waiting() = %d, %v, want %d", got, err, want)
+		}
+	}
+	waiting(0)
+	first := commitOf(store.State{}, 7, 1)
+	first.Rejected = []checkpoint.Rejected{{Tag: "bar", Value: 3, Reason: "full"}, {Tag: "zoo", Value: 1, Reason: "full"}}
+	revision := mustCommit(t, s, first)
+	waiting(2)
+	documents, err := s.Rejected(t.Context(), "", 10)
+	if err != nil || len(documents) != 1 {
+		t.Fatalf("Rejected() = %v, %v", documents, err)
+	}
+	second := commitOf(store.State{Checkpoint: first.Next, Revision: revision}, 7, 2)
+	second.Redriven = &store.Redriven{From: documents[0], Left: documents[0].Entries[:1]}
+	second.Audit = &store.AuditRecord{ID: "discarded 7-1", At: at, Record: []byte(`{"tag":"zoo"}`)}
+	mustCommit(t, s, second)
+	waiting(1)
+	late := commitOf(store.State{Checkpoint: first.Next, Revision: revision}, 7, 3)
+	late.Audit = &store.AuditRecord{ID: "late", At: at, Record: []byte("{}")}
+	wantConflict(t, s, late)
+	got, err := s.Audits(t.Context(), "", 10)
+	if err != nil || !reflect.DeepEqual(got, []store.AuditRecord{*second.Audit}) {
+		t.Errorf("Audits() = %+v, %v, want %+v", got, err, *second.Audit)
+	}
+	more := store.AuditRecord{ID: "more", At: at, Record: []byte("{}")}
+	if err := s.PutAudit(t.Context(), more); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.Audits(t.Context(), second.Audit.ID, 10); err != nil || !reflect.DeepEqual(got, []store.AuditRecord{more}) {
+		t.Errorf("Audits() after the first = %+v, %v, want %+v", got, err, more)
+	}
+	if got, err := s.Audits(t.Context(), more.ID, 10); err != nil || len(got) != 0 {
+		t.Errorf("Audits() after the last = %+v, %v", got, err)
+	}
+}
+
+func dropsTag(t *testing.T, s Store) {
+	first := commitOf(store.State{}, 7, 1, "bar", 4, "foo", 1)
+	revision := mustCommit(t, s, first)
+	for _, name := range []string{"bar", "unknown"} { // something is left of one, and the other does not exist
+		if err := s.DropTag(t.Context(), name); err != nil {
+			t.Errorf("DropTag(%s) = %v", name, err)
+		}
+	}
+	wantTags(t, s, store.Tag{Name: "bar", Total: 4, Increments: 1, UpdatedAt: at}, store.Tag{Name: "foo", Total: 1, Increments: 1, UpdatedAt: at})
+	second := store.Commit{
+		Partition: 7, Revision: revision, Next: first.Next.Next(at, retention, nil, nil), Tags: []checkpoint.Delta{{Name: "bar", Value: -4, Increments: -1}},
+	}
+	if total, known := second.Next.Remove("bar"); !known || total.Total != 4 || len(second.Next.Totals) != 1 {
+		t.Errorf("Remove() = %+v, %v and leaves %v", total, known, second.Next.Totals)
+	}
+	mustCommit(t, s, second)
+	if err := s.DropTag(t.Context(), "bar"); err != nil {
+		t.Error(err)
+	}
+	wantTags(t, s, store.Tag{Name: "foo", Total: 1, Increments: 1, UpdatedAt: at})
+}
+
+func erases(t *testing.T, s Store) {
+	commit := commitOf(store.State{}, 1, 1)
+	commit.Contributors = []store.Contributions{{Contributor: "ada", Contributions: 4}, {Contributor: "ada b", Contributions: 5}}
+	mustCommit(t, s, commit)
+	for _, id := range []string{"ada", "ada b"} {
+		if err := s.Recognize(t.Context(), store.Recognition{Contributor: id, Tier: 3, Contributions: 4, RecognizedAt: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	audit := store.AuditRecord{ID: "erased 1", At: at, Record: []byte("{}")}
+	standing, err := s.Erase(t.Context(), "ada", audit)
+	if err != nil || standing.Contributions != 4 || len(standing.Recognitions) != 1 {
+		t.Errorf("Erase() = %+v, %v", standing, err)
+	}
+	if _, err := s.Erase(t.Context(), "ada", audit); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a second Erase() = %v, want ErrNotFound", err)
+	}
+	if got, err := s.Contributor(t.Context(), "ada"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Contributor() = %+v, %v, want ErrNotFound", got, err)
+	}
+	if got, err := s.Standing(t.Context(), "ada b"); err != nil || got.Contributions != 5 || len(got.Recognitions) != 1 {
+		t.Errorf("Standing() of another = %+v, %v", got, err)
+	}
+	if latest, _, err := s.Latest(t.Context(), 10); err != nil || len(latest) != 1 {
+		t.Errorf("Latest() = %+v, %v, want one", latest, err)
+	}
+	if pending, _, err := s.Pending(t.Context(), store.Recognition{}, 10); err != nil || len(pending) != 1 {
+		t.Errorf("Pending() = %+v, %v, want one", pending, err)
+	}
+	if page, _, err := s.Contributors(t.Context(), store.ByContributions, store.Contributor{}, 10); err != nil || len(page) != 1 {
+		t.Errorf("Contributors() = %+v, %v, want one", page, err)
+	}
+	if got, err := s.Audits(t.Context(), "", 10); err != nil || !reflect.DeepEqual(got, []store.AuditRecord{audit}) {
+		t.Errorf("Audits() = %+v, %v, want %+v", got, err, audit)
 	}
 }
