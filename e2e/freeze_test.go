@@ -124,8 +124,8 @@ func TestPubSubFrozenUnderLoad(t *testing.T) {
 		"failed publishes":     {gained(`accrue_publish_duration_seconds_count{result="failed"}`), 3, 48},
 		"successful publishes": {gained(`accrue_publish_duration_seconds_count{result="ok"}`), 0, 50}, // between the first sample and the freeze
 		"posts answered 503":   {gained(`accrue_http_request_duration_seconds_count{status="503"}`), 16, 100},
-		"pending bytes":        {frozen["accrue_pending_bytes"], 1, 10_000},
-		"age of held messages": {frozen["accrue_held_age_seconds"], 0, 2}, // everything was committed before
+		"pending bytes":        {maxOf(samples[1:], "accrue_pending_bytes"), 1, 10_000}, // 0 between an answer of 503 and the next post
+		"age of held messages": {frozen["accrue_held_age_seconds"], 0, 2},               // everything was committed before
 		"age of the view":      {frozen["accrue_view_age_seconds"], 0, 2},
 		"failed refreshes":     {gained(`accrue_view_refresh_duration_seconds_count{result="failed"}`), 0, 0},
 		"repeated keys":        {after["accrue_keys_repeated_total"], 0, 1000},
@@ -134,6 +134,14 @@ func TestPubSubFrozenUnderLoad(t *testing.T) {
 	for _, p := range services {
 		checkPace(t, p)
 	}
+}
+
+// maxOf returns the maximum of a metric in samples.
+func maxOf(samples []sample, name string) (value float64) {
+	for _, s := range samples {
+		value = max(value, s[name])
+	}
+	return value
 }
 
 // ownEmulator starts an emulator that no other test uses.
