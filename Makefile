@@ -83,6 +83,11 @@ lint: ## check formatting, go vet, the linters and the imports between packages
 	$(BUF) lint
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && $(GOLANGCI) run --allow-parallel-runners) || exit 1; done
 
+.PHONY: model
+model: ## explore every state of small worlds with the production code, and check the protocol with Spin
+	@MODEL=1 go test -count=1 -v -timeout 30m -run 'TestEveryStateOfSmallWorlds|TestTheExplorer' ./aggregator/internal/partition | grep -vE '^=== |^\s+--- '
+	@cd e2e && go test -count=1 -v ./model | grep -vE '^=== '
+
 .PHONY: compose-test
 compose-test: ## test both compose files on a container engine; says so where there is none
 	@deployments/compose-test
