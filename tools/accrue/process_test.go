@@ -7,9 +7,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,9 +24,37 @@ const childVariable = "ACCRUE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
+		if size, err := strconv.ParseUint(os.Getenv(limitVariable), 10, 64); err == nil {
+			limitFiles(size)
+		}
 		main()
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// limitVariable is the size, in bytes, beyond which the child's files do not grow: a disk that is full.
+const limitVariable = "ACCRUE_TEST_LIMIT"
+
+// limitFiles limits the size of files until the process gets SIGUSR1.
+func limitFiles(size uint64) {
+	signal.Ignore(syscall.SIGXFSZ)
+	room := make(chan os.Signal, 1)
+	signal.Notify(room, syscall.SIGUSR1)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		panic(err)
+	}
+	set := func(size uint64) {
+		limit.Cur = size
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			panic(err)
+		}
+	}
+	set(size)
+	go func() {
+		<-room
+		set(limit.Max)
+	}()
 }
 
 // accrueCommand returns the command accrue as a process of its own.
@@ -46,13 +77,14 @@ type process struct {
 var addressForm = regexp.MustCompile(`look +(http://\S+)/$`)
 
 // startRun starts accrue run on a folder. Printed, if it is not nil, is called with every line of standard output.
-func startRun(t *testing.T, folder string, printed func(line string)) *process {
+func startRun(t *testing.T, folder string, printed func(line string), environment ...string) *process {
 	t.Helper()
 	p := &process{cmd: accrueCommand(t, "run", "--port", "0", "--data", folder), address: make(chan string, 1), printed: printed}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.cmd.Env = append(p.cmd.Env, environment...)
 	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

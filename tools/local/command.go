@@ -98,7 +98,7 @@ func run(ctx context.Context, variables map[string]string, address, data string,
 	connections, err := connect(ctx, configs, data, logger("database"))
 	if err != nil {
 		if ctx.Err() != nil { // Ctrl-C during the start
-			return nil
+			return nil //nolint:nilerr // a stop is no fault
 		}
 		return err
 	}
