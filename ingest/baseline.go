@@ -14,7 +14,7 @@ import (
 // Baseline returns the API of a Service that counts nothing: it routes, decodes, validates and answers 202. The rate of a
 // Service divided by that of its baseline, in the same run, shows what durability costs. Use it only to measure.
 func Baseline(log zerolog.Logger) http.Handler {
-	return api.New(forgettingCounter{}, web.Base{Log: log})
+	return api.New(forgettingCounter{}, nil, web.Base{Log: log})
 }
 
 // forgettingCounter accepts everything and keeps nothing.

@@ -2,8 +2,10 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/ingest/internal/names"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/service"
 )
@@ -19,11 +21,20 @@ type Config struct {
 	// message to every publish and has a document with room for some 20,000 tags. The number can be raised at any time, and
 	// instances may differ.
 	Partitions int `env:"PARTITIONS" envDefault:"16"`
+	// Tags are the tags that are taken, up to 10,000 names separated by commas, in which * stands for any characters; empty means
+	// any.
+	Tags []string `env:"TAGS"`
+	// NewTags is how many tags a minute are taken that this instance has not seen: beyond it posts are answered 429; 0 means any
+	// number. An instance has seen nothing when it starts.
+	NewTags int `env:"NEW_TAGS_PER_MINUTE" envDefault:"0"`
 	// PendingBytes bounds the memory for bodies that are being read, and for entries that wait or are being published: 8 MiB
 	// or more. An increment takes some 20 bytes; beyond the bound requests are answered 503. Bodies of more than 16 KB take
 	// at most half of it. The process needs about three times as much memory.
 	PendingBytes int `env:"PENDING_BYTES" envDefault:"67108864"`
 }
+
+// maxTags and maxNewTags bound TAGS and NEW_TAGS_PER_MINUTE.
+const maxTags, maxNewTags = 10_000, 1_000_000
 
 // Rules returns a rule for each setting.
 func (c *Config) Rules() []service.Rule {
@@ -33,6 +44,14 @@ func (c *Config) Rules() []service.Rule {
 		service.Rule{
 			Variable: "PARTITIONS", Holds: c.Partitions >= 1 && c.Partitions <= increment.MaxPartitions,
 			Want: fmt.Sprintf("a number from 1 to %d, such as 16", increment.MaxPartitions),
+		},
+		service.Rule{
+			Variable: "TAGS", Holds: len(c.Tags) <= maxTags && !slices.ContainsFunc(c.Tags, func(s string) bool { return !names.ValidPattern(s) }),
+			Want: "up to 10,000 names of tags, with * for any characters, separated by commas, such as foo,page_*",
+		},
+		service.Rule{
+			Variable: "NEW_TAGS_PER_MINUTE", Holds: c.NewTags >= 0 && c.NewTags <= maxNewTags,
+			Want: "a number from 0 to 1000000, such as 1000",
 		},
 		service.Rule{
 			Variable: "PENDING_BYTES", Holds: c.PendingBytes >= batching.MinLimit,

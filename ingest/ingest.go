@@ -12,6 +12,7 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/api"
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/ingest/internal/names"
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/service/web"
 	"github.com/accrue/accrue/pkg/telemetry"
@@ -44,7 +45,7 @@ func New(config Config, parts Parts) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
-	handler := api.New(batcher, web.Base{Checks: parts.Checks, Log: parts.Log, Telemetry: parts.Telemetry})
+	handler := api.New(batcher, names.New(config.Tags, config.NewTags), web.Base{Checks: parts.Checks, Log: parts.Log, Telemetry: parts.Telemetry})
 	server, err := service.NewServer(config.Port, service.CORS(config.CORSOrigins, handler), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)

@@ -38,6 +38,8 @@ module "ingest" {
     INCREMENTS_TOPIC     = google_pubsub_topic.increments.name
     PARTITIONS           = var.settings.partitions
     PENDING_BYTES        = var.settings.pending_bytes
+    TAGS                 = join(",", var.settings.tags)
+    NEW_TAGS_PER_MINUTE  = var.settings.new_tags_per_minute
     CORS_ORIGINS         = join(",", var.settings.cors_origins)
   })
 

@@ -46,6 +46,8 @@ variable "settings" {
   type = object({
     log_level           = optional(string, "info")      # above info, the metric accrue_increments has no lines to sum
     partitions          = optional(number, 16)          # ingest: messages per publish, and checkpoints of about 20,000 tags each
+    tags                = optional(list(string), [])    # ingest: the tags that are taken, with * for any characters; empty means any
+    new_tags_per_minute = optional(number, 0)           # ingest: tags that an instance has not seen, a minute; 0 means any number
     pending_bytes       = optional(number, 67108864)    # ingest: bytes waiting to be published; beyond it, 503
     window              = optional(string, "1s")        # aggregator: one write per tag and window
     commit_documents    = optional(number, 1000)        # aggregator: documents of one Commit

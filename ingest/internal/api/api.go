@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/ingest/internal/names"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/service/web"
 )
@@ -39,11 +41,11 @@ type Counter interface {
 	Add(ctx context.Context, entries []batching.Entry) error
 }
 
-// New returns the handler of all routes.
-func New(counter Counter, base web.Base) http.Handler {
+// New returns the handler of all routes, which take the tags of tags.
+func New(counter Counter, tags *names.Names, base web.Base) http.Handler {
 	router := base.Router(web.API{Title: title, Document: document, Counts: true})
-	a := &api{counter: counter, unexpected: logging.NewOutage(base.Log, zerolog.ErrorLevel, "answer a request, for an unexpected reason")}
-	for path, kind := range map[string]*itemKind{incrementsPath: incrementKind(), contributionsPath: contributionKind()} {
+	a := &api{counter: counter, tags: tags, unexpected: logging.NewOutage(base.Log, zerolog.ErrorLevel, "answer a request, for an unexpected reason")}
+	for path, kind := range map[string]*itemKind{incrementsPath: incrementKind(tags), contributionsPath: contributionKind()} {
 		router.POST(path, a.post(kind, false))
 		router.POST(path+batchPath, a.post(kind, true))
 	}
@@ -52,6 +54,7 @@ func New(counter Counter, base web.Base) http.Handler {
 
 type api struct {
 	counter Counter
+	tags    *names.Names
 	// unexpected reports the errors that have no problem document.
 	unexpected *logging.Outage
 }
@@ -65,6 +68,10 @@ func (a *api) post(kind *itemKind, batch bool) gin.HandlerFunc {
 			return
 		}
 		n := len(entries)
+		if err := a.tags.Admit(tagsOf(entries)); err != nil {
+			a.refuse(c, err)
+			return
+		}
 		// The context of the request ends when the client closes its sending side, as some do after the request, but the
 		// answer still reaches it: https://go.dev/issue/18527.
 		if err := a.counter.Add(context.WithoutCancel(c.Request.Context()), entries); err != nil {
@@ -76,6 +83,17 @@ func (a *api) post(kind *itemKind, batch bool) gin.HandlerFunc {
 		c.Writer.Header().Set("Content-Type", "application/json")
 		c.Writer.WriteHeader(http.StatusAccepted)
 		_, _ = c.Writer.Write(body) // a client that is gone needs no answer
+	}
+}
+
+// tagsOf returns the tags of entries.
+func tagsOf(entries []batching.Entry) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range entries {
+			if entries[i].Tag != "" && !yield(entries[i].Tag) {
+				return
+			}
+		}
 	}
 }
 

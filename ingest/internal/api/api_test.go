@@ -27,6 +27,7 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/api"
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/ingest/internal/names"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/problem"
@@ -67,7 +68,7 @@ func (c *recordingCounter) counted() []batching.Entry {
 // serve serves the API on a free port of the loopback.
 func serve(t *testing.T, counter api.Counter, checks ...service.Check) *httptest.Server {
 	t.Helper()
-	server := httptest.NewServer(api.New(counter, web.Base{Checks: checks}))
+	server := httptest.NewServer(api.New(counter, nil, web.Base{Checks: checks}))
 	t.Cleanup(server.Close)
 	return server
 }
@@ -617,7 +618,7 @@ func TestARefusedUploadIsAnswered(t *testing.T) {
 // A body that does not arrive in time is answered 408.
 func TestASlowBodyIsAnswered(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewUnstartedServer(api.New(&recordingCounter{}, web.Base{Log: zerolog.Nop()}))
+	server := httptest.NewUnstartedServer(api.New(&recordingCounter{}, nil, web.Base{Log: zerolog.Nop()}))
 	server.Config.ReadTimeout = 100 * time.Millisecond
 	server.Start()
 	t.Cleanup(server.Close)
@@ -718,7 +719,7 @@ func TestPanicsAndUnexpectedErrorsAreLogged(t *testing.T) {
 			var log bytes.Buffer
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, increments, strings.NewReader(foo))
 			r.Header.Set("Content-Type", "application/json")
-			api.New(&recordingCounter{answer: tc.answer}, web.Base{Log: zerolog.New(&log)}).ServeHTTP(httptest.NewRecorder(), r)
+			api.New(&recordingCounter{answer: tc.answer}, nil, web.Base{Log: zerolog.New(&log)}).ServeHTTP(httptest.NewRecorder(), r)
 			for _, want := range tc.want {
 				if !strings.Contains(log.String(), want) {
 					t.Errorf("log %q does not have %q", log.String(), want)
@@ -741,7 +742,7 @@ func TestAbortedHandlersStayAborted(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, increments, strings.NewReader(foo))
 	r.Header.Set("Content-Type", "application/json")
 	counter := &recordingCounter{answer: func() error { panic(http.ErrAbortHandler) }}
-	api.New(counter, web.Base{}).ServeHTTP(httptest.NewRecorder(), r)
+	api.New(counter, nil, web.Base{}).ServeHTTP(httptest.NewRecorder(), r)
 }
 
 func TestOtherPathsAndMethods(t *testing.T) {
@@ -797,5 +798,32 @@ func TestHealth(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Tags that are not in the list are faults, and too many new ones wait.
+func TestTakesOnlyTheTagsOfItsList(t *testing.T) {
+	t.Parallel()
+	counter := &recordingCounter{}
+	handler := api.New(counter, names.New([]string{"foo*", "bar"}, 3), web.Base{})
+	for _, tc := range []struct {
+		body       string
+		status     int
+		contains   string
+		retryAfter bool
+	}{
+		{`{"increments":[{"name":"foo","value":1},{"name":"zoo","value":1}]}`, 422, `"pointer":"#/increments/1/name","detail":"must be one of the tags`, false},
+		{`{"increments":[{"name":"foo","value":1},{"name":"bar","value":1},{"name":"foo","value":1}]}`, 202, `"accepted":3`, false},
+		{`{"increments":[{"name":"food","value":1},{"name":"foot","value":1}]}`, 429, `has 2 tags that this server has not seen, and it takes 3 new ones a minute. Nothing was counted.","counted":"no"`, true},
+		{`{"increments":[{"name":"food","value":1}]}`, 202, `"accepted":1`, false},
+		{`{"increments":[{"name":"foo","value":1},{"name":"food","value":1}]}`, 202, `"accepted":2`, false},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/increments/batch", strings.NewReader(tc.body))
+		r.Header.Set("Content-Type", "application/json")
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, r)
+		if answer.Code != tc.status || !strings.Contains(answer.Body.String(), tc.contains) || (answer.Header().Get("Retry-After") != "") != tc.retryAfter {
+			t.Errorf("%s\n%d %v %s\nwant %d and %s", tc.body, answer.Code, answer.Header(), answer.Body.String(), tc.status, tc.contains)
+		}
 	}
 }

@@ -34,9 +34,9 @@ type shape struct {
 
 func shapes() map[string]shape {
 	return map[string]shape{
-		"increment":     {incrementKind(), false, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowIncrement{}) }},
+		"increment":     {incrementKind(nil), false, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowIncrement{}) }},
 		"contribution":  {contributionKind(), false, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowContribution{}) }},
-		"increments":    {incrementKind(), true, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowIncrements{}) }},
+		"increments":    {incrementKind(nil), true, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowIncrements{}) }},
 		"contributions": {contributionKind(), true, func(b []byte) ([]batching.Entry, error) { return slowly(b, &slowContributions{}) }},
 	}
 }
@@ -381,7 +381,7 @@ func TestABodyIsReadWithinItsReservation(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
 			memory := &accounting{limit: tc.limit}
-			entries, err := decode(post(t, tc.body, tc.length, tc.encoding), memory, incrementKind(), true)
+			entries, err := decode(post(t, tc.body, tc.length, tc.encoding), memory, incrementKind(nil), true)
 			if !errors.Is(err, tc.want) || entries != nil {
 				t.Errorf("decode() = %v, %v, want %v", entries, err, tc.want)
 			}
@@ -419,7 +419,7 @@ func TestShortestItemsFitTheReservation(t *testing.T) {
 		kind *itemKind
 		body string
 	}{
-		"increments":    {incrementKind(), `{"increments":[` + strings.Repeat(`{"name":"foo","value":1},`, 99) + `{"name":"foo","value":1}]}`},
+		"increments":    {incrementKind(nil), `{"increments":[` + strings.Repeat(`{"name":"foo","value":1},`, 99) + `{"name":"foo","value":1}]}`},
 		"contributions": {contributionKind(), `{"contributions":[` + strings.Repeat(`{"contributor":"x"},`, 99) + `{"contributor":"x"}]}`},
 	} {
 		t.Run(title, func(t *testing.T) {
@@ -438,7 +438,7 @@ func benchmarkDecode(b *testing.B, batch bool, body string) {
 	r := &http.Request{
 		Header: http.Header{"Content-Type": {"application/json"}}, ContentLength: int64(len(body)), Body: io.NopCloser(reader),
 	}
-	incrementKind := incrementKind()
+	incrementKind := incrementKind(nil)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/ingest/internal/names"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message"
 )
@@ -27,11 +28,14 @@ type field struct {
 	integer  func(*batching.Entry, int64) error
 }
 
-func incrementKind() *itemKind {
+func incrementKind(tags *names.Names) *itemKind {
 	return &itemKind{list: "increments", fields: []field{
 		{name: "name", required: true, text: func(e *batching.Entry, text string) error {
 			e.Tag = text
-			return increment.ValidateName(text)
+			if err := increment.ValidateName(text); err != nil {
+				return err
+			}
+			return tags.Allowed(text)
 		}},
 		{name: "value", required: true, integer: func(e *batching.Entry, n int64) error {
 			e.Value = uint8(n) //nolint:gosec // a value that does not fit breaks the rule

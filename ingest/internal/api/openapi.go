@@ -46,6 +46,7 @@ const title = "Accrue: ingest"
 //	@x-problem-413			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#body-too-large","counted":"no"}
 //	@x-problem-415			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#unsupported-media-type","counted":"no"}
 //	@x-problem-422			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#invalid-items","counted":"no"}
+//	@x-problem-429			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#too-many-new-tags","counted":"no","detail":"The body has 2 tags that this server has not seen, and it takes 1000 new ones a minute. Nothing was counted."}
 //	@x-problem-500			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#internal-error","counted":"unknown","detail":"An internal error occurred."}
 //	@x-problem-503			{"type":"https://github.com/accrue/accrue/blob/main/docs/problems.md#overloaded","counted":"no","detail":"Too much is waiting to be published. Nothing was counted."}
 
@@ -68,9 +69,10 @@ const title = "Accrue: ingest"
 //	@Header			415			{string}	Accept-Post			"The media types that this path takes."
 //	@Header			415			{string}	Accept-Encoding		"The content encodings that this path takes."
 //	@Failure		422			{object}	problem.Document	"The body breaks a rule. Nothing was counted."
+//	@Failure		429			{object}	problem.Document	"The body has too many new tags. Nothing was counted."
 //	@Failure		500			{object}	problem.Document	"An internal error occurred. The request may have been counted."
 //	@Failure		503			{object}	problem.Document	"Pub/Sub does not answer, too much is waiting, or this instance is stopping. The member `counted` says whether the request may have been counted."
-//	@Header			503			{integer}	Retry-After			"The number of seconds to wait before a retry."
+//	@Header			429,503		{integer}	Retry-After			"The number of seconds to wait before a retry."
 //	@x-example-request	{"name":"foo","value":4,"contributor":"ada"}
 //	@x-example-202		{"accepted":1}
 //	@x-example-400		{"errors":[{"pointer":"#/value","detail":"must be an integer, without a fraction or an exponent"}]}
@@ -98,9 +100,10 @@ const title = "Accrue: ingest"
 //	@Header			415			{string}	Accept-Post			"The media types that this path takes."
 //	@Header			415			{string}	Accept-Encoding		"The content encodings that this path takes."
 //	@Failure		422			{object}	problem.Document	"The body breaks a rule. Nothing was counted."
+//	@Failure		429			{object}	problem.Document	"The body has too many new tags. Nothing was counted."
 //	@Failure		500			{object}	problem.Document	"An internal error occurred. The request may have been counted."
 //	@Failure		503			{object}	problem.Document	"Pub/Sub does not answer, too much is waiting, or this instance is stopping. The member `counted` says whether the request may have been counted."
-//	@Header			503			{integer}	Retry-After			"The number of seconds to wait before a retry."
+//	@Header			429,503		{integer}	Retry-After			"The number of seconds to wait before a retry."
 //	@x-example-request	{"increments":[{"name":"foo","value":9},{"name":"ballz","value":7,"contributor":"ada"}]}
 //	@x-example-lines	"{\"name\":\"foo\",\"value\":9}\n{\"name\":\"ballz\",\"value\":7,\"contributor\":\"ada\"}\n"
 //	@x-example-202		{"accepted":2}

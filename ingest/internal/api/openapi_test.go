@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/ingest/internal/names"
 	"github.com/accrue/accrue/pkg/openapi"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/service"
@@ -58,7 +59,7 @@ func (refusingCounter) Add(context.Context, []batching.Entry) error { return bat
 // The document describes all routes and no others. The page that shows it is not part of it.
 func TestDocumentDescribesEveryRoute(t *testing.T) {
 	t.Parallel()
-	engine, ok := New(refusingCounter{}, web.Base{}).(*gin.Engine)
+	engine, ok := New(refusingCounter{}, nil, web.Base{}).(*gin.Engine)
 	if !ok {
 		t.Fatal("the handler is not a Gin engine")
 	}
@@ -120,7 +121,7 @@ func TestDocumentedRefusalsEqualTheAnswers(t *testing.T) {
 				}
 				errs := map[string]error{
 					"400": &invalidError{malformed: true, faults: got.Errors}, "422": &invalidError{faults: got.Errors},
-					"408": errSlow, "413": errTooLarge, "415": errMediaType, "503": batching.ErrFull,
+					"408": errSlow, "413": errTooLarge, "415": errMediaType, "429": &names.TooManyError{New: 2, PerMinute: 1000}, "503": batching.ErrFull,
 				}
 				want := *problemOf(errs[status])
 				want.RetryAfter = 0 // a header
@@ -138,7 +139,7 @@ func TestDocumentedRefusalsEqualTheAnswers(t *testing.T) {
 // refusalOfAnOrigin is the answer to a page of an origin that is not listed.
 func refusalOfAnOrigin(t *testing.T) (d problem.Document) {
 	t.Helper()
-	handler := service.CORS([]string{"https://example.com"}, New(refusingCounter{}, web.Base{}))
+	handler := service.CORS([]string{"https://example.com"}, New(refusingCounter{}, nil, web.Base{}))
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, incrementsPath, http.NoBody)
 	r.Header.Set("Origin", "https://elsewhere.org")
 	w := httptest.NewRecorder()
@@ -162,7 +163,7 @@ func TestDocumentedLinesAreAccepted(t *testing.T) {
 		if err := json.Unmarshal(content.Example, &body); err != nil {
 			t.Fatal(err)
 		}
-		kind := incrementKind()
+		kind := incrementKind(nil)
 		if strings.HasPrefix(path, contributionsPath) {
 			kind = contributionKind()
 		}

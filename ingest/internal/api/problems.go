@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/ingest/internal/batching"
+	"github.com/accrue/accrue/ingest/internal/names"
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/problem"
 )
@@ -28,6 +29,7 @@ const retryAfter = time.Second
 // problemOf maps every error to its problem document. An unknown error is a 500, without its text.
 func problemOf(err error) *problem.Document {
 	var invalid *invalidError
+	var many *names.TooManyError
 	switch {
 	case errors.As(err, &invalid) && invalid.malformed:
 		return refused(http.StatusBadRequest, "malformed-body", "The body is malformed.", invalid.faults...)
@@ -49,6 +51,11 @@ func problemOf(err error) *problem.Document {
 			"The Content-Type must be application/json, text/plain, or for a batch also application/x-ndjson, in UTF-8.")
 	case errors.Is(err, errEncoding):
 		return refused(http.StatusUnsupportedMediaType, "unsupported-encoding", "The Content-Encoding must be gzip or identity.")
+	case errors.As(err, &many):
+		d := refused(http.StatusTooManyRequests, "too-many-new-tags",
+			fmt.Sprintf("The body has %d tags that this server has not seen, and it takes %d new ones a minute.", many.New, many.PerMinute))
+		d.RetryAfter = max(many.RetryAfter, time.Second)
+		return d
 	case errors.Is(err, batching.ErrFull):
 		return unavailable("overloaded", "Too much is waiting to be published.")
 	case errors.Is(err, batching.ErrStopped):

@@ -1,0 +1,134 @@
+// Package names decides which tags ingest takes: those of a list, and only so many new ones a minute. A flood of random names
+// fills checkpoints, and then new tags that are wanted have to wait.
+package names
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// maxSeen bounds the names that are remembered, in each of two generations.
+const maxSeen = 100_000
+
+var (
+	// ErrNotAllowed is returned by Allowed for a name that is not in the list.
+	ErrNotAllowed = errors.New("must be one of the tags that this server takes")
+	// ErrTooMany is matched by the errors of Admit.
+	ErrTooMany = errors.New("too many new tags")
+)
+
+// TooManyError is returned by Admit. It is ErrTooMany.
+type TooManyError struct {
+	// New is how many new names there are, and PerMinute how many are taken.
+	New, PerMinute int
+	// RetryAfter is when there may be room, if there ever is.
+	RetryAfter time.Duration
+}
+
+func (e *TooManyError) Error() string {
+	return fmt.Sprintf("%d new tags, where %d a minute are taken", e.New, e.PerMinute)
+}
+
+// Is reports whether target is ErrTooMany.
+func (e *TooManyError) Is(target error) bool { return target == ErrTooMany }
+
+// Names are the names that are taken. It is safe for concurrent use. A nil Names takes all.
+type Names struct {
+	allowed  map[string]bool
+	patterns []string
+
+	perMinute int
+	limiter   *rate.Limiter
+	mu        sync.Mutex
+	// seen are the names that were admitted last, and before those that were before.
+	seen, before map[string]struct{}
+}
+
+// New returns Names that takes the names of a list, in which * stands for any characters, and of those perMinute new ones a
+// minute. An empty list takes any name, and 0 any number.
+func New(list []string, perMinute int) *Names {
+	if len(list) == 0 && perMinute == 0 {
+		return nil
+	}
+	n := &Names{allowed: make(map[string]bool), perMinute: perMinute, seen: make(map[string]struct{})}
+	for _, name := range list {
+		if strings.Contains(name, "*") {
+			n.patterns = append(n.patterns, name)
+		} else {
+			n.allowed[name] = true
+		}
+	}
+	if perMinute > 0 {
+		n.limiter = rate.NewLimiter(rate.Every(time.Minute/time.Duration(perMinute)), perMinute)
+	}
+	return n
+}
+
+// ValidPattern reports whether a name or pattern can match a tag.
+func ValidPattern(pattern string) bool {
+	return pattern != "" && strings.IndexFunc(pattern, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' && r != '*' }) < 0
+}
+
+// Allowed returns ErrNotAllowed for a valid name that is not in the list.
+func (n *Names) Allowed(name string) error {
+	if n == nil || len(n.allowed) == 0 && len(n.patterns) == 0 || n.allowed[name] {
+		return nil
+	}
+	for _, pattern := range n.patterns {
+		if matches, err := path.Match(pattern, name); err == nil && matches {
+			return nil
+		}
+	}
+	return ErrNotAllowed
+}
+
+// Admit takes names, all or none. Those that were admitted before are free. The error is a *TooManyError.
+func (n *Names) Admit(names func(yield func(string) bool)) error {
+	if n == nil || n.limiter == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var fresh map[string]struct{}
+	for name := range names {
+		if _, known := n.seen[name]; known {
+			continue
+		}
+		if _, known := n.before[name]; known {
+			n.add(strings.Clone(name))
+			continue
+		}
+		if fresh == nil {
+			fresh = make(map[string]struct{})
+		}
+		fresh[name] = struct{}{}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	now := time.Now()
+	if !n.limiter.AllowN(now, len(fresh)) {
+		e := &TooManyError{New: len(fresh), PerMinute: n.perMinute, RetryAfter: time.Minute}
+		if missing := float64(len(fresh)) - n.limiter.TokensAt(now); len(fresh) <= n.perMinute {
+			e.RetryAfter = time.Duration(missing / float64(n.limiter.Limit()) * float64(time.Second))
+		}
+		return e
+	}
+	for name := range fresh {
+		n.add(strings.Clone(name)) // a name is a part of a body
+	}
+	return nil
+}
+
+func (n *Names) add(name string) {
+	if len(n.seen) >= maxSeen {
+		n.seen, n.before = make(map[string]struct{}), n.seen
+	}
+	n.seen[name] = struct{}{}
+}
