@@ -141,7 +141,7 @@ func TestOtherPartitionsAreForgottenAfterTheHorizon(t *testing.T) {
 // different messages, while aggregators start and stop and requests and replies are lost. Each item counts once.
 func TestEachItemOfABatchIsCountedOnceThroughFaults(t *testing.T) {
 	t.Parallel()
-	for range 10 {
+	for range heavy(10) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			var runs []*running

@@ -19,6 +19,9 @@ import (
 // Whatever messages come while nothing can be committed, the live heap stays within 1.3 times BUFFER_BYTES and a
 // constant, and the buffer is used.
 func TestBufferBoundsMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills a buffer a dozen times")
+	}
 	const limit, constant = 8 << 20, 2 << 20
 	increments := func(n int, key message.Key) *message.Batch {
 		b := &message.Batch{}

@@ -92,6 +92,9 @@ func TestDocumentHasConstantsAndExamples(t *testing.T) {
 }
 
 func TestRefusesErrorsAndGaps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("generates many documents")
+	}
 	t.Setenv("GOWORK", "off")
 	for title, tc := range map[string]struct{ old, with, want string }{
 		"an example that breaks a bound":          {`{"n":4}`, `{"n":10}`, "maximum"},
