@@ -140,9 +140,11 @@ func TestGarbageDoesNotSlowTheOthersWhileDeadLettersFail(t *testing.T) {
 		inBubble(t, "dead letters "+what, func(t *testing.T) {
 			r := newRig(t)
 			const messages, garbage = 20_000, 200
+			r.config.BufferBytes = 2 << 20 // half of what the garbage takes
+			large := make([]byte, 20_000)
 			var backlog []broker.Message
 			for n := range messages {
-				data := []byte("garbage")
+				data := large
 				if n%(messages/garbage) != 0 {
 					data = encode(single(1, n+1, "foo"))
 					r.want["foo"]++
@@ -162,8 +164,8 @@ func TestGarbageDoesNotSlowTheOthersWhileDeadLettersFail(t *testing.T) {
 			})
 			began := time.Now()
 			for run.metric(t, "accrue_messages_decoded_total") < messages-garbage {
-				if time.Since(began) > 3*time.Second {
-					t.Fatalf("%v of %d good messages are taken after 3 s", run.metric(t, "accrue_messages_decoded_total"), messages-garbage)
+				if time.Since(began) > 5*time.Second {
+					t.Fatalf("%v of %d good messages are taken after 5 s", run.metric(t, "accrue_messages_decoded_total"), messages-garbage)
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
@@ -176,6 +178,40 @@ func TestGarbageDoesNotSlowTheOthersWhileDeadLettersFail(t *testing.T) {
 			if got := len(allDeadLetters(t, r)); got < garbage {
 				t.Errorf("%d of %d are dead-lettered", got, garbage)
 			}
+		})
+	}
+}
+
+// While acknowledgements and extensions fail, everything is counted as fresh as without that. What comes again afterwards is
+// dropped.
+func TestFailingAcknowledgementsDelayNothing(t *testing.T) {
+	t.Parallel()
+	for what, fault := range map[string]faults.Fault{"hang": faults.Hang(), "fail": faults.Fail(faults.ErrLost)} {
+		inBubble(t, "acknowledgements "+what, func(t *testing.T) {
+			r := newRig(t)
+			run := r.startFar(t, r.subscription, func(call faults.Call) faults.Fault {
+				if call.Method == "Acknowledge" || call.Method == "Extend" {
+					return fault
+				}
+				return nil
+			})
+			for range 60 {
+				for p := range uint32(16) {
+					r.publish(t, p, "foo")
+				}
+				time.Sleep(time.Second)
+			}
+			time.Sleep(2 * time.Second)
+			r.verify(t)
+			for p := range uint32(16) {
+				if oldest, ok := run.ages.of(p); !ok || oldest > 2*r.config.Window {
+					t.Errorf("an increment of partition %d was %v old when it was in", p, oldest)
+				}
+			}
+			run.faults.Follow(distant(nil))
+			r.awaitDrained(t, time.Minute)
+			run.stop(t)
+			r.verify(t)
 		})
 	}
 }
