@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -301,14 +303,32 @@ func TestManyGapsLeaveLessRoomForTags(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		gaps := make(checkpoint.Intervals, 200_000)
+		gaps := make(checkpoint.Intervals, 260_000)
 		for i := range gaps {
 			gaps[i] = checkpoint.Interval{First: uint64(2*i + 2), Last: uint64(2*i + 2)}
 		}
-		next := new(checkpoint.Checkpoint).Next(time.Now(), time.Hour, nil, nil)
-		next.Publishers[message.Publisher{2}] = checkpoint.Counted{Sequences: gaps, LastSeen: time.Now()}
-		if _, err := r.store.Commit(t.Context(), store.Commit{Partition: 1, Next: next}); err != nil {
-			t.Fatal(err)
+		random := rand.New(rand.NewPCG(1, 2))
+		var state store.State
+		for state.Checkpoint.TotalsSize() < 480<<10 {
+			names := make(map[string]bool)
+			for len(names) < 250 {
+				letters := make([]byte, 15)
+				for i := range letters {
+					letters[i] = byte('a' + random.IntN(26))
+				}
+				names[string(letters)] = true
+			}
+			var tags []checkpoint.Delta
+			for _, name := range slices.Sorted(maps.Keys(names)) {
+				tags = append(tags, checkpoint.Delta{Name: name, Value: 1 << 34, Increments: 1 << 48}) // as large as they get
+			}
+			next := state.Checkpoint.Next(time.Now(), time.Hour, nil, tags)
+			next.Publishers[message.Publisher{2}] = checkpoint.Counted{Sequences: gaps, LastSeen: time.Now()}
+			revision, err := r.store.Commit(t.Context(), store.Commit{Partition: 1, Revision: state.Revision, Next: next})
+			if err != nil {
+				t.Fatal(err)
+			}
+			state = store.State{Checkpoint: next, Revision: revision}
 		}
 		run := r.startFar(t, r.subscription, nil)
 		r.publish(t, 1, "aaaaaaa")
@@ -320,7 +340,7 @@ func TestManyGapsLeaveLessRoomForTags(t *testing.T) {
 		r.publish(t, 1, "aaaaaaa")
 		r.awaitDrained(t, 5*time.Second)
 		run.stop(t)
-		tags, err := r.store.Tags(t.Context())
+		tags, err := r.store.Tags(t.Context()) // those that were added
 		if err != nil || tags[0].Name != "aaaaaaa" || tags[0].Total != 3 {
 			t.Fatalf("%d tags, the first is %v, %v, want a total of 3", len(tags), tags[0], err)
 		}

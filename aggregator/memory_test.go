@@ -66,7 +66,7 @@ func TestBufferBoundsMemory(t *testing.T) {
 					DeadLetters: hangingTopic{},
 				})
 				time.Sleep(6 * time.Second) // until the buffer is full
-				if source.settled { // what is settled goes on, and the queue of acknowledgements is full
+				if source.settled {         // what is settled goes on, and the queue of acknowledgements is full
 					time.Sleep(15 * time.Second)
 					given := source.given.Load()
 					if time.Sleep(5 * time.Second); source.given.Load() == given {

@@ -35,10 +35,12 @@ type draft struct {
 	// already, or again in the draft.
 	deliveries []*delivery.Delivery
 	counted    int
-	messages   []checkpoint.Message
-	sums       *window.Sums
-	claim      *idempotency.Claim
-	rejected   []checkpoint.Rejected
+	// fresh are the others, each of another message, in the order of messages.
+	fresh    []*delivery.Delivery
+	messages []checkpoint.Message
+	sums     *window.Sums
+	claim    *idempotency.Claim
+	rejected []checkpoint.Rejected
 	// uses are the numbers of partitions of the messages with keys, and related the other partitions that may have their
 	// keys.
 	uses    map[uint32]bool
@@ -139,7 +141,7 @@ func (p *partition) draft(ctx context.Context) (*draft, error) {
 				d.uses[b.Partitions] = true
 			}
 		}
-		d.deliveries, d.messages = p.pending[:i+1], append(d.messages, id)
+		d.deliveries, d.messages, d.fresh = p.pending[:i+1], append(d.messages, id), append(d.fresh, next)
 		d.entries += b.Entries()
 		p.sum(d, b)
 	}
@@ -272,8 +274,8 @@ func (p *partition) keysAfter(
 func (p *partition) commitOf(d *draft) store.Commit {
 	commit := p.next(d.messages, d.sums.Deltas())
 	commit.Contributors, commit.Keys, commit.Rejected = d.sums.Contributions(), d.claim.Ranges, d.rejected
-	commit.AcceptedAt = d.deliveries[0].Batch.AcceptedAt
-	for _, held := range d.deliveries[1:] {
+	commit.AcceptedAt = d.fresh[0].Batch.AcceptedAt
+	for _, held := range d.fresh[1:] {
 		if held.Batch.AcceptedAt.Before(commit.AcceptedAt) {
 			commit.AcceptedAt = held.Batch.AcceptedAt
 		}

@@ -246,7 +246,7 @@ func (m *metrics) committed(p *partition, d *draft, commit *store.Commit, took t
 	m.documents.Record(ctx, float64(commit.Documents()))
 	m.lag.Record(ctx, time.Since(p.dueAt).Seconds())
 	now := time.Now()
-	for _, held := range d.deliveries {
+	for _, held := range d.fresh {
 		m.freshness.Record(ctx, now.Sub(held.Batch.AcceptedAt).Seconds())
 	}
 	m.repeated.Add(ctx, int64(d.claim.Repeated))
