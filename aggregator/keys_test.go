@@ -228,7 +228,7 @@ func TestAnAggregatorStartsAgainAfterADayOfKeys(t *testing.T) {
 	})
 }
 
-// An aggregator that starts knows all keys, however many of them are folded, and whoever folded them.
+// An aggregator that starts learns all keys, whether or not they are folded, and whichever process folded them.
 func TestFoldedKeysAreKnown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

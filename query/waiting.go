@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// waitingEvery is how often the rejected entries that wait are counted, and waitingTimeout bounds one count.
+	// waitingEvery is the time between two counts of rejected entries, and waitingTimeout bounds a count.
 	waitingEvery, waitingTimeout = time.Minute, 10 * time.Second
 )
 
 // waitingReader is the store of rejected entries.
 type waitingReader interface {
-	// Waiting returns the number of rejected entries that wait to be redriven.
+	// Waiting returns the number of rejected entries.
 	Waiting(ctx context.Context) (entries int64, err error)
 }
 
-// waiting says how many rejected entries wait to be redriven: in a metric, in the log, and in the answer of readiness.
+// waiting reports the number of rejected entries in a metric, in the log and in the readiness answer.
 type waiting struct {
 	reader  waitingReader
 	log     zerolog.Logger
@@ -62,7 +62,7 @@ func (w *waiting) Run(ctx context.Context) error {
 	}
 }
 
-// count counts once. If it fails the last count stays.
+// count counts once. If it fails, it keeps the last count.
 func (w *waiting) count(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, waitingTimeout)
 	defer cancel()
@@ -75,10 +75,10 @@ func (w *waiting) count(ctx context.Context) {
 	}
 }
 
-// Check returns an error that says how many entries wait, if any do.
+// Check returns an error with the number of rejected entries, if there are any.
 func (w *waiting) Check(context.Context) error {
 	if entries := w.entries.Load(); entries > 0 {
-		return fmt.Errorf("%d entries wait to be redriven", entries) //nolint:err113 // for people
+		return fmt.Errorf("%d entries wait to be redriven", entries)
 	}
 	return nil
 }

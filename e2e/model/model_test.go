@@ -1,4 +1,4 @@
-// Package model has Spin check the protocol's model: that it holds, and that Spin finds the defects that can be planted in it.
+// Package model checks the protocol's model with Spin: the model is correct, and Spin finds planted defects.
 package model
 
 import (
@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// visited matches what Spin's verifier says of the states that it has seen.
+// visited matches the number of states in the output of Spin's verifier.
 var visited = regexp.MustCompile(`(?m)^\s*(\d+) states, stored`)
 
 func TestModel(t *testing.T) {

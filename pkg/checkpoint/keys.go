@@ -8,21 +8,20 @@ import (
 	"github.com/accrue/accrue/pkg/message"
 )
 
-// KeyRange is the idempotency keys of some items of one batch that one partition settled, or one key.
+// KeyRange has the idempotency keys of items of one batch that a partition has settled, or a single key.
 type KeyRange struct {
 	Prefix message.KeyPrefix
-	// First and Last are the numbers of the first and of the last item.
+	// First and Last are the numbers of the first and the last item.
 	First, Last uint16
-	// Partitions is the number of partitions that the batch was divided among. The range holds the items that belong to its
-	// partition by that number, and 0 means that it holds all.
+	// Partitions is the number of partitions that the batch was divided among. The range has the items that belong to its partition
+	// by that number, or all items if it is 0.
 	Partitions uint16
-	// Fingerprint identifies what a single key was counted with: two that differ were given to different entries. Equal ones say
-	// little. It is 0 if First is not Last.
+	// Fingerprint is a hash of the entry that was counted with a single key. Different fingerprints mean different entries; equal
+	// ones do not prove that the entries are equal. It is 0 if First is not Last.
 	Fingerprint uint16
 }
 
-// Holds reports whether the range holds an item of its batch, whose name belongs to a partition. The range is of that
-// partition.
+// Holds reports whether the range has an item of its batch. The range must be one of the partition that the item belongs to.
 func (r *KeyRange) Holds(item uint16, name string, partition uint32) bool {
 	return r.First <= item && item <= r.Last &&
 		(r.Partitions == 0 || r.First == r.Last || increment.Partition(name, uint32(r.Partitions)) == partition)
@@ -32,14 +31,14 @@ const (
 	// keyRangesVersion is the first byte of what PackKeyRanges returns.
 	keyRangesVersion = 3
 	keyRangeSize     = len(message.KeyPrefix{}) + 3*2
-	// releasedKeySize is what a key takes in the form of version 2: the key and its print.
+	// releasedKeySize is the size of a key and its fingerprint in the format of version 2.
 	releasedKeySize = len(message.Key{}) + 2
 )
 
-// MaxKeyRanges is the maximum number of key ranges in one Commit, so that their document stays within what Firestore takes.
+// MaxKeyRanges bounds the key ranges of one Commit, so that their document stays within Firestore's limit.
 const MaxKeyRanges = 900 << 10 / keyRangeSize
 
-// PackKeyRanges returns the key ranges of one Commit, packed: a version, and each as it is.
+// PackKeyRanges packs the key ranges of one Commit: the version, and each range uncompressed.
 func PackKeyRanges(ranges []KeyRange) []byte {
 	b := append(make([]byte, 0, 1+keyRangeSize*len(ranges)), keyRangesVersion)
 	for i := range ranges {
@@ -56,7 +55,7 @@ func PackKeyRanges(ranges []KeyRange) []byte {
 	return b
 }
 
-// UnpackKeyRanges reads what PackKeyRanges wrote. The error is ErrCorrupt.
+// UnpackKeyRanges is the inverse of PackKeyRanges. It returns ErrCorrupt for other bytes.
 func UnpackKeyRanges(packed []byte) ([]KeyRange, error) {
 	if len(packed) == 0 || packed[0] != keyRangesVersion || (len(packed)-1)%keyRangeSize != 0 {
 		return nil, fmt.Errorf("%w: keys of %d bytes", ErrCorrupt, len(packed))
@@ -77,8 +76,8 @@ func UnpackKeyRanges(packed []byte) ([]KeyRange, error) {
 	return ranges, nil
 }
 
-// UnpackReleasedKeys reads the keys of a Commit of version 2: a key and its print, one after the other. The error is
-// ErrCorrupt.
+// UnpackReleasedKeys reads the keys of a Commit in the format of version 2: keys and fingerprints in turn. It returns ErrCorrupt for
+// other bytes.
 func UnpackReleasedKeys(packed []byte) ([]KeyRange, error) {
 	if len(packed)%releasedKeySize != 0 {
 		return nil, fmt.Errorf("%w: keys of %d bytes", ErrCorrupt, len(packed))

@@ -70,7 +70,7 @@ type Commit struct {
 	// Keys are the idempotency keys of what is settled, which are kept for KeepKeys at least.
 	Keys     []checkpoint.KeyRange
 	KeepKeys time.Duration
-	// Fold, unless it is nil, is a copy of the keys of earlier Commits.
+	// Fold is a copy of the keys of earlier Commits, or nil.
 	Fold *Fold
 	// Related are other partitions that the Commit relies on: it is ErrConflict if one has changed.
 	Related []Related
@@ -81,7 +81,7 @@ type Commit struct {
 	// Rejected are the entries of the settled messages that could not be counted. They are written to one document and must not
 	// exceed checkpoint.MaxRejected.
 	Rejected []checkpoint.Rejected
-	// Audit is the record of what a person has removed with the Commit, or nil.
+	// Audit is the record of what an operator removes with the Commit, or nil.
 	Audit *AuditRecord
 	// Redriven is the change of the document whose rejected entries the Commit counts, or nil.
 	Redriven *Redriven
@@ -111,9 +111,9 @@ type Peeked struct {
 	Layouts   uint64
 }
 
-// AuditRecord says what a person has removed: rejected entries, a tag's total in a partition, or a contributor.
+// AuditRecord records what an operator has removed: rejected entries, the total of a tag in a partition, or a contributor.
 type AuditRecord struct {
-	// ID is the id of its document. A record that exists is replaced.
+	// ID is the id of the document. An existing record is replaced.
 	ID string
 	At time.Time
 	// Record is JSON.
@@ -144,8 +144,8 @@ type CommitKeys struct {
 	Keys []checkpoint.KeyRange
 }
 
-// Fold is a copy of the keys of all Commits of a partition after a position up to the fold's own: one document to read in place
-// of many.
+// Fold is a copy of the keys of all Commits of a partition after one position up to another, so that one document can be read
+// instead of many.
 type Fold struct {
 	After KeysPosition
 	CommitKeys

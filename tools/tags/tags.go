@@ -20,7 +20,7 @@ import (
 const (
 	// callTimeout bounds one call to the store.
 	callTimeout = 10 * time.Second
-	// maxTries bounds the attempts at one Commit. Aggregators that work on the same partition conflict now and then.
+	// maxTries bounds the attempts at one Commit, which may conflict with aggregators that work on the same partition.
 	maxTries = 20
 )
 

@@ -122,7 +122,7 @@ func TestPullsAreSizedByTheRoom(t *testing.T) {
 	}
 }
 
-// A puller that waits for room says so again and again, and goes on when there is some.
+// While it waits for room, reserve calls full repeatedly. It returns when there is room.
 func TestReserveWaitsForRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

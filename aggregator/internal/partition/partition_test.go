@@ -260,9 +260,9 @@ func TestASlowPartitionLagsUntilItIsFast(t *testing.T) {
 	})
 }
 
-// When no partition can commit and the buffer is full, each gives some of it back now and then: another partition may be
-// healthy whose messages have not come yet.
-func TestSickPartitionsMakeRoomNowAndThen(t *testing.T) {
+// While no partition can commit and the buffer is full, each releases some messages from time to time, since the messages of a
+// healthy partition may not have been pulled yet.
+func TestSickPartitionsMakeRoomPeriodically(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{fail: func(ctx context.Context, _ store.Commit) error {

@@ -1,4 +1,4 @@
-// An Accrue for tests: it counts like the real one, a key once, and fails as it is told to.
+// A fake of Accrue for tests. It counts each key once, as Accrue does, and fails on demand.
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 

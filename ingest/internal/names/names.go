@@ -1,5 +1,5 @@
-// Package names decides which tags ingest takes: those of a list, and only so many new ones a minute. A flood of random names
-// fills checkpoints, and then new tags that are wanted have to wait.
+// Package names restricts the tags that ingest accepts to a list, and the rate of new ones. A flood of random names fills
+// checkpoints, and then wanted new tags are rejected.
 package names
 
 import (
@@ -19,15 +19,15 @@ const maxSeen = 100_000
 var (
 	// ErrNotAllowed is returned by Allowed for a name that is not in the list.
 	ErrNotAllowed = errors.New("must be one of the tags that this server takes")
-	// ErrTooMany is matched by the errors of Admit.
+	// ErrTooMany is wrapped by the errors of Admit.
 	ErrTooMany = errors.New("too many new tags")
 )
 
-// TooManyError is returned by Admit. It is ErrTooMany.
+// TooManyError is returned by Admit. It matches ErrTooMany.
 type TooManyError struct {
-	// New is how many new names there are, and PerMinute how many are taken.
+	// New is the number of new names, and PerMinute the limit.
 	New, PerMinute int
-	// RetryAfter is when there may be room, if there ever is.
+	// RetryAfter is the time after which they may be admitted.
 	RetryAfter time.Duration
 }
 
@@ -38,7 +38,7 @@ func (e *TooManyError) Error() string {
 // Is reports whether target is ErrTooMany.
 func (e *TooManyError) Is(target error) bool { return target == ErrTooMany }
 
-// Names are the names that are taken. It is safe for concurrent use. A nil Names takes all.
+// Names decides which names are accepted. It is safe for concurrent use. A nil Names accepts all.
 type Names struct {
 	allowed  map[string]bool
 	patterns []string
@@ -50,8 +50,8 @@ type Names struct {
 	seen, before map[string]struct{}
 }
 
-// New returns Names that takes the names of a list, in which * stands for any characters, and of those perMinute new ones a
-// minute. An empty list takes any name, and 0 any number.
+// New returns Names that accepts the names of a list, in which * matches any characters, and perMinute new ones per minute. An
+// empty list accepts any name, and perMinute 0 any number.
 func New(list []string, perMinute int) *Names {
 	if len(list) == 0 && perMinute == 0 {
 		return nil
@@ -88,7 +88,7 @@ func (n *Names) Allowed(name string) error {
 	return ErrNotAllowed
 }
 
-// Admit takes names, all or none. Those that were admitted before are free. The error is a *TooManyError.
+// Admit admits all names or none. Names that were admitted before do not count towards the limit. The error is a *TooManyError.
 func (n *Names) Admit(names func(yield func(string) bool)) error {
 	if n == nil || n.limiter == nil {
 		return nil

@@ -42,7 +42,7 @@ func (s *Store) Audits(ctx context.Context, after string, limit int) (all []stor
 	return all, err
 }
 
-// Waiting returns the number of rejected entries that wait to be redriven.
+// Waiting returns the number of rejected entries.
 func (s *Store) Waiting(ctx context.Context) (entries int64, err error) {
 	err = s.view(ctx, "count rejected entries", func(tx *bolt.Tx) error {
 		for _, packed := range from(tx, store.Rejected, "") {
@@ -59,7 +59,7 @@ func (s *Store) Waiting(ctx context.Context) (entries int64, err error) {
 	return entries, err
 }
 
-// DropTag deletes the document of a tag, if nothing is left of its total.
+// DropTag deletes the document of a tag if its total is 0.
 func (s *Store) DropTag(ctx context.Context, name string) error {
 	return s.update(ctx, "drop a tag", documentOverhead, func(tx *bolt.Tx) error {
 		id := store.TagID(name)
@@ -75,7 +75,7 @@ func (s *Store) DropTag(ctx context.Context, name string) error {
 	})
 }
 
-// Erase deletes a contributor and their recognitions, writes the audit record, and returns what it has deleted. It returns
+// Erase deletes a contributor and their recognitions, writes the audit record, and returns what it deleted. It returns
 // store.ErrNotFound if the contributor does not exist.
 func (s *Store) Erase(ctx context.Context, id string, audit store.AuditRecord) (erased store.Standing, err error) {
 	err = s.update(ctx, "erase a contributor", documentOverhead, func(tx *bolt.Tx) error {

@@ -11,7 +11,7 @@ import (
 	"github.com/accrue/accrue/pkg/store"
 )
 
-// relate checks the related partitions of a Commit, gives them its version of the layouts, and changes the layouts.
+// relate checks the related partitions of a Commit, sets their version of the layouts, and changes the layouts.
 func relate(tx *bolt.Tx, related []store.Related, layouts *store.LayoutsChange, revision store.Revision, updatedAt time.Time) error {
 	for _, r := range related {
 		bucket := partitionBucket(r.Partition)
@@ -64,7 +64,7 @@ func readLayouts(tx *bolt.Tx) (layouts checkpoint.Layouts, revision store.Revisi
 	return layouts, revision, err
 }
 
-// Layouts returns the numbers of partitions that are in use, and the revision that a change of them needs.
+// Layouts returns the numbers of partitions in use and their revision.
 func (s *Store) Layouts(ctx context.Context) (layouts checkpoint.Layouts, revision store.Revision, err error) {
 	err = s.view(ctx, "read layouts", func(tx *bolt.Tx) (err error) {
 		layouts, revision, err = readLayouts(tx)
@@ -85,7 +85,7 @@ func (s *Store) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, 
 					return err
 				}
 				peeked.Revision.UpdateTime = p.updateTime
-				peeked.Commit, peeked.Layouts = uint64(p.commit), uint64(p.layouts) //nolint:gosec // were such
+				peeked.Commit, peeked.Layouts = uint64(p.commit), uint64(p.layouts) //nolint:gosec // converted from uint64
 			}
 			all = append(all, peeked)
 		}

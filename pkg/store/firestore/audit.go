@@ -52,7 +52,7 @@ func (c *Client) Audits(ctx context.Context, after string, limit int) ([]store.A
 	return all, nil
 }
 
-// Waiting returns the number of rejected entries that wait to be redriven, in the first 1,000 documents. It reads each of them.
+// Waiting returns the number of rejected entries in the first 1,000 documents, all of which it reads.
 func (c *Client) Waiting(ctx context.Context) (entries int64, err error) {
 	_, err = c.query(ctx, &firestorepb.StructuredQuery{
 		From: from(store.Rejected), Select: selectFields(fieldCount), Limit: limitOf(waitingPage),
@@ -66,7 +66,7 @@ func (c *Client) Waiting(ctx context.Context) (entries int64, err error) {
 	return entries, nil
 }
 
-// DropTag deletes the document of a tag, if nothing is left of its total.
+// DropTag deletes the document of a tag if its total is 0.
 func (c *Client) DropTag(ctx context.Context, name string) error {
 	doc, _, err := c.get(ctx, store.Tags, store.TagID(name))
 	if errors.Is(err, store.ErrNotFound) {
@@ -83,12 +83,12 @@ func (c *Client) DropTag(ctx context.Context, name string) error {
 		Operation:       &firestorepb.Write_Delete{Delete: doc.GetName()},
 	}}})
 	if code := status.Code(err); code == codes.OK || code == codes.FailedPrecondition || code == codes.NotFound {
-		return nil // with a code it has been counted again, or is gone
+		return nil // otherwise the tag has been counted again, or does not exist
 	}
 	return fmt.Errorf("drop a tag: %w", classifyCommit(err))
 }
 
-// Erase deletes a contributor and their recognitions, writes the audit record, and returns what it has deleted. It returns
+// Erase deletes a contributor and their recognitions, writes the audit record, and returns what it deleted. It returns
 // store.ErrNotFound if the contributor does not exist, and store.ErrConflict if they have contributed meanwhile.
 func (c *Client) Erase(ctx context.Context, contributor string, audit store.AuditRecord) (store.Standing, error) {
 	standing, err := c.Standing(ctx, contributor)

@@ -39,7 +39,7 @@ func (c *Client) relatedWrites(commit *store.Commit) []*firestorepb.Write {
 	return writes
 }
 
-// Layouts returns the numbers of partitions that are in use, and the revision that a change of them needs.
+// Layouts returns the numbers of partitions in use and their revision.
 func (c *Client) Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error) {
 	doc, _, err := c.get(ctx, store.Layouts, store.LayoutsID)
 	if errors.Is(err, store.ErrNotFound) {
