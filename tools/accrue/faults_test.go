@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -12,6 +13,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/accrue/accrue/pkg/database"
 )
 
 func TestAFullDiskIsAnsweredNotCountedAndPasses(t *testing.T) {
@@ -86,8 +91,16 @@ func TestAFolderThatCannotBeUsedIsOneLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(damaged, "accrue.db")
+	moved := t.TempDir()
+	d, err := database.Open(database.Options{Folder: moved, Log: zerolog.Nop()})
+	if err == nil {
+		err = errors.Join(d.Move(t.Context(), "projects/p/databases/d"), d.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	closed := t.TempDir()
-	if err := os.Chmod(closed, 0o500); err != nil { //nolint:gosec // a folder
+	if err := os.Chmod(closed, 0o500); err != nil {
 		t.Fatal(err)
 	}
 	type fault struct{ folder, want string }
@@ -96,6 +109,7 @@ func TestAFolderThatCannotBeUsedIsOneLine(t *testing.T) {
 		{damaged, "the file is damaged"},
 		{damaged, "restore a backup, or move it away"},
 		{file, "not a directory"},
+		{moved, "was migrated to projects/p/databases/d"},
 	}
 	if os.Getuid() != 0 {
 		faults = append(faults, fault{closed, fs.ErrPermission.Error()})

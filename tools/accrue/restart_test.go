@@ -35,14 +35,14 @@ func TestRestartOnAGigabyte(t *testing.T) {
 			group := make([]broker.Message, 0, 100)
 			for range cap(group) {
 				var m message.Builder
-				partition := uint32(messages % partitions) //nolint:gosec // small
+				partition := uint32(messages % partitions)
 				for i := 0; m.Entries() < entries; i++ {
 					if tag := letters("tag", i); increment.Partition(tag, partitions) == partition {
 						m.AddIncrement(tag, 1, message.Key{})
 					}
 				}
 				messages++
-				group = append(group, broker.Message{Data: m.Encode(publisher, partition, uint64(messages), time.Now())}) //nolint:gosec // positive
+				group = append(group, broker.Message{Data: m.Encode(publisher, partition, uint64(messages), time.Now())})
 				bytes += len(group[len(group)-1].Data)
 			}
 			if err := b.Topic("increments").Publish(t.Context(), group); err != nil {

@@ -4,10 +4,10 @@ package documents
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/accrue/accrue/pkg/database"
@@ -15,6 +15,7 @@ import (
 	"github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/pkg/store/firestore"
 	"github.com/accrue/accrue/tools/cli"
+	"github.com/accrue/accrue/tools/folder"
 )
 
 // KeepPublishers is how long publishers stay in a checkpoint that a command replaces: as long as any subscription can keep
@@ -70,9 +71,12 @@ func (o *Opened) Close() error { return o.close() }
 // Open opens the store.
 func (f *Flags) Open(ctx context.Context) (*Opened, error) {
 	if f.Data != "" {
-		d, err := database.Open(database.Options{Folder: f.Data, Log: zerolog.Nop()})
+		d, err := folder.Open(f.Data)
 		if err != nil {
 			return nil, err
+		}
+		if err := folder.CheckMoved(ctx, d, f.Data); err != nil {
+			return nil, errors.Join(err, d.Close())
 		}
 		return &Opened{embedded.New(d), d, d.Close}, nil
 	}

@@ -137,6 +137,15 @@ func Open(folder string) (*database.Database, error) {
 	return database.Open(database.Options{Folder: folder, Log: zerolog.Nop()})
 }
 
+// CheckMoved returns an error if the totals of a database have gone elsewhere, so that nothing may be counted in it.
+func CheckMoved(ctx context.Context, d *database.Database, folder string) error {
+	to, err := d.Moved(ctx)
+	if err == nil && to != "" {
+		err = fmt.Errorf("%s was migrated to %s: use that, or restore a backup to another folder", folder, to)
+	}
+	return err
+}
+
 // dial connects to the process that uses a folder. The error is fs.ErrNotExist or syscall.ECONNREFUSED if there is none.
 func dial(ctx context.Context, folder string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(folder, socketName))

@@ -73,11 +73,8 @@ func connect(ctx context.Context, c configs, data string, log zerolog.Logger) (*
 			return nil, err
 		}
 		all.closers = append(all.closers, embedded.Close)
-		switch to, err := embedded.Moved(ctx); {
-		case err != nil:
+		if err := folder.CheckMoved(ctx, embedded, data); err != nil {
 			return nil, errors.Join(err, all.close())
-		case to != "":
-			return nil, errors.Join(fmt.Errorf("%s was migrated to %s: use that, or restore a backup to another folder", data, to), all.close())
 		}
 	}
 	for _, host := range []string{c.aggregator.PubSubEmulatorHost, c.aggregator.FirestoreEmulatorHost} {

@@ -107,8 +107,8 @@ func (o *options) run(c *cobra.Command) (err error) {
 %10d tags with %d increments, whose sum is %d
 %10d contributors with %d contributions and %d recognitions
 %10d minutes and hours of history
-%10d idempotency keys, %d rejected entries
-`, o.data, o.destination(), r.Tags, r.Increments, r.Total, r.Contributors, r.Contributions, r.Recognitions, r.Periods, r.Keys, r.Rejected)
+%10d idempotency keys, %d rejected entries, %d audit records
+`, o.data, o.destination(), r.Tags, r.Increments, r.Total, r.Contributors, r.Contributions, r.Recognitions, r.Periods, r.Keys, r.Rejected, r.Audits)
 	return nil
 }
 
@@ -144,7 +144,7 @@ func prepare(ctx context.Context, d *database.Database, o *options) (*folder, er
 	}
 	for _, collection := range collections {
 		switch collection {
-		case store.Partitions, store.Tags, store.Contributors, store.Recognitions, store.Rejected, store.Keys, store.Minutes, store.Hours, store.Layouts:
+		case store.Partitions, store.Tags, store.Contributors, store.Recognitions, store.Rejected, store.Keys, store.Minutes, store.Hours, store.Layouts, store.Audit:
 		default:
 			return nil, fmt.Errorf("the folder has documents in %s, which this program does not migrate", collection)
 		}

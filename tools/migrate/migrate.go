@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"time"
 
@@ -41,6 +42,8 @@ type target interface {
 	Standing(ctx context.Context, contributor string) (store.Standing, error)
 	Recognize(ctx context.Context, r store.Recognition) error
 	MarkSent(ctx context.Context, sent []store.Recognition) error
+	Audits(ctx context.Context, after string, limit int) ([]store.AuditRecord, error)
+	PutAudit(ctx context.Context, record store.AuditRecord) error
 }
 
 // migration writes what is in a folder to a target, once, also if it is killed and run again.
@@ -62,7 +65,45 @@ func (m *migration) run(ctx context.Context) error {
 		}
 		fmt.Fprintf(m.progress, "partition %d: %d commits, %d of %d partitions\n", partition, n, i+1, len(m.from.partitions))
 	}
-	return m.recognitions(ctx)
+	if err := m.recognitions(ctx); err != nil {
+		return err
+	}
+	for record, err := range auditRecords(ctx, m.from) {
+		if err == nil {
+			writing, cancel := context.WithTimeout(ctx, callTimeout)
+			err = m.to.PutAudit(writing, record)
+			cancel()
+		}
+		if err != nil {
+			return fmt.Errorf("migrate audit records: %w", err)
+		}
+	}
+	return nil
+}
+
+// auditRecords returns all audit records of a store, in the order of ids.
+func auditRecords(ctx context.Context, from interface {
+	Audits(ctx context.Context, after string, limit int) ([]store.AuditRecord, error)
+},
+) iter.Seq2[store.AuditRecord, error] {
+	return func(yield func(store.AuditRecord, error) bool) {
+		for after := ""; ; {
+			read, err := from.Audits(ctx, after, page)
+			if err != nil {
+				yield(store.AuditRecord{}, err)
+				return
+			}
+			if len(read) == 0 {
+				return
+			}
+			for _, r := range read {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			after = read[len(read)-1].ID
+		}
+	}
 }
 
 // checkTarget returns errForeign if the target has what the folder has not.

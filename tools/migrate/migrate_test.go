@@ -82,6 +82,11 @@ func fill(t *testing.T, s *storeembedded.Store) {
 	if err := s.MarkSent(t.Context(), sent); err != nil {
 		t.Fatal(err)
 	}
+	for i := range 3 {
+		if err := s.PutAudit(t.Context(), store.AuditRecord{ID: fmt.Sprintf("retired-%d", i), At: begin, Record: []byte(`{"tag":"foo"}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func filled(t *testing.T) *folder {
@@ -122,6 +127,10 @@ func (k *killedStore) Commit(ctx context.Context, c store.Commit) (r store.Revis
 	return r, err
 }
 
+func (k *killedStore) PutAudit(ctx context.Context, r store.AuditRecord) error {
+	return k.write(func() error { return k.Store.PutAudit(ctx, r) })
+}
+
 func (k *killedStore) MarkSent(ctx context.Context, sent []store.Recognition) error {
 	return k.write(func() error { return k.Store.MarkSent(ctx, sent) })
 }
@@ -150,7 +159,7 @@ func TestKilledAnywhereAndRunAgainItIsExact(t *testing.T) {
 			t.Fatalf("killed at %d, run again: %v", kill, err)
 		}
 		r, err := m.verify(t.Context())
-		if err != nil || r.Tags != tags || r.Contributors != contributors || r.Recognitions != contributors/10 || r.Periods < 30 || r.Keys == 0 || r.Rejected == 0 {
+		if err != nil || r.Tags != tags || r.Contributors != contributors || r.Recognitions != contributors/10 || r.Periods < 30 || r.Keys == 0 || r.Rejected == 0 || r.Audits != 3 {
 			t.Fatalf("killed at %d: %+v, %v", kill, r, err)
 		}
 		if calls > 0 {
@@ -240,6 +249,11 @@ func TestVerifyFindsDifferences(t *testing.T) {
 		"a total": func(to *storeembedded.Store) { count(t, to, 1, "tag_abc") },
 		"a recognition": func(to *storeembedded.Store) {
 			if err := to.Recognize(t.Context(), store.Recognition{Contributor: "contributor 10/%", Tier: 10, Contributions: 10, RecognizedAt: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"an audit record": func(to *storeembedded.Store) {
+			if err := to.PutAudit(t.Context(), store.AuditRecord{ID: "retired-7", At: time.Now(), Record: []byte(`{}`)}); err != nil {
 				t.Fatal(err)
 			}
 		},

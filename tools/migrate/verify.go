@@ -31,12 +31,13 @@ type report struct {
 	Periods       int   `json:"periods"`
 	Keys          int   `json:"keys"`
 	Rejected      int   `json:"rejected"`
+	Audits        int   `json:"audit_records"`
 }
 
 // verify reads everything of both and compares it.
 func (m *migration) verify(ctx context.Context) (*report, error) {
 	r := &report{}
-	for _, compare := range []func(context.Context, *report) error{m.compareTotals, m.comparePeriods, m.compareKeys, m.compareRejected, m.compareContributors} {
+	for _, compare := range []func(context.Context, *report) error{m.compareTotals, m.comparePeriods, m.compareKeys, m.compareRejected, m.compareContributors, m.compareAudits} {
 		if err := compare(ctx, r); err != nil {
 			return r, err
 		}
@@ -239,6 +240,28 @@ func (m *migration) compareContributors(ctx context.Context, r *report) error {
 	}
 	if got, err, more := next(); more || err != nil {
 		return errors.Join(err, differs("%d more contributors", len(got)))
+	}
+	return nil
+}
+
+func (m *migration) compareAudits(ctx context.Context, r *report) error {
+	next, stop := iter.Pull2(auditRecords(ctx, m.to))
+	defer stop()
+	for want, err := range auditRecords(ctx, m.from) {
+		if err != nil {
+			return err
+		}
+		got, err, _ := next()
+		if err != nil {
+			return err
+		}
+		if want.ID != got.ID || !want.At.Equal(got.At) || !bytes.Equal(want.Record, got.Record) {
+			return differs("the audit record %s", want.ID)
+		}
+		r.Audits++
+	}
+	if got, err, more := next(); more || err != nil {
+		return errors.Join(err, differs("the audit record %s", got.ID))
 	}
 	return nil
 }
