@@ -19,7 +19,7 @@ var (
 func TestDocumentedTestsExist(t *testing.T) {
 	t.Parallel()
 	named := 0
-	err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".md" {
 			return err
 		}
