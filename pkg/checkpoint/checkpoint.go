@@ -38,6 +38,8 @@ type Checkpoint struct {
 	UpdatedAt time.Time
 	// Layouts is the version of the Layouts that every later Commit of the partition knows, or 0.
 	Layouts uint64
+	// Released are the marks of keys that version 0.1 has written, or nil.
+	Released ReleasedMarks
 }
 
 // Counted is what a checkpoint knows of one publisher.
@@ -92,6 +94,7 @@ func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Mes
 		Totals:     merge(c.turned(now), deltas, now),
 		UpdatedAt:  now,
 		Layouts:    c.Layouts,
+		Released:   c.Released.at(now),
 	}
 	oldest := c.UpdatedAt.Add(-retention)
 	for publisher, counted := range c.Publishers {

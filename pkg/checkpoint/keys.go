@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/message"
@@ -90,4 +91,49 @@ func UnpackReleasedKeys(packed []byte) ([]KeyRange, error) {
 		ranges[i] = KeyRange{Prefix: prefix, First: item, Last: item, Fingerprint: binary.BigEndian.Uint16(at[len(key):])}
 	}
 	return ranges, nil
+}
+
+// ReleasedMarks is what a checkpoint of version 0.1 has of its keys, packed: times, and numbers of Commits from which on there
+// are keys of these times. Later versions keep it for as long as such keys can be repeated, and add nothing.
+type ReleasedMarks []byte
+
+// keepReleased is longer than version 0.1 knew keys.
+const keepReleased = 25 * time.Hour
+
+// read returns the number of the first Commit with keys, and the time of the last mark. It is 0 if there are none.
+func (m ReleasedMarks) read() (first uint64, last time.Time, err error) {
+	if len(m) == 0 {
+		return 0, time.Time{}, nil
+	}
+	r := reader{rest: m}
+	var at int64
+	for i := range r.count(2) {
+		at += r.varint()
+		if commit := r.uvarint(); i == 0 {
+			first = commit
+		}
+	}
+	return first, time.Unix(at, 0).UTC(), r.end("marks of keys")
+}
+
+// First returns the number of the first Commit that has keys, or 0. The error is ErrCorrupt.
+func (m ReleasedMarks) First() (uint64, error) {
+	first, _, err := m.read()
+	return first, err
+}
+
+// at returns the marks as they are to be kept at a time.
+func (m ReleasedMarks) at(now time.Time) ReleasedMarks {
+	if first, last, err := m.read(); err != nil || first == 0 || now.Sub(last) > keepReleased {
+		return nil
+	}
+	return m
+}
+
+// Packed returns the marks as they are written.
+func (m ReleasedMarks) Packed() []byte {
+	if len(m) == 0 {
+		return []byte{0} // an empty list
+	}
+	return m
 }

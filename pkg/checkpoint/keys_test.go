@@ -1,6 +1,7 @@
 package checkpoint_test
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"os"
@@ -113,4 +114,28 @@ func FuzzUnpackKeys(f *testing.F) {
 			t.Errorf("UnpackLayouts() error = %v", err)
 		}
 	})
+}
+
+// A checkpoint keeps the marks of version 0.1 for as long as their keys can be repeated.
+func TestReleasedMarksAreKeptForADay(t *testing.T) {
+	t.Parallel()
+	golden, err := hex.DecodeString("01c2d99eb00d02") // what version 0.1 wrote: commit 2
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := checkpoint.Checkpoint{Released: golden}
+	if first, err := c.Released.First(); err != nil || first != 2 {
+		t.Errorf("First() = %d, %v, want 2", first, err)
+	}
+	seconds, _ := binary.Varint(golden[1:])
+	at := time.Unix(seconds, 0)
+	if next := c.Next(at.Add(25*time.Hour), retention, nil, nil); !reflect.DeepEqual(next.Released.Packed(), golden) {
+		t.Errorf("after 25 h the marks are %x, want %x", next.Released.Packed(), golden)
+	}
+	if next := c.Next(at.Add(25*time.Hour+time.Second), retention, nil, nil); !reflect.DeepEqual(next.Released.Packed(), []byte{0}) {
+		t.Errorf("later the marks are %x, want none", next.Released.Packed())
+	}
+	if _, err := (checkpoint.ReleasedMarks{7}).First(); !errors.Is(err, checkpoint.ErrCorrupt) {
+		t.Errorf("First() of a part = %v, want ErrCorrupt", err)
+	}
 }

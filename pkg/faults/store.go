@@ -63,6 +63,13 @@ func (s *Store) Folds(ctx context.Context, partition uint32, after store.KeysPos
 	})
 }
 
+// ReleasedKeys reads the keys that version 0.1 wrote.
+func (s *Store) ReleasedKeys(ctx context.Context, partition uint32, first uint64, limit int) ([]store.CommitKeys, error) {
+	return do(ctx, s.faults, Call{Method: "ReleasedKeys", Partition: partition}, func(ctx context.Context) ([]store.CommitKeys, error) {
+		return s.Store.ReleasedKeys(ctx, partition, first, limit)
+	})
+}
+
 // Peek peeks at partitions.
 func (s *Store) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error) {
 	return do(ctx, s.faults, Call{Method: "Peek"}, func(ctx context.Context) ([]store.Peeked, error) {

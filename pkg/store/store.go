@@ -294,6 +294,9 @@ func (p KeysPosition) Before(q KeysPosition) bool {
 // KeysID returns the document id of a Commit's keys. Ids sort by position.
 func KeysID(p KeysPosition) string { return fmt.Sprintf("%010d-%020d", max(p.At.Unix(), 0), p.Commit) }
 
+// ReleasedKeysID returns the document id of a Commit's keys in version 0.1: it sorts as the numbers do, and before those of KeysID.
+func ReleasedKeysID(commit uint64) string { return fmt.Sprintf("%020d", commit) }
+
 // KeysOf returns the number of the Commit in the result of KeysID.
 func KeysOf(id string) (uint64, error) {
 	_, number, _ := strings.Cut(id, "-")

@@ -34,6 +34,7 @@ type documents interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
 	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
+	ReleasedKeys(ctx context.Context, partition uint32, first uint64, limit int) ([]store.CommitKeys, error)
 	Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error)
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)

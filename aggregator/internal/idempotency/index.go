@@ -199,6 +199,18 @@ func (x *Index) Learn(after store.KeysPosition, commits []store.CommitKeys, last
 	return x.readTo(last)
 }
 
+// LearnReleased adds keys of Commits that version 0.1 made. It returns how many keys were forgotten early to make room.
+func (x *Index) LearnReleased(commits []store.CommitKeys) (evicted int) {
+	for i := range commits {
+		end := 0
+		for end < len(x.generations) && !commits[i].At.Before(x.generations[end].begin) {
+			end++
+		}
+		x.add(end, commits[i].At, commits[i].Keys)
+	}
+	return x.makeRoom()
+}
+
 // LearnFolds is Learn for folds, each of which begins where the one before ends, and the first at or before the position.
 func (x *Index) LearnFolds(after store.KeysPosition, folds []store.Fold) (evicted int) {
 	latest := after == x.latest
@@ -445,7 +457,9 @@ func (x *Index) add(end int, at time.Time, ranges []checkpoint.KeyRange) (begins
 		end++
 	}
 	g := &x.generations[end-1]
-	g.last = at
+	if at.After(g.last) {
+		g.last = at
+	}
 	for i := range ranges {
 		r := &ranges[i]
 		e := entry{g.id, r.First, r.Last, r.Partitions, r.Fingerprint}
@@ -466,7 +480,9 @@ func (x *Index) add(end int, at time.Time, ranges []checkpoint.KeyRange) (begins
 // forget lets the generations go whose Commits were all before a time.
 func (x *Index) forget(before time.Time) {
 	for len(x.generations) > 0 && x.generations[0].last.Before(before) {
-		x.from = x.drop()
+		if left := x.drop(); x.from.Before(left) {
+			x.from = left
+		}
 	}
 }
 

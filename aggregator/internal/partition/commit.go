@@ -123,6 +123,9 @@ func (p *partition) draft(ctx context.Context) (*draft, error) {
 			break
 		}
 		if idempotency.HasKeys(b) {
+			if err := p.learnReleased(ctx); err != nil {
+				return nil, err
+			}
 			if i > 0 && p.index.Missing(b.AcceptedAt, p.state.Checkpoint.Commit) {
 				break // what is before it can be committed
 			}
@@ -232,6 +235,35 @@ func (p *partition) learn(ctx context.Context, index *idempotency.Index, of uint
 		}
 	}
 	return nil
+}
+
+// learnReleased reads the keys that version 0.1 has settled, once: there are some for a day after an upgrade.
+func (p *partition) learnReleased(ctx context.Context) error {
+	if p.released || len(p.state.Checkpoint.Released) == 0 {
+		return nil
+	}
+	first, err := p.state.Checkpoint.Released.First()
+	for more := true; more && err == nil; {
+		var page []store.CommitKeys
+		if page, err = p.releasedPage(ctx, first); err == nil {
+			if more = len(page) == keysPage; more {
+				first = page[len(page)-1].Commit + 1
+			}
+			p.forgotten(p.index.LearnReleased(page))
+		}
+	}
+	if err != nil {
+		p.failed(err)
+		return err
+	}
+	p.released = true
+	return nil
+}
+
+func (p *partition) releasedPage(ctx context.Context, first uint64) ([]store.CommitKeys, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	return p.ledger.ReleasedKeys(ctx, p.no, first, keysPage)
 }
 
 // keysAfter returns the keys of some Commits of a partition after a position: in folds, if there are any and many are to be

@@ -267,6 +267,10 @@ func (w *world) Keys(_ context.Context, number uint32, after store.KeysPosition,
 	return found, nil
 }
 
+func (w *world) ReleasedKeys(context.Context, uint32, uint64, int) ([]store.CommitKeys, error) {
+	return nil, nil
+}
+
 func (w *world) Folds(context.Context, uint32, store.KeysPosition, int) ([]store.Fold, error) {
 	return nil, nil
 }

@@ -75,6 +75,7 @@ type partition struct {
 	// elsewhere has the keys of other partitions, where an entry may have been settled by another number of partitions.
 	elsewhere map[uint32]*idempotency.Index
 	layouts   layouts
+	released  bool // the keys of version 0.1 are in index
 	// refused are the documents of pending that the store refuses, with its reason.
 	refused map[document]string
 }

@@ -30,6 +30,8 @@ type Ledger interface {
 	Load(ctx context.Context, partition uint32) (store.State, error)
 	// Keys returns the idempotency keys of the Commits after a position, limit Commits at most, in order.
 	Keys(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.CommitKeys, error)
+	// ReleasedKeys returns the keys of Commits that version 0.1 made, from a number on, limit Commits at most, in order.
+	ReleasedKeys(ctx context.Context, partition uint32, first uint64, limit int) ([]store.CommitKeys, error)
 	// Folds returns folds of those keys whose ends are after a position, limit at most, in order.
 	Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error)
 	// Peek returns the revisions and versions of partitions, which show whether they have new keys.

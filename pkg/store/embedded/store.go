@@ -416,6 +416,11 @@ func (s *Store) Keys(ctx context.Context, id uint32, after store.KeysPosition, l
 	return all, err
 }
 
+// ReleasedKeys returns nothing: version 0.1 had no embedded store.
+func (s *Store) ReleasedKeys(context.Context, uint32, uint64, int) ([]store.CommitKeys, error) {
+	return nil, nil
+}
+
 // Folds returns up to limit folds of a partition whose positions are after one, in order.
 func (s *Store) Folds(ctx context.Context, id uint32, after store.KeysPosition, limit int) ([]store.Fold, error) {
 	var all []store.Fold

@@ -55,6 +55,7 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 	}
 	state.Checkpoint.Commit = uint64(fields[fieldCommit].GetIntegerValue())   //nolint:gosec // was one
 	state.Checkpoint.Layouts = uint64(fields[fieldLayouts].GetIntegerValue()) //nolint:gosec // was one
+	state.Checkpoint.Released = releasedOf(fields[fieldKeys].GetBytesValue())
 	state.Checkpoint.Publishers, err = checkpoint.UnpackPublishers(fields[fieldPublishers].GetBytesValue())
 	if err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
@@ -134,7 +135,7 @@ func checkpointFields(next *checkpoint.Checkpoint) map[string]*firestorepb.Value
 		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
 		fieldPublishers: packed(next.PackPublishers()),
 		fieldTotals:     packed(next.PackTotals()),
-		fieldKeys:       packed([]byte{0}), // aggregators of 0.1 read an empty list in it
+		fieldKeys:       packed(next.Released.Packed()),
 		fieldUpdatedAt:  timestamp(next.UpdatedAt),
 		fieldLayouts:    integer(int64(next.Layouts)), //nolint:gosec // one a change of PARTITIONS: never so many
 	}

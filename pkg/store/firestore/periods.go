@@ -3,6 +3,8 @@ package firestore
 import (
 	"context"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -26,6 +28,37 @@ func (c *Client) keysWrite(commit *store.Commit) []*firestorepb.Write {
 		fieldUpdatedAt: timestamp(at),
 		fieldExpireAt:  timestamp(at.Add(commit.KeepKeys)),
 	})}
+}
+
+// releasedOf returns the marks of keys in a checkpoint, or nil if there are none.
+func releasedOf(packed []byte) checkpoint.ReleasedMarks {
+	if len(packed) <= 1 {
+		return nil
+	}
+	return packed
+}
+
+// ReleasedKeys returns the keys of up to limit Commits of a partition that version 0.1 made, from a number on, in order. It reads a
+// document for each.
+func (c *Client) ReleasedKeys(ctx context.Context, partition uint32, first uint64, limit int) ([]store.CommitKeys, error) {
+	var all []store.CommitKeys
+	err := c.between(ctx, partition, store.Keys, store.ReleasedKeysID(first), store.ReleasedKeysID(math.MaxInt64), limit, func(doc *firestorepb.Document) error {
+		commit, err := strconv.ParseUint(id(doc), 10, 64)
+		if err != nil {
+			return fmt.Errorf("document id %q is not of version 0.1: %w", id(doc), err)
+		}
+		keys, err := checkpoint.UnpackReleasedKeys(doc.GetFields()[fieldKeys].GetBytesValue())
+		if err != nil {
+			return fmt.Errorf("commit %d: %w", commit, err)
+		}
+		at := doc.GetFields()[fieldUpdatedAt].GetTimestampValue().AsTime()
+		all = append(all, store.CommitKeys{KeysPosition: store.KeysPosition{At: at, Commit: commit}, Keys: keys})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read keys of partition %d: %w", partition, err)
+	}
+	return all, nil
 }
 
 // foldWrite returns the write of the document of a Commit's fold, if it has one.
