@@ -147,11 +147,7 @@ func maxOf(samples []sample, name string) (value float64) {
 // ownEmulator starts an emulator that no other test uses.
 func ownEmulator(t *testing.T, start func(context.Context, emulator.Options) (*emulator.Emulator, error)) *emulator.Emulator {
 	t.Helper()
-	options := emulator.Options{}
-	if measuring() {
-		options.HeapMiB = 4096 // they keep millions of messages
-	}
-	e, err := start(t.Context(), options)
+	e, err := start(t.Context(), emulator.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
