@@ -357,6 +357,25 @@ func TestConnectionIsKept(t *testing.T) {
 	}
 }
 
+// A dead path costs the silence until its connection is closed, an attempt to connect and the pause before the next: less than
+// half a minute with a window and a refresh. Servers do not accept more frequent pings than one in five minutes.
+func TestBoundsOfADeadPath(t *testing.T) {
+	t.Parallel()
+	const longestDeadline = 10 * time.Second // of a call
+	if silence >= longestDeadline {
+		t.Errorf("one call times out before a silence of %v", silence)
+	}
+	if worst := longestDeadline + connectTimeout + maxBackoff; worst > 25*time.Second {
+		t.Errorf("a dead path costs %v", worst)
+	}
+	if vanished := tcpKeepalive.Idle + time.Duration(tcpKeepalive.Count)*tcpKeepalive.Interval; !tcpKeepalive.Enable || vanished > 30*time.Second {
+		t.Errorf("a peer that vanished is found after %v", vanished)
+	}
+	if keepaliveInterval <= 5*time.Minute {
+		t.Errorf("pings every %v", keepaliveInterval)
+	}
+}
+
 func TestWatchForgetsClosedConnections(t *testing.T) {
 	t.Parallel()
 	w := &watch{silence: testSilence, begun: time.Now(), conns: make(map[ends]*conn)}
