@@ -236,7 +236,7 @@ func TestALargeMessageDoesNotKeepOthersFromTheDeadLetters(t *testing.T) {
 			attributes[name(n)] = strings.Repeat("x", 100)
 		}
 		large := broker.Message{Data: make([]byte, broker.MaxMessageBytes-100*(7+100+16)), Attributes: attributes}
-		if err := r.topic.Publish(t.Context(), []broker.Message{large, {Data: []byte("garbage")}, large, {Data: []byte("more garbage")}}); err != nil {
+		if err := r.topic.Publish(t.Context(), []broker.Message{large, {Data: []byte("garbage")}, {Data: make([]byte, broker.MaxMessageBytes)}, {Data: []byte("more garbage")}}); err != nil {
 			t.Fatal(err)
 		}
 		run := r.startFar(t, r.subscription, nil)
