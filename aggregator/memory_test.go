@@ -69,8 +69,8 @@ func TestBufferBoundsMemory(t *testing.T) {
 				if source.settled {         // what is settled goes on, and the queue of acknowledgements is full
 					time.Sleep(15 * time.Second)
 					given := source.given.Load()
-					if time.Sleep(5 * time.Second); source.given.Load() == given {
-						t.Error("nothing is pulled while acknowledgements hang")
+					if time.Sleep(5 * time.Second); source.given.Load() < given+10_000 {
+						t.Errorf("%d messages are pulled in 5 s while acknowledgements hang", source.given.Load()-given)
 					}
 				}
 				held, grown := run.metric(t, "accrue_held_bytes"), heap()-before
