@@ -196,6 +196,7 @@ type feed struct {
 	publisher message.Publisher
 	sequences []uint64
 	mu        sync.Mutex
+	next      int
 
 	published, retried atomic.Int64 // messages, and requests
 }
@@ -212,7 +213,8 @@ func (f *feed) publish(t *testing.T, n int) {
 	messages := make([]broker.Message, n)
 	f.mu.Lock()
 	for i := range messages {
-		partition := i % len(f.sequences)
+		partition := f.next % len(f.sequences)
+		f.next++
 		f.sequences[partition]++
 		var b message.Builder
 		b.AddIncrement(fmt.Sprintf("tag_%c%c", 'a'+partition%26, 'a'+partition/26%26), 1, message.Key{})

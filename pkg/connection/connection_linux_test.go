@@ -17,7 +17,7 @@ func TestDialedConnectionsAreProbed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dialed.Close() //nolint:errcheck // the end of the test
+	defer dialed.Close()                                         //nolint:errcheck // the end of the test
 	raw, err := dialed.(*conn).Conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // what dial returns
 	if err != nil {
 		t.Fatal(err)
