@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -31,6 +30,11 @@ func run(ctx context.Context, config aggregator.Config, log zerolog.Logger, meas
 	}
 	defer documents.Close() //nolint:errcheck // the process ends
 
+	messages.NeedTopic(config.Topic)
+	messages.NeedSubscription(config.Subscription, config.Topic, pubsub.EmulatorAckDeadline)
+	messages.NeedTopic(config.DeadLetterTopic)
+	// Without a subscription the topic would drop the dead letters.
+	messages.NeedSubscription(config.DeadLetterTopic+"-redrive", config.DeadLetterTopic, pubsub.EmulatorAckDeadline)
 	source, deadLetters := messages.Subscription(config.Subscription), messages.Topic(config.DeadLetterTopic)
 	aggregating, err := aggregator.New(config, aggregator.Parts{
 		Source: source, Ledger: documents, DeadLetters: deadLetters, Log: log, Telemetry: measured,
@@ -42,12 +46,5 @@ func run(ctx context.Context, config aggregator.Config, log zerolog.Logger, meas
 	return service.Run(ctx,
 		service.Part{Name: "aggregator", Run: aggregating.Run},
 		service.Emulator(log, "FIRESTORE_EMULATOR_HOST", config.FirestoreEmulatorHost, documents.Check),
-		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, func(ctx context.Context) error {
-			return errors.Join(
-				messages.EnsureTopic(ctx, config.Topic),
-				messages.EnsureSubscription(ctx, config.Subscription, config.Topic, pubsub.EmulatorAckDeadline),
-				messages.EnsureTopic(ctx, config.DeadLetterTopic),
-				// Without a subscription the topic would drop the dead letters.
-				messages.EnsureSubscription(ctx, config.DeadLetterTopic+"-redrive", config.DeadLetterTopic, pubsub.EmulatorAckDeadline))
-		}))
+		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, messages.CreateNeeds))
 }

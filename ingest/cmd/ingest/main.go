@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -25,6 +24,9 @@ func run(ctx context.Context, config ingest.Config, log zerolog.Logger, measured
 	}
 	defer messages.Close() //nolint:errcheck // the process ends
 
+	messages.NeedTopic(config.Topic)
+	// Without the aggregator's subscription the topic would drop what is published before the aggregator runs.
+	messages.NeedSubscription(config.Subscription, config.Topic, pubsub.EmulatorAckDeadline)
 	topic := messages.Topic(config.Topic)
 	ingesting, err := ingest.New(config, ingest.Parts{
 		Publisher: topic, Checks: []service.Check{{Name: "pubsub", Check: topic.Check}}, Log: log, Telemetry: measured,
@@ -34,10 +36,5 @@ func run(ctx context.Context, config ingest.Config, log zerolog.Logger, measured
 	}
 	return service.Run(ctx,
 		service.Part{Name: "ingest", Run: ingesting.Run},
-		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, func(ctx context.Context) error {
-			return errors.Join(
-				messages.EnsureTopic(ctx, config.Topic),
-				// Without the aggregator's subscription the topic would drop what is published before the aggregator runs.
-				messages.EnsureSubscription(ctx, config.Subscription, config.Topic, pubsub.EmulatorAckDeadline))
-		}))
+		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, messages.CreateNeeds))
 }

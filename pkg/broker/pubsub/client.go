@@ -51,11 +51,12 @@ func Connect(ctx context.Context, project, emulatorHost string) (*Client, error)
 	}
 	client := &Client{project: project}
 	if emulatorHost != "" {
-		client.needs = &needs{}
+		client.needs = newNeeds()
 		options = append(options,
 			option.WithEndpoint(emulatorHost),
 			option.WithoutAuthentication(),
 			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+			option.WithGRPCDialOption(grpc.WithStatsHandler(client.needs)),
 			option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(client.createMissing)))
 	}
 	var err error

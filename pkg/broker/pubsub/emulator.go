@@ -2,14 +2,17 @@ package pubsub
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -18,10 +21,29 @@ import (
 // After a crash, messages are redelivered when it has passed.
 const EmulatorAckDeadline = 12 * time.Second
 
-// needs has the topics and subscriptions that must exist at an emulator.
+// needs has the topics and subscriptions that must exist at an emulator. It counts connections as a stats.Handler.
 type needs struct {
 	mu  sync.Mutex
 	all []need
+
+	// connections counts the connections that were made. An emulator that restarts, and so forgets all topics and subscriptions,
+	// breaks them all.
+	connections atomic.Int64
+	// created is the value of connections at which all needs existed, or none.
+	created atomic.Int64
+	// creating holds a token while the needs are created.
+	creating chan struct{}
+	// losses counts how often something had to be created again.
+	losses atomic.Int64
+}
+
+// none is the value of needs.created while needs may be missing.
+const none = -1
+
+func newNeeds() *needs {
+	n := &needs{creating: make(chan struct{}, 1)}
+	n.created.Store(none)
+	return n
 }
 
 // need is a topic, or a subscription to one.
@@ -30,15 +52,44 @@ type need struct {
 	ackDeadline         time.Duration
 }
 
-// EnsureTopic creates a topic at an emulator unless it exists. Even if it returns an error, the topic is also created whenever a
-// later call returns NOT_FOUND, since an emulator loses everything when it restarts. With Google Cloud, where topics are part of
-// the deployment, EnsureTopic does nothing.
+// NeedTopic says that a topic must exist before anything is published to an emulator. CreateNeeds creates it unless it exists, and
+// so does each Publish, each time the emulator has restarted, since it then has lost everything. With Google Cloud, where topics
+// are part of the deployment, NeedTopic does nothing.
+func (c *Client) NeedTopic(id string) { c.need(need{topic: id}) }
+
+// NeedSubscription is NeedTopic for a subscription to a topic of the project that is needed, too. The ack deadline must be 10 to
+// 600 s in whole seconds. A topic without subscriptions drops what is published to it: a publisher that needs the subscription of
+// its consumer may start before it.
+func (c *Client) NeedSubscription(id, topic string, ackDeadline time.Duration) {
+	c.need(need{topic, id, ackDeadline})
+}
+
+func (c *Client) need(n need) {
+	if c.needs == nil {
+		return
+	}
+	c.needs.mu.Lock()
+	defer c.needs.mu.Unlock()
+	if !slices.Contains(c.needs.all, n) {
+		c.needs.all = append(c.needs.all, n)
+		c.needs.created.Store(none)
+	}
+}
+
+// CreateNeeds creates what is needed and does not exist.
+func (c *Client) CreateNeeds(ctx context.Context) error {
+	if c.needs == nil {
+		return nil
+	}
+	return c.createNeeds(ctx)
+}
+
+// EnsureTopic is NeedTopic, and creates the topic at once.
 func (c *Client) EnsureTopic(ctx context.Context, id string) error {
 	return c.ensure(ctx, need{topic: id})
 }
 
-// EnsureSubscription creates a subscription to an existing topic of the project, as EnsureTopic does. The ack deadline must be 10
-// to 600 s in whole seconds.
+// EnsureSubscription is NeedSubscription, and creates the subscription at once. Its topic must exist.
 func (c *Client) EnsureSubscription(ctx context.Context, id, topic string, ackDeadline time.Duration) error {
 	return c.ensure(ctx, need{topic, id, ackDeadline})
 }
@@ -47,17 +98,53 @@ func (c *Client) ensure(ctx context.Context, n need) error {
 	if c.needs == nil {
 		return nil
 	}
-	c.needs.mu.Lock()
-	if !slices.Contains(c.needs.all, n) {
-		c.needs.all = append(c.needs.all, n)
-	}
-	c.needs.mu.Unlock()
-	return c.create(ctx, n)
+	c.need(n)
+	_, err := c.create(ctx, n)
+	return err
 }
 
-// create creates a topic or a subscription unless it exists.
-func (c *Client) create(ctx context.Context, n need) error {
-	var err error
+// createNeeds creates all needs, unless that was done since the last connection was made.
+func (c *Client) createNeeds(ctx context.Context) error {
+	n := c.needs
+	if n.created.Load() == n.connections.Load() {
+		return nil
+	}
+	select {
+	case n.creating <- struct{}{}:
+		defer func() { <-n.creating }()
+	case <-ctx.Done():
+		return fmt.Errorf("create topics and subscriptions: %w", ctx.Err())
+	}
+	for {
+		n.mu.Lock()
+		all := slices.Clone(n.all)
+		n.created.Store(none)
+		n.mu.Unlock()
+		connections, missing := n.connections.Load(), false
+		for _, one := range all {
+			created, err := c.create(ctx, one)
+			if err != nil {
+				return err
+			}
+			missing = missing || created
+		}
+		if missing {
+			n.losses.Add(1)
+		}
+		n.mu.Lock()
+		complete := len(all) == len(n.all) && n.connections.Load() == connections
+		if complete {
+			n.created.Store(connections)
+		}
+		n.mu.Unlock()
+		if complete {
+			return nil
+		}
+	}
+}
+
+// create creates a topic or a subscription, and reports whether it did not exist.
+func (c *Client) create(ctx context.Context, n need) (created bool, err error) {
 	if n.subscription == "" {
 		_, err = c.topics.CreateTopic(ctx, &pubsubpb.Topic{Name: c.topicName(n.topic)})
 	} else {
@@ -69,30 +156,69 @@ func (c *Client) create(ctx context.Context, n need) error {
 			ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl it never expires
 		})
 	}
-	if err != nil && status.Code(err) != codes.AlreadyExists {
-		return failure(ctx, strings.TrimSpace("create "+n.topic+" "+n.subscription), err)
+	switch {
+	case err == nil:
+		return true, nil
+	case status.Code(err) == codes.AlreadyExists:
+		return false, nil
+	default:
+		return false, failure(ctx, strings.TrimSpace("create "+n.topic+" "+n.subscription), err)
 	}
-	return nil
 }
 
-// createMissing is a grpc.UnaryClientInterceptor. When a call returns NOT_FOUND, it creates all needs and repeats the call once.
+// createMissing is a grpc.UnaryClientInterceptor. A Publish waits until all needs exist: a topic whose subscriptions are not
+// created yet, perhaps by another process, would drop the messages. When any call returns NOT_FOUND, the interceptor creates all
+// needs and repeats the call once.
 func (c *Client) createMissing(
 	ctx context.Context, method string, request, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
-	err := invoke(ctx, method, request, reply, cc, opts...)
-	if status.Code(err) != codes.NotFound || strings.Contains(method, "/Create") {
-		return err
+	n := c.needs
+	if strings.Contains(method, "/Create") || !n.some() {
+		return invoke(ctx, method, request, reply, cc, opts...)
 	}
-	c.needs.mu.Lock()
-	all := slices.Clone(c.needs.all)
-	c.needs.mu.Unlock()
-	for _, n := range all {
-		if c.create(ctx, n) != nil {
-			return err
+	publish := strings.HasSuffix(method, "/Publish")
+	if publish {
+		if err := c.createNeeds(ctx); err != nil {
+			return status.Error(codes.NotFound, err.Error()) // nothing is published
 		}
 	}
-	if len(all) == 0 {
-		return err
+	losses := n.losses.Load()
+	err := invoke(ctx, method, request, reply, cc, opts...)
+	switch {
+	case status.Code(err) == codes.NotFound:
+		n.created.Store(none)
+		if c.createNeeds(ctx) != nil {
+			return err
+		}
+		return invoke(ctx, method, request, reply, cc, opts...)
+	case err == nil && publish && n.created.Load() != n.connections.Load():
+		// The emulator may have restarted meanwhile, and the topic may have been there before its subscriptions.
+		if err := c.createNeeds(ctx); err != nil || n.losses.Load() != losses {
+			return status.Error(codes.Unavailable, "the emulator restarted") //nolint:wrapcheck // as the server would
+		}
 	}
-	return invoke(ctx, method, request, reply, cc, opts...)
+	return err
 }
+
+// some reports whether there are needs.
+func (n *needs) some() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.all) > 0
+}
+
+// HandleConn counts a connection.
+func (n *needs) HandleConn(_ context.Context, s stats.ConnStats) {
+	if _, ok := s.(*stats.ConnBegin); ok {
+		n.connections.Add(1)
+	}
+}
+
+// TagConn does nothing.
+func (*needs) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// TagRPC does nothing.
+func (*needs) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
+// HandleRPC does nothing.
+func (*needs) HandleRPC(context.Context, stats.RPCStats) {}

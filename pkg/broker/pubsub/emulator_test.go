@@ -2,10 +2,13 @@ package pubsub_test
 
 import (
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"cloud.google.com/go/pubsub/v2/pstest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -94,4 +97,45 @@ func TestTopicsThatCouldNotBeCreatedAreCreatedLater(t *testing.T) {
 	if err := client.Topic("increments").Publish(t.Context(), []broker.Message{{Data: []byte("ping")}}); err != nil {
 		t.Errorf("Publish() = %v", err)
 	}
+}
+
+// Another process may have created the topic, and not yet its subscription: what is published then must not be lost. An emulator
+// that restarts has lost both.
+func TestPublishWaitsForTheSubscription(t *testing.T) {
+	t.Parallel()
+	const topic = "projects/test/topics/increments"
+	first := pstest.NewServer()
+	host := first.Addr
+	client := connect(t, "test", host)
+	client.NeedTopic("increments")
+	client.NeedSubscription("increments-aggregator", "increments", time.Minute)
+	publish := func(server *pstest.Server) {
+		t.Helper()
+		if _, err := server.GServer.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topic}); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Topic("increments").Publish(t.Context(), []broker.Message{{Data: []byte("ping")}}); err != nil {
+			t.Fatal(err)
+		}
+		deliveries, err := client.Subscription("increments-aggregator").Pull(t.Context(), 10)
+		if err != nil || len(deliveries) != 1 {
+			t.Errorf("%d messages, %v", len(deliveries), err)
+		}
+	}
+	publish(first)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(host, ":")
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := pstest.NewServerWithPort(port)
+	t.Cleanup(func() {
+		if err := second.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	publish(second)
 }

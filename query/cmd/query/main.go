@@ -30,6 +30,7 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger, measured 
 	}
 	defer messages.Close() //nolint:errcheck // the process ends
 
+	messages.NeedTopic(config.RecognitionsTopic)
 	querying, err := query.New(config, query.Parts{
 		Documents: documents, Events: messages.Topic(config.RecognitionsTopic),
 		Checks: []service.Check{{Name: "firestore", Check: documents.Check}}, Log: log, Telemetry: measured,
@@ -40,7 +41,5 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger, measured 
 	return service.Run(ctx,
 		service.Part{Name: "query", Run: querying.Run},
 		service.Emulator(log, "FIRESTORE_EMULATOR_HOST", config.FirestoreEmulatorHost, documents.Check),
-		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, func(ctx context.Context) error {
-			return messages.EnsureTopic(ctx, config.RecognitionsTopic)
-		}))
+		service.Emulator(log, "PUBSUB_EMULATOR_HOST", config.PubSubEmulatorHost, messages.CreateNeeds))
 }

@@ -1,0 +1,109 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/accrue/accrue/tools/emulator"
+	"github.com/accrue/accrue/tools/emulator/emulatortest"
+)
+
+// Against an emulator, the order in which the services start does not matter.
+func TestIngestMayStartFirst(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	ingest := s.start(t, "ingest")
+	mustPost(t, ingest.url+"/increments", `{"name":"first","value":4}`)
+	s.start(t, "aggregator")
+	query := s.start(t, "query")
+	awaitStats(t, query, map[string]int64{"first": 4}, 30*time.Second)
+}
+
+// An emulator that starts late is named in the log after two seconds, while the process is live. One that restarts has
+// forgotten every topic and subscription. The services heal both by themselves.
+func TestEmulatorThatStartsLateAndRestarts(t *testing.T) {
+	t.Parallel()
+	emulatortest.PubSub(t) // skips the test, or fails it in CI, if there is no emulator
+	_, text, err := net.SplitHostPort(freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSystem(t)
+	s.pubSub = "127.0.0.1:" + text
+
+	late := freeAddress(t)
+	_, latePort, _ := strings.Cut(late, ":")
+	waiting := &process{t: t, name: "ingest", done: make(chan struct{}), url: "http://" + late}
+	waiting.cmd = exec.Command(filepath.Join(binaries, "ingest"))
+	waiting.cmd.Env = []string{"GOOGLE_CLOUD_PROJECT=" + s.project, "PUBSUB_EMULATOR_HOST=" + s.pubSub, "PORT=" + latePort}
+	output, err := waiting.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := waiting.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go waiting.read(output, make(chan int, 1))
+	t.Cleanup(waiting.end)
+	await(t, "live", 10*time.Second, func() error { _, err := get(waiting.url + "/health/live"); return err })
+	await(t, "a line that names the emulator", 10*time.Second, func() error {
+		if log := waiting.logged(); !strings.Contains(log, `"variable":"PUBSUB_EMULATOR_HOST"`) || !strings.Contains(log, s.pubSub) {
+			return fmt.Errorf("the log is %s", log)
+		}
+		return nil
+	})
+	if _, err := get(waiting.url + "/health/ready"); err == nil {
+		t.Error("ready without its emulator")
+	}
+
+	start := func() *emulator.Emulator {
+		e, err := emulator.StartPubSub(t.Context(), emulator.Options{Port: port})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	e := start()
+	await(t, "ready", 60*time.Second, func() error { _, err := get(waiting.url + "/health/ready"); return err })
+	s.start(t, "aggregator")
+	query := s.start(t, "query")
+	mustPost(t, waiting.url+"/increments", `{"name":"late","value":4}`)
+	awaitStats(t, query, map[string]int64{"late": 4}, 60*time.Second)
+
+	if err := e.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	e = start()
+	t.Cleanup(func() {
+		if err := e.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	await(t, "a post after the restart", 60*time.Second, func() error {
+		r, err := post(waiting.url+"/increments", `{"name":"again","value":7}`)
+		if err == nil && r.status != 202 {
+			err = fmt.Errorf("%d %s", r.status, r.body)
+		}
+		return err
+	})
+	await(t, "the count", 60*time.Second, func() error {
+		totals, err := stats(query)
+		if err != nil {
+			return err
+		}
+		if totals["again"] == 0 || totals["again"]%7 != 0 { // a post without an answer may have been counted
+			return fmt.Errorf("totals are %v", totals)
+		}
+		return nil
+	})
+}
