@@ -87,3 +87,13 @@ func TestErrorsAreOneLineWithTheCauseAndAddress(t *testing.T) {
 		}
 	}
 }
+
+// The three services share settings.
+func TestAWrongSettingIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	var out, failed bytes.Buffer
+	code := cli.Execute(t.Context(), command(map[string]string{"LOG_LEVEL": "loud", "PARTITIONS": "none"}), []string{"run", "--port", "0"}, &out, &failed)
+	if text := failed.String(); code != 2 || strings.Count(text, "LOG_LEVEL") != 1 || !strings.Contains(text, "PARTITIONS") || strings.Count(text, "\n") != 1 {
+		t.Errorf("exit code %d, %q", code, text)
+	}
+}

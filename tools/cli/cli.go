@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +69,16 @@ func Execute(ctx context.Context, command *cobra.Command, arguments []string, st
 	}
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") }
+// oneLine returns the lines of an error as one. Services in one process report a shared setting once each: it is said once.
+func oneLine(err error) string {
+	var lines []string
+	for line := range strings.Lines(strings.TrimSpace(err.Error())) {
+		if line = strings.TrimSuffix(line, "\n"); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
 
 // PrintJSON writes a value as indented JSON.
 func PrintJSON(w io.Writer, value any) error {
