@@ -2,7 +2,9 @@ package contract
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -66,4 +68,28 @@ func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
+}
+
+// So does the TypeScript client.
+func TestTypeScriptClientHasTheBoundsOfTheServices(t *testing.T) {
+	t.Parallel()
+	for file, bounds := range map[string][]string{
+		"entry.ts": {
+			fmt.Sprintf("/^[a-z_]{%d,%d}$/", increment.MinNameLength, increment.MaxNameLength),
+			fmt.Sprintf("value! >= %d && value! <= %d,", increment.MinValue, increment.MaxValue),
+			fmt.Sprintf("maxContributor = %d\n", increment.MaxContributorLength),
+			fmt.Sprintf("/^[!-~]{%d,%d}$/", increment.MinKeyLength, increment.MaxKeyLength),
+		},
+		"client.ts": {fmt.Sprintf("check('batch', batch, %d, %d)", increment.MinBatch, increment.MaxBatch)},
+	} {
+		text, err := os.ReadFile("../../clients/typescript/src/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, bound := range bounds {
+			if !strings.Contains(string(text), bound) {
+				t.Errorf("%s lacks %q", file, bound)
+			}
+		}
+	}
 }
