@@ -25,6 +25,8 @@ type report struct {
 	Sum      int64 `json:"sum"`
 	Unknown  int64 `json:"unknown"`
 	Lost     int64 `json:"lost"`
+	// Probes of freshness are among the accepted increments and requests, and not in the rate and the latency.
+	Probes   int64 `json:"probes"`
 	Tags     int   `json:"tags"`
 	Requests int64 `json:"requests"`
 	Retries  int64 `json:"retries"`
@@ -77,6 +79,7 @@ func newReport(l *load, s *seen, start time.Time) *report {
 		Accepted: l.counts.Accepted.Load() + l.probes.Accepted.Load(),
 		Unknown:  l.counts.Unknown.Load() + l.probes.Unknown.Load(),
 		Lost:     l.counts.Lost.Load(),
+		Probes:   l.probes.Accepted.Load(),
 		Tags:     l.ledger.tags(),
 		Requests: l.counts.Posts.Load() + l.probes.Posts.Load(), Retries: l.counts.Retries.Load() + l.probes.Retries.Load(),
 		PostingSeconds: took.Seconds(), Rate: float64(l.counts.Accepted.Load()) / took.Seconds(),
@@ -109,8 +112,8 @@ func (r *report) ok() bool { return r.Exact && r.Fault == "" }
 
 // print writes the report for people.
 func (r *report) print(w io.Writer) {
-	fmt.Fprintf(w, "accepted   %s increments (sum %s) of %s tags in %s requests\n",
-		grouped(r.Accepted), grouped(r.Sum), grouped(int64(r.Tags)), grouped(r.Requests))
+	fmt.Fprintf(w, "accepted   %s increments (sum %s) of %s tags in %s requests, %s probes of freshness among them\n",
+		grouped(r.Accepted), grouped(r.Sum), grouped(int64(r.Tags)), grouped(r.Requests), grouped(r.Probes))
 	if r.Unknown+r.Lost+r.Retries > 0 {
 		fmt.Fprintf(w, "trouble    %s increments possibly counted, %s not accepted, %s requests retried\n",
 			grouped(r.Unknown), grouped(r.Lost), grouped(r.Retries))

@@ -300,7 +300,7 @@ func TestCommand(t *testing.T) {
 		code      int
 		want      string // a pattern
 	}{
-		"random":             {[]string{"--count", "500"}, nil, 0, `(?s)^accepted   5\d\d increments .* tags.*rate .*latency    p50 .*freshness  p50 .*exact .*\nEXACT\n$`},
+		"random":             {[]string{"--count", "500"}, nil, 0, `(?s)^accepted   5\d\d increments .* tags in .* requests, \d+ probes of freshness among them\n.*rate .*latency    p50 .*freshness  p50 .*exact .*\nEXACT\n$`},
 		"words":              {[]string{"--batch", "100", "--words", text}, nil, 0, `EXACT\n$`},
 		"words lost":         {[]string{"--batch", "100", "--words", text}, lose, 1, `cat: counted \d+, accepted 500 \(-\d+\)\nDIFFERENT: 1 of`},
 		"JSON":               {[]string{"--count", "500", "--json"}, nil, 0, `"exact": true`},
