@@ -24,6 +24,8 @@ import (
 const (
 	// maxEntries bounds the entries that one Commit counts, and with them the documents that it changes.
 	maxEntries = 500
+	// maxShift is how many partitions are tried for an entry.
+	maxShift = 4
 	// maxTries bounds the attempts at one Commit, which may conflict with aggregators that work on the same partition.
 	maxTries = 20
 )
@@ -45,7 +47,9 @@ type rejectedRedriver struct {
 	reason string
 	dryRun bool
 	// discard removes the entries instead of counting them.
-	discard  bool
+	discard bool
+	// shift is how far from where they belong entries are counted.
+	shift    uint32
 	progress io.Writer
 }
 
@@ -92,11 +96,8 @@ func (r *rejectedRedriver) document(ctx context.Context, from *store.RejectedEnt
 	for _, e := range from.Entries {
 		n.reasons[e.Reason]++
 	}
-	targets := make(map[uint32]bool)
 	for i := range from.Entries {
-		if e := &from.Entries[i]; strings.Contains(e.Reason, r.reason) {
-			targets[r.target(from, e)] = true
-		} else {
+		if !strings.Contains(from.Entries[i].Reason, r.reason) {
 			n.others++
 		}
 	}
@@ -105,6 +106,28 @@ func (r *rejectedRedriver) document(ctx context.Context, from *store.RejectedEnt
 		return nil
 	}
 	defer func(before int) { n.counted += before - len(from.Entries) }(len(from.Entries))
+	// What does not fit where it belongs is tried in other partitions: a tag is the sum of all that have it.
+	defer func() { r.shift = 0 }()
+	for r.shift = 0; ; r.shift++ {
+		rejected, err := r.pass(ctx, from, after)
+		if err != nil {
+			return err
+		}
+		if rejected == 0 || r.discard || r.shift+1 >= min(r.partitions, maxShift) {
+			n.rejected += rejected
+			return nil
+		}
+	}
+}
+
+// pass counts what it can of one document in the partitions of its entries, and returns how many it could not.
+func (r *rejectedRedriver) pass(ctx context.Context, from *store.RejectedEntries, after string) (rejected int, err error) {
+	targets := make(map[uint32]bool)
+	for i := range from.Entries {
+		if e := &from.Entries[i]; strings.Contains(e.Reason, r.reason) {
+			targets[r.target(from, e)] = true
+		}
+	}
 	for _, target := range slices.Sorted(maps.Keys(targets)) {
 		// Entries are tried in groups that the store takes. A group that it refuses is halved, down to the entry at fault.
 		tried := make(map[checkpoint.Rejected]int)
@@ -115,7 +138,7 @@ func (r *rejectedRedriver) document(ctx context.Context, from *store.RejectedEnt
 				size = max(1, size/2)
 				continue
 			case err != nil:
-				return err
+				return rejected, err
 			}
 			if left == 0 {
 				break
@@ -123,10 +146,10 @@ func (r *rejectedRedriver) document(ctx context.Context, from *store.RejectedEnt
 			size = min(2*size, maxEntries)
 		}
 		for _, kept := range tried {
-			n.rejected += kept
+			rejected += kept
 		}
 	}
-	return nil
+	return rejected, nil
 }
 
 // target returns the partition that an entry counts in, or whose Commit discards it.
@@ -134,7 +157,7 @@ func (r *rejectedRedriver) target(from *store.RejectedEntries, e *checkpoint.Rej
 	if r.discard {
 		return from.Partition
 	}
-	return increment.Partition(cmp.Or(e.Tag, e.Contributor), r.partitions)
+	return (increment.Partition(cmp.Or(e.Tag, e.Contributor), r.partitions) + r.shift) % r.partitions
 }
 
 // attempt counts up to size entries of a document in the partition target, and returns how many of the partition's entries it
