@@ -17,8 +17,8 @@ func TestDialedConnectionsAreProbed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dialed.Close()                                         //nolint:errcheck // the end of the test
-	raw, err := dialed.(*conn).Conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // what dial returns
+	defer dialed.Close() //nolint:errcheck // the end of the test
+	raw, err := dialed.(*conn).Conn.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
