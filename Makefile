@@ -1,6 +1,6 @@
 # Start with `make run` and `make test`; `make help` lists all targets.
 SHELL := /bin/bash -o pipefail
-MODULES := . clients/go tools e2e
+MODULES := . clients/go tools e2e rivals
 
 # Gin without its msgpack codec, which is a sixth of what a first build compiles.
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nomsgpack)
@@ -71,6 +71,10 @@ fuzz: ## run every fuzz target for FUZZTIME, a duration or a count such as 20000
 .PHONY: measure
 measure: build ## measure the whole system on this machine; docs/measured.md has results
 	@bin/accrue bench
+
+.PHONY: bench-rivals
+bench-rivals: build ## compare with Redis, PostgreSQL and NATS on this machine, and write docs/benchmarks.md; root installs what is missing
+	cd rivals && go build -o ../bin/rivals . && cd .. && bin/rivals $(ARGS)
 
 .PHONY: generate
 generate: ## generate code and OpenAPI documents

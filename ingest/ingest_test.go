@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -250,4 +251,34 @@ func TestBaselineValidates(t *testing.T) {
 			t.Errorf("%s: %d, want %d", body, w.Code, want)
 		}
 	}
+}
+
+func TestHandlerOverPassesIncrementsOn(t *testing.T) {
+	t.Parallel()
+	var got []message.Increment
+	failing := errors.New("failing")
+	var fails error
+	handler := ingest.HandlerOver(func(_ context.Context, increments []message.Increment) error {
+		got = append(got, increments...)
+		return fails
+	}, zerolog.Nop())
+	post := func(want int) {
+		t.Helper()
+		body := strings.NewReader(`{"increments":[{"name":"foo","value":4},{"name":"bar","value":1}]}`)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/increments/batch", body)
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Idempotency-Key", "one")
+		w := httptest.NewRecorder()
+		if handler.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("POST = %d, want %d", w.Code, want)
+		}
+	}
+	post(http.StatusAccepted)
+	key := message.KeyOfBatch("one")
+	want := []message.Increment{{Tag: "foo", Value: 4, Key: key}, {Tag: "bar", Value: 1, Key: key.Next()}}
+	if !slices.Equal(got, want) {
+		t.Errorf("add was called with %v, want %v", got, want)
+	}
+	fails = failing
+	post(http.StatusInternalServerError)
 }

@@ -94,13 +94,12 @@ func (l *ledger) compare(before, after map[string]int64) []difference {
 	return differences
 }
 
-// sums returns the sum over all tags of what was accepted and of what is unknown.
-func (l *ledger) sums() (accepted, unknown int64) {
+// sum returns the sum over all tags of what was accepted.
+func (l *ledger) sum() (accepted int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, t := range l.tallies {
 		accepted += t.accepted.Load()
-		unknown += t.unknown.Load()
 	}
-	return accepted, unknown
+	return accepted
 }

@@ -27,9 +27,11 @@ type Shape struct {
 type Measured struct {
 	// Accepted is the number of increments that were answered 202.
 	Accepted int64
-	Elapsed  time.Duration
-	// P99 is a quantile of the time from a request to its 202.
-	P99 time.Duration
+	// Sum is the sum of their values.
+	Sum     int64
+	Elapsed time.Duration
+	// P50 and P99 are quantiles of the time from a request to its 202.
+	P50, P99 time.Duration
 }
 
 // silent is a progress that shows nothing.
@@ -58,7 +60,10 @@ func Measure(ctx context.Context, s Shape) (Measured, error) {
 	if l.counts.Unknown.Load()+l.counts.Lost.Load()+l.counts.Retries.Load() > 0 {
 		return Measured{}, errors.New("measure: not every request was answered 202")
 	}
-	return Measured{Accepted: l.counts.Accepted.Load(), Elapsed: l.ended.Sub(start), P99: l.latency.quantile(0.99)}, nil
+	return Measured{
+		Accepted: l.counts.Accepted.Load(), Sum: posted.sum(), Elapsed: l.ended.Sub(start),
+		P50: l.latency.quantile(0.5), P99: l.latency.quantile(0.99),
+	}, nil
 }
 
 // Freshness measures, with so many probes, the time from a 202 until the increment is in /stats, while rate increments a

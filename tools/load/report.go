@@ -85,7 +85,7 @@ func newReport(l *load, s *seen, start time.Time) *report {
 		PostingSeconds: took.Seconds(), Rate: float64(l.counts.Accepted.Load()) / took.Seconds(),
 		Latency: quantilesOf(&l.latency), Freshness: quantilesOf(&l.freshness.seen),
 	}
-	r.Sum, _ = l.ledger.sums()
+	r.Sum = l.ledger.sum()
 	if r.Exact {
 		r.ExactSeconds = s.exactAt.Sub(start).Seconds()
 	}

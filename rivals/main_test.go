@@ -1,0 +1,65 @@
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/accrue/accrue/rivals/compare"
+	"github.com/accrue/accrue/tools/cli"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" { // the comparison starts this program again
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+func TestWritesAPage(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	folder := t.TempDir()
+	page, chart := filepath.Join(folder, "page.md"), filepath.Join(folder, "chart.svg")
+	var output bytes.Buffer
+	arguments := []string{"--only", "NATS", "--rounds", "1", "--each", "100ms", "--kills", "1", "--page", page, "--chart", chart}
+	if code := cli.Execute(t.Context(), compare.Command(), arguments, &output, &output); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &output)
+	}
+	written, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| NATS | D1 |", "| NATS SyncAlways, keys | D2 | yes |", "**exact**", "| nats.go |"} {
+		if !strings.Contains(string(written), want) {
+			t.Errorf("the page has no %q:\n%s", want, written)
+		}
+	}
+	drawn, err := os.Open(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer drawn.Close() //nolint:errcheck // only read
+	for decoder := xml.NewDecoder(drawn); ; {
+		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("the chart is not XML: %v", err)
+		}
+	}
+}
+
+func TestUnknownSubject(t *testing.T) {
+	t.Parallel()
+	var output bytes.Buffer
+	if code := cli.Execute(t.Context(), compare.Command(), []string{"--only", "none"}, &output, &output); code != 2 {
+		t.Errorf("exit code %d, want 2: %s", code, &output)
+	}
+}
