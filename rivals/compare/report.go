@@ -82,6 +82,9 @@ This page is written by %[1]smake bench-rivals%[1]s: the same HTTP API on what e
 - The rivals' totals are current at the 202, Accrue's a second later: it sums a window before it writes.
 
 `, "`", r.settings.rounds, r.settings.each)
+	if load, err := strconv.ParseFloat(r.machine.load, 64); err == nil && load > 1 {
+		w("**The machine was busy with other work during this run** (load average %s at its start): the spreads are wide, and every figure is lower than on an idle machine.\n\n", r.machine.load)
+	}
 	w("| subject | class | keys | how it counts |\n|---|---|---|---|\n")
 	for _, s := range r.subjects {
 		w("| %s | %s | %s | %s |\n", s.name, s.class, yes(s.keys), s.how)
