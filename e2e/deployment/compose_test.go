@@ -213,7 +213,7 @@ func TestComposeEmulatorsEndWhenTheyAreFull(t *testing.T) {
 		if options == nil || *options != "-Xmx3g -XX:+ExitOnOutOfMemoryError" {
 			t.Errorf("%s runs with %v", name, options)
 		}
-		if s.Restart != "on-failure" || s.Attach == nil || *s.Attach {
+		if s.Restart != "unless-stopped" || s.Attach == nil || *s.Attach {
 			t.Errorf("%s: restart %q, attached: %v", name, s.Restart, s.Attach)
 		}
 	}
