@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -145,6 +146,7 @@ func TestCommandsInTheDocumentationWork(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build accrue: %v\n%s", err, output)
 	}
+	folder := usedFolder(t, programs)
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(filepath.Join(root, page))
 		if err != nil {
@@ -161,13 +163,36 @@ func TestCommandsInTheDocumentationWork(t *testing.T) {
 			}
 		}
 		if len(blocks) > 0 {
-			t.Run(page, func(t *testing.T) { runBlocks(t, blocks, programs) })
+			t.Run(page, func(t *testing.T) { runBlocks(t, blocks, programs, folder) })
 		}
 	}
 }
 
+// usedFolder returns a folder that accrue run has used, which the pages call FOLDER.
+func usedFolder(t *testing.T, programs string) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "data")
+	run := exec.CommandContext(t.Context(), filepath.Join(programs, "accrue"), "run", "--data", folder, "--port", "0")
+	stdout, err := run.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() && !strings.Contains(lines.Text(), "Press Ctrl-C to stop.") {
+	}
+	_ = run.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	_, _ = io.Copy(io.Discard, stdout)
+	if err := run.Wait(); err != nil {
+		t.Fatalf("accrue run: %v", err)
+	}
+	return folder
+}
+
 // runBlocks runs the blocks of a page in order, against a server of their own.
-func runBlocks(t *testing.T, blocks []block, programs string) {
+func runBlocks(t *testing.T, blocks []block, programs, folder string) {
 	var running *runningServer
 	ran := 0
 	for _, b := range blocks {
@@ -188,14 +213,14 @@ func runBlocks(t *testing.T, blocks []block, programs string) {
 			}
 		}
 		if len(script) > 0 {
-			runScript(t, script, programs, running)
+			runScript(t, script, programs, folder, running)
 		}
 	}
 	t.Logf("%d commands ran", ran)
 }
 
 // runScript runs commands in one shell, so that they share variables, and compares their output.
-func runScript(t *testing.T, commands []command, programs string, running *runningServer) {
+func runScript(t *testing.T, commands []command, programs, folder string, running *runningServer) {
 	t.Helper()
 	const separator = "\x1e"
 	var script strings.Builder
@@ -206,7 +231,7 @@ func runScript(t *testing.T, commands []command, programs string, running *runni
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", "-c", script.String())
 	shell.Dir = root
-	shell.Env = append(os.Environ(), "PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"))
+	shell.Env = append(os.Environ(), "FOLDER="+folder, "PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"))
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a timeout ends its children too
 	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	var stderr bytes.Buffer
