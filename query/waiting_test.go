@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +15,21 @@ import (
 
 // rejectedEntries is a store with some rejected entries.
 type rejectedEntries struct {
+	mutex   sync.Mutex
 	entries int64
 	err     error
 	reads   int
 }
 
+func (r *rejectedEntries) set(entries int64, err error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.entries, r.err = entries, err
+}
+
 func (r *rejectedEntries) Waiting(context.Context) (int64, error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
 	r.reads++
 	return r.entries, r.err
 }
@@ -40,13 +50,13 @@ func TestSaysHowManyEntriesWait(t *testing.T) {
 		if err := w.Check(ctx); err == nil || !strings.Contains(err.Error(), "7 entries") || !strings.Contains(log.String(), `"entries":7`) {
 			t.Errorf("Check() = %v, log = %s, want 7 entries", err, log.String())
 		}
-		reader.err = errors.New("broken")
+		reader.set(7, errors.New("broken"))
 		time.Sleep(waitingEvery)
 		synctest.Wait()
 		if err := w.Check(ctx); err == nil {
 			t.Error("the last count is forgotten when one fails")
 		}
-		reader.entries, reader.err = 0, nil
+		reader.set(0, nil)
 		time.Sleep(waitingEvery)
 		synctest.Wait()
 		if err := w.Check(ctx); err != nil || reader.reads != 3 {

@@ -197,3 +197,32 @@ func (s *Store) Unrecognized(
 		return s.Store.Unrecognized(ctx, tier, after, limit)
 	})
 }
+
+// Waiting counts the rejected entries.
+func (s *Store) Waiting(ctx context.Context) (int64, error) {
+	return do(ctx, s.faults, Call{Method: "Waiting"}, s.Store.Waiting)
+}
+
+// PutAudit writes an audit record.
+func (s *Store) PutAudit(ctx context.Context, record store.AuditRecord) error {
+	return call(ctx, s.faults, "PutAudit", func(ctx context.Context) error { return s.Store.PutAudit(ctx, record) })
+}
+
+// Audits reads a page of audit records.
+func (s *Store) Audits(ctx context.Context, after string, limit int) ([]store.AuditRecord, error) {
+	return do(ctx, s.faults, Call{Method: "Audits"}, func(ctx context.Context) ([]store.AuditRecord, error) {
+		return s.Store.Audits(ctx, after, limit)
+	})
+}
+
+// DropTag deletes the document of a tag.
+func (s *Store) DropTag(ctx context.Context, name string) error {
+	return call(ctx, s.faults, "DropTag", func(ctx context.Context) error { return s.Store.DropTag(ctx, name) })
+}
+
+// Erase erases a contributor.
+func (s *Store) Erase(ctx context.Context, contributor string, audit store.AuditRecord) (store.Standing, error) {
+	return do(ctx, s.faults, Call{Method: "Erase"}, func(ctx context.Context) (store.Standing, error) {
+		return s.Store.Erase(ctx, contributor, audit)
+	})
+}
