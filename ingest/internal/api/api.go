@@ -16,7 +16,9 @@ import (
 
 	"github.com/accrue/accrue/ingest/internal/batching"
 	"github.com/accrue/accrue/ingest/internal/names"
+	"github.com/accrue/accrue/ingest/internal/repeats"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/service/web"
 )
 
@@ -46,8 +48,9 @@ func New(counter Counter, tags *names.Names, base web.Base) http.Handler {
 	router := base.Router(web.API{Title: title, Document: document, Counts: true})
 	a := &api{counter: counter, tags: tags, unexpected: logging.NewOutage(base.Log, zerolog.ErrorLevel, "answer a request, for an unexpected reason")}
 	for path, kind := range map[string]*itemKind{incrementsPath: incrementKind(tags), contributionsPath: contributionKind()} {
-		router.POST(path, a.post(kind, false))
-		router.POST(path+batchPath, a.post(kind, true))
+		var known repeats.Memory // an increment and a contribution with the same key are two things
+		router.POST(path, a.post(kind, false, &known))
+		router.POST(path+batchPath, a.post(kind, true, &known))
 	}
 	return router
 }
@@ -59,15 +62,14 @@ type api struct {
 	unexpected *logging.Outage
 }
 
-// post returns the handler of requests with one item of a kind, or with a batch.
-func (a *api) post(kind *itemKind, batch bool) gin.HandlerFunc {
+// post returns the handler of requests with one item of a kind, or with a batch. Known remembers the keys of that kind.
+func (a *api) post(kind *itemKind, batch bool, known *repeats.Memory) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		entries, err := decode(c.Request, a.counter, kind, batch)
 		if err != nil {
 			a.refuseBody(c, err)
 			return
 		}
-		n := len(entries)
 		if err := a.tags.Admit(tagsOf(entries)); err != nil {
 			a.refuse(c, err)
 			return
@@ -78,8 +80,12 @@ func (a *api) post(kind *itemKind, batch bool) gin.HandlerFunc {
 			a.refuse(c, err)
 			return
 		}
-		body := append(make([]byte, 0, 32), `{"accepted":`...)
-		body = append(strconv.AppendInt(body, int64(n), 10), '}')
+		body := append(make([]byte, 0, 64), `{"accepted":`...)
+		body = strconv.AppendInt(body, int64(len(entries)), 10)
+		if repeated := known.Add(keysOf(entries)); repeated > 0 {
+			body = strconv.AppendInt(append(body, `,"repeated":`...), int64(repeated), 10)
+		}
+		body = append(body, '}')
 		c.Writer.Header().Set("Content-Type", "application/json")
 		c.Writer.WriteHeader(http.StatusAccepted)
 		_, _ = c.Writer.Write(body) // a client that is gone needs no answer
@@ -91,6 +97,17 @@ func tagsOf(entries []batching.Entry) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := range entries {
 			if entries[i].Tag != "" && !yield(entries[i].Tag) {
+				return
+			}
+		}
+	}
+}
+
+// keysOf returns the keys of entries, which are zero for an entry without one.
+func keysOf(entries []batching.Entry) iter.Seq[*message.Key] {
+	return func(yield func(*message.Key) bool) {
+		for i := range entries {
+			if !yield(&entries[i].Key) {
 				return
 			}
 		}

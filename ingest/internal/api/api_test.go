@@ -265,6 +265,54 @@ func TestEntriesHaveTheirKeys(t *testing.T) {
 	}
 }
 
+func TestTheAnswerSaysWhatIsRepeated(t *testing.T) {
+	t.Parallel()
+	var failure error
+	counter := &recordingCounter{answer: func() error { return failure }}
+	server := serve(t, counter)
+	post := func(path, body string, key ...string) string {
+		r := request(t, server, http.MethodPost, path, strings.NewReader(body))
+		r.Header["Idempotency-Key"] = key
+		answer := do(t, server, r)
+		if answer.status != http.StatusAccepted {
+			t.Errorf("%d %s, want 202", answer.status, answer.body)
+		}
+		return string(answer.body)
+	}
+	three := list("increments", foo, foo, foo)
+	for _, step := range []struct {
+		title, path, body string
+		key               []string
+		want              string
+	}{
+		{"without a key", increments, foo, nil, `{"accepted":1}`},
+		{"without a key again", increments, foo, nil, `{"accepted":1}`},
+		{"a new key", increments, foo, []string{"k"}, `{"accepted":1}`},
+		{"the key again", increments, foo, []string{"k"}, `{"accepted":1,"repeated":1}`},
+		{"a batch of that key", incrementsBatch, three, []string{"k"}, `{"accepted":3}`},
+		{"the batch again", incrementsBatch, three, []string{"k"}, `{"accepted":3,"repeated":3}`},
+		{"a contribution with the key", contributions, `{"contributor":"ada"}`, []string{"k"}, `{"accepted":1}`},
+		{"the key as an id", incrementsBatch, list("increments", `{"name":"foo","value":4,"id":"k"}`, foo), nil, `{"accepted":2,"repeated":1}`},
+	} {
+		if got := post(step.path, step.body, step.key...); got != step.want {
+			t.Errorf("%s: %s, want %s", step.title, got, step.want)
+		}
+	}
+	if n := len(counter.counted()); n != 13 {
+		t.Errorf("%d items were passed on, want all 13: the aggregator decides what counts", n)
+	}
+	failure = batching.ErrPublish
+	r := request(t, server, http.MethodPost, increments, strings.NewReader(foo))
+	r.Header["Idempotency-Key"] = []string{"failed"}
+	if answer := do(t, server, r); answer.status != http.StatusServiceUnavailable {
+		t.Errorf("%d %s, want 503", answer.status, answer.body)
+	}
+	failure = nil
+	if got, want := post(increments, foo, "failed"), `{"accepted":1}`; got != want {
+		t.Errorf("after a failed attempt: %s, want %s", got, want)
+	}
+}
+
 func TestInvalidKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	for title, header := range map[string][]string{

@@ -47,4 +47,7 @@ type Contributions struct {
 type Accepted struct {
 	// How many items were accepted: all of them.
 	Accepted int `json:"accepted" validate:"required" example:"1" extensions:"x-go-minimum=increment.MinBatch,x-go-maximum=increment.MaxBatch"`
+	// How many of them have an idempotency key that this instance accepted before, in the last half minute or minute. They do
+	// not count again. Absent if it knows of none; another instance may have accepted the key.
+	Repeated int `json:"repeated,omitempty" example:"1" extensions:"x-go-minimum=increment.MinBatch,x-go-maximum=increment.MaxBatch"`
 } //	@name	Accepted
