@@ -66,7 +66,7 @@ func TestBoardShowsTotalsAndLostConnection(t *testing.T) {
 	b.await(rows, "ballz 1,350, bar 1")
 	b.await(text("found"), "2 of 4")
 	b.do(chromedp.SendKeys(chromedp.ID("prefix"), "x"))
-	b.await(text("nothing"), "No tag begins with bax.")
+	b.await(text("nothing"), "No tag contains bax.")
 	b.do(chromedp.SendKeys(chromedp.ID("prefix"), strings.Repeat(kb.Backspace, 3)))
 	for _, order := range []struct{ by, want string }{
 		{"name", "__proto__ 2, ballz 1,350, bar 1, foo 13"},

@@ -4,7 +4,7 @@ import { age, clockSeconds, number, rate } from './format.js';
 import { Histories, parse, path } from './history.js';
 import { List } from './list.js';
 import { People } from './people.js';
-import { Stream } from './stream.js';
+import { Tabs } from './tabs.js';
 import { TagView } from './tag.js';
 import { Totals } from './totals.js';
 
@@ -15,12 +15,15 @@ const held = 3_000;
 const minutes = 30;
 const chart = { width: 120, height: 24 };
 
+// unknown is the age of the totals, in milliseconds, from which rates are not shown: until then the last ones are, greyed.
+const unknown = 20_000;
+
 // pulseSamples is the length of the chart of the total rate, in seconds.
 const pulseSamples = 180;
 
 const byId = (id) => document.getElementById(id);
 const e = {
-  state: byId('state'), word: byId('state-word'), age: byId('age'), notice: byId('notice'), degraded: byId('degraded'),
+  state: byId('state'), word: byId('state-word'), age: byId('age'), notice: byId('notice'), degraded: byId('degraded'), stale: byId('tag-stale'),
   rate: byId('rate'), count: byId('count'), countUnit: byId('count-unit'), sum: byId('sum'), pulse: byId('pulse'),
   empty: byId('empty'), now: byId('now'), columns: byId('columns'), curl: byId('curl'), copy: byId('copy'),
   prefix: byId('prefix'), search: byId('search'), found: byId('found'), nothing: byId('nothing'), nothingPrefix: byId('nothing-prefix'),
@@ -39,7 +42,7 @@ const setText = (node, text) => {
   if (node.textContent !== text) node.textContent = text;
 };
 
-const stream = new Stream({
+const stream = new Tabs({
   snapshot(all, asOf) {
     totals.snapshot(all, asOf);
     known = true;
@@ -51,10 +54,13 @@ const stream = new Stream({
     behindOrder = true;
     show();
   },
+  all: () => totals.all(),
   agrees: (tag) => (tag ? totals.get(tag.name)?.total === tag.total : totals.size === 0),
   state: showState,
 });
 const live = () => stream.state === 'live' || stream.state === 'late';
+// rateOf is the rate of a tag or of all, or null where it is not known.
+const rateOf = (tag) => (known && stream.age < unknown ? totals.rate(tag) : null);
 const serverNow = () => (stream.asOf === null ? Date.now() : stream.asOf + stream.age);
 
 const histories = new Histories({
@@ -81,7 +87,7 @@ const list = new List(e.body, {
     }
     const [name, bars] = row.children;
     const link = document.createElement('a');
-    link.append(document.createElement('b'), document.createElement('span'));
+    link.append(...['span', 'b', 'span'].map((part) => document.createElement(part)));
     name.append(link);
     bars.append(element('svg', { role: 'img', 'aria-label': '', viewBox: `0 0 ${chart.width} ${chart.height}`, preserveAspectRatio: 'none' }));
     return row;
@@ -89,20 +95,23 @@ const list = new List(e.body, {
   fill(row, tag) {
     const [name, bars, perSecond, total] = row.children;
     const link = name.firstChild;
-    const prefix = e.prefix.value;
-    if (link.dataset.of !== `${prefix} ${tag.name}`) {
-      link.dataset.of = `${prefix} ${tag.name}`;
+    const text = e.prefix.value;
+    if (link.dataset.of !== `${text} ${tag.name}`) {
+      link.dataset.of = `${text} ${tag.name}`;
       link.href = `#tag/${tag.name}`;
-      link.firstChild.textContent = prefix;
-      link.lastChild.textContent = tag.name.slice(prefix.length);
+      const [before, found, after] = link.children;
+      const at = tag.name.indexOf(text);
+      before.textContent = tag.name.slice(0, at);
+      found.textContent = text;
+      after.textContent = tag.name.slice(at + text.length);
     }
-    setText(perSecond, rate(totals.rate(tag)));
+    setText(perSecond, rate(rateOf(tag)));
     perSecond.classList.toggle('none', tag.recent === 0);
-    const text = number(tag.total);
-    if (total.textContent !== text) {
+    const sum = number(tag.total);
+    if (total.textContent !== sum) {
       // A row that shows another tag has moved, not changed.
       if (row.shows === tag.name) flash(total);
-      total.textContent = text;
+      total.textContent = sum;
     }
     const history = histories.get(tag.name);
     if (row.shows !== tag.name || row.history !== history) {
@@ -145,7 +154,7 @@ function show() {
   setText(e.count, known ? number(totals.size) : '–');
   setText(e.countUnit, totals.size === 1 ? 'tag' : 'tags');
   setText(e.sum, known ? number(totals.sum) : '–');
-  setText(e.rate, known ? rate(totals.rate()) : '–');
+  setText(e.rate, rate(rateOf()));
   sort();
   view.tick();
 }
@@ -174,14 +183,13 @@ let noticeTimer = 0;
 function showState(state) {
   const words = { connecting: 'Connecting', live: 'Live', late: 'Old numbers', cut: 'Cut off' };
   e.state.dataset.state = state;
-  document.body.classList.toggle('cut', state === 'cut');
+  document.body.classList.toggle('old', known && state !== 'live');
   clearTimeout(noticeTimer);
   let notice = '';
   if (state === 'cut') {
     notice = stream.asOf
       ? `The connection is cut. These numbers stand still since ${clockSeconds(stream.asOf)}. Trying again.`
       : 'The service does not answer. Trying again.';
-    pulse.length = 0;
   } else if (state === 'late') {
     notice = 'The service answers, but has no newer numbers.';
   } else if (wasCut && state === 'live') {
@@ -191,7 +199,10 @@ function showState(state) {
   e.notice.textContent = notice;
   e.notice.hidden = !notice;
   e.notice.dataset.state = state;
+  e.stale.textContent = state === 'live' ? '' : notice;
+  e.stale.hidden = !e.stale.textContent;
   setText(e.word, wasCut && state === 'live' ? 'Live again' : words[state]);
+  if (wasCut && state === 'live') setTimeout(() => { if (stream.state === 'live') setText(e.word, words.live); }, 6000);
   wasCut = state === 'cut';
   showAge();
 }
@@ -215,13 +226,11 @@ function drawPulse() {
 function everySecond() {
   stream.tick();
   showAge();
-  if (!known || !live()) return;
-  totals.advance(serverNow());
-  const now = totals.rate();
-  if (now !== null) {
-    pulse.push(now);
-    if (pulse.length > pulseSamples) pulse.shift();
-  }
+  if (!known) return;
+  totals.advance(stream.asOf);
+  const now = stream.state === 'live' ? totals.rate() : null;
+  if (now !== null || pulse.length > 0) pulse.push(now); // what is not known is a gap
+  if (pulse.length > pulseSamples) pulse.shift();
   if (document.hidden) return;
   drawPulse();
   behindOrder ||= order.by === 'rate';
@@ -230,7 +239,7 @@ function everySecond() {
 }
 
 // The address names the open tag, so that it can be shared, and Back closes it.
-const view = new TagView(totals, live, serverNow, () => {
+const view = new TagView(totals, rateOf, live, serverNow, () => {
   if (location.hash.startsWith('#tag/')) history.replaceState(null, '', location.pathname + location.search);
 });
 
@@ -303,10 +312,13 @@ async function readHealth() {
 
 const people = new People(live, show);
 addEventListener('hashchange', follow);
-document.addEventListener('visibilitychange', () => { if (!document.hidden) everySecond(); });
+document.addEventListener('visibilitychange', () => {
+  stream.visible(!document.hidden);
+  if (!document.hidden) everySecond();
+});
 setInterval(everySecond, 1000);
 follow();
-stream.start();
+stream.visible(!document.hidden);
 people.start();
 setInterval(readHealth, 10_000);
 readHealth();

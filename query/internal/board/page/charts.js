@@ -25,14 +25,23 @@ export function barsPath(values, begin, end, width, height, most) {
   return d;
 }
 
-// areaPath is the outline of samples from the left to the right of a box, the last at its right edge, count to the width.
+// areaPath is the outline of samples from the left to the right of a box, the last at its right edge, count to the width. A
+// sample that is null is a gap.
 export function areaPath(samples, count, width, height, most) {
-  if (samples.length < 2) return { line: '', area: '' };
   const step = width / (count - 1);
-  const first = width - (samples.length - 1) * step;
-  const points = samples.map((s, i) => `${round(first + i * step)} ${round(height - (s / most) * height)}`);
-  const line = `M${points.join('L')}`;
-  return { line, area: `${line}L${width} ${height}L${round(first)} ${height}z` };
+  const x = (i) => round(width - (samples.length - 1 - i) * step);
+  let line = '';
+  let area = '';
+  for (let i = 0; i < samples.length; i++) {
+    if (samples[i] === null) continue;
+    const begin = i;
+    let part = '';
+    for (; i < samples.length && samples[i] !== null; i++) part += `L${x(i)} ${round(height - (samples[i] / most) * height)}`;
+    if (i - begin < 2) continue;
+    line += `M${part.slice(1)}`;
+    area += `M${part.slice(1)}L${x(i - 1)} ${height}L${x(begin)} ${height}z`;
+  }
+  return { line, area };
 }
 
 // ceiling is the least of 1, 2, 5, 10, 20, 50... that is not below a value: the top of an axis.

@@ -21,6 +21,7 @@ const label = (range, time) => (range === 'hour' ? `${date(time)}, ${clock(time)
 
 export class TagView {
   #totals;
+  #rateOf;
   #live;
   #now;
   #name = null;
@@ -31,10 +32,11 @@ export class TagView {
   #asked = 0; // numbers the requests, to ignore late answers
   #e;
 
-  // live() reports whether the service answers, now() returns the server's time, and onClose is called when the view was
+  // rateOf(tag) returns a tag's rate or null, live() reports whether the service answers, now() returns the server's time, and onClose is called when the view was
   // closed.
-  constructor(totals, live, now, onClose) {
+  constructor(totals, rateOf, live, now, onClose) {
     this.#totals = totals;
+    this.#rateOf = rateOf;
     this.#live = live;
     this.#now = now;
     const byId = (id) => document.getElementById(id);
@@ -87,8 +89,12 @@ export class TagView {
     if (this.#name === null) return;
     const tag = this.#totals.get(this.#name);
     this.#e.total.textContent = tag ? number(tag.total) : '–';
-    this.#e.rate.textContent = tag ? rate(this.#totals.rate(tag)) : '–';
-    if (document.hidden || !this.#live()) return;
+    this.#e.rate.textContent = tag ? rate(this.#rateOf(tag)) : '–';
+    if (document.hidden) return;
+    if (!this.#live()) {
+      if (!this.#history) this.#say('The history cannot be read: the connection is cut. Trying again.');
+      return;
+    }
     const now = performance.now();
     if (now - this.#detail > 2000) {
       this.#detail = now;
@@ -138,9 +144,14 @@ export class TagView {
       this.#draw();
     } catch {
       if (asked !== this.#asked || name !== this.#name) return;
-      this.#e.nothing.textContent = failure;
-      this.#e.nothing.hidden = false;
+      this.#say(failure);
     }
+  }
+
+  // say shows why there is no history.
+  #say(text) {
+    this.#e.nothing.textContent = text;
+    this.#e.nothing.hidden = false;
   }
 
   #draw() {

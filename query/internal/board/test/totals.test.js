@@ -41,18 +41,58 @@ test('a rate is the average of the last ten seconds', () => {
   assert.equal(totals.rate(), 22);
 });
 
-test('rates fall to zero without events', () => {
+test('rates fall as far as it is known that nothing changes, and no further', () => {
   const totals = new Totals();
   totals.snapshot({ foo: 0 }, 0);
   for (let second = 1; second <= 10; second++) totals.changes({ foo: second * 10 }, second * 1000);
-  totals.advance(11_900); // an event may be on its way
-  assert.equal(totals.rate(), 10);
-  totals.advance(17_000);
+  assert.equal(totals.rate(), 10); // and so for as long as nothing is heard
+  totals.advance(15_000);
   assert.equal(totals.rate(), 5);
+  totals.advance(12_000); // an older answer
+  totals.changes({ foo: 150 }, 15_000);
+  assert.equal(totals.rate(), 10);
   totals.advance(60_000);
   assert.equal(totals.rate(), 0);
   assert.equal(totals.rate(totals.get('foo')), 0);
-  assert.equal(totals.get('foo').total, 100);
+  assert.equal(totals.get('foo').total, 150);
+});
+
+test('an older answer does not turn time back', () => {
+  const totals = new Totals();
+  totals.snapshot({ foo: 0 }, 0);
+  totals.changes({ foo: 10 }, 1000);
+  totals.advance(5000);
+  totals.advance(3000);
+  assert.equal(totals.rate(), 2);
+});
+
+test('the order by rate follows half a minute', () => {
+  const totals = new Totals();
+  totals.snapshot({ foo: 0, bar: 0 }, 0);
+  let foo = 0;
+  let bar = 0;
+  for (let second = 1; second <= 30; second++) totals.changes({ foo: foo += 10, bar: bar += 1 }, second * 1000);
+  totals.changes({ bar: bar += 50 }, 31_000); // a burst
+  assert.ok(totals.rate(totals.get('bar')) < totals.rate(totals.get('foo')));
+  for (let second = 32; second <= 38; second++) totals.changes({ bar: bar += 1 }, second * 1000);
+  assert.ok(totals.rate(totals.get('bar')) > totals.rate(totals.get('foo')));
+  assert.deepEqual(names(totals.list('', 'rate', true)), ['foo', 'bar']);
+  totals.advance(90_000);
+  assert.equal(totals.get('foo').steady, 0);
+  assert.equal(totals.get('foo').recent, 0);
+});
+
+test('active tags are those that changed, as far as is known', () => {
+  const totals = new Totals();
+  totals.snapshot({ foo: 1, bar: 1, ballz: 1 }, 1000);
+  assert.equal(totals.active(1), 0);
+  totals.touched('foo', 900);
+  totals.touched('nothing', 900);
+  totals.changes({ bar: 2, ballz: 1 }, 2000);
+  assert.equal(totals.active(1), 2);
+  assert.equal(totals.active(1000), 1);
+  totals.snapshot({ foo: 1, bar: 2, ballz: 9 }, 100_000);
+  assert.equal(totals.active(100_000), 1);
 });
 
 test('changes during a gap count but have no rate', () => {
@@ -76,7 +116,7 @@ test('lists are sorted in every order, equals by name, and filtered by prefix', 
   assert.deepEqual(names(totals.list('', 'total', true)), ['ballz', 'food', 'foo', 'fob']);
   assert.deepEqual(names(totals.list('', 'total', false)), ['fob', 'foo', 'food', 'ballz']);
   assert.deepEqual(names(totals.list('', 'rate', true)), ['food', 'foo', 'ballz', 'fob']);
-  assert.deepEqual(names(totals.list('foo', 'name', false)), ['foo', 'food']);
+  assert.deepEqual(names(totals.list('oo', 'name', false)), ['foo', 'food']);
   assert.deepEqual(names(totals.list('x', 'name', false)), []);
 });
 
