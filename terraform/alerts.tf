@@ -40,6 +40,17 @@ locals {
       }
     }
 
+    assertion-failed = {
+      severity = "CRITICAL"
+      summary  = "Accrue contradicts itself about what it has counted. What would have been wrong was not committed, and waits in Pub/Sub for a week."
+      conditions = {
+        "an assertion failed" = {
+          query    = "sum(increase(logging_googleapis_com:user_${google_logging_metric.assertions_failed.name}{${local.worker}}[10m])) > 0"
+          duration = "0s"
+        }
+      }
+    }
+
     dead-letters = {
       severity = "ERROR"
       summary  = "Messages wait in increments-dead-letter-redrive, or entries in the collection rejected, each with its reason. They are not counted."

@@ -113,6 +113,27 @@ resource "google_logging_metric" "checkpoint_filling" {
   depends_on = [google_project_service.this]
 }
 
+# The aggregator's error that it contradicts itself.
+resource "google_logging_metric" "assertions_failed" {
+  name        = "accrue_assertions_failed"
+  description = "Times that the aggregator logged that an assertion failed."
+
+  filter = <<-EOT
+    resource.type = "cloud_run_worker_pool"
+    resource.labels.worker_pool_name = "aggregator"
+    jsonPayload.message : "an assertion failed"
+  EOT
+
+  metric_descriptor {
+    metric_kind  = "DELTA"
+    value_type   = "INT64"
+    unit         = "1"
+    display_name = "Assertions that failed"
+  }
+
+  depends_on = [google_project_service.this]
+}
+
 # Query's warning that rejected entries wait to be redriven, every minute.
 resource "google_logging_metric" "entries_waiting" {
   name        = "accrue_entries_waiting"

@@ -149,6 +149,17 @@ func (c *Checkpoint) Has(name string) bool {
 	return found
 }
 
+// Of returns the totals of those of some tags that the checkpoint has.
+func (c *Checkpoint) Of(names []string) []Total {
+	var found []Total
+	for _, name := range names {
+		if i, known := slices.BinarySearchFunc(c.Totals, name, func(t Total, name string) int { return strings.Compare(t.Name, name) }); known {
+			found = append(found, c.Totals[i])
+		}
+	}
+	return found
+}
+
 // Remove removes a tag from a checkpoint that Next has returned, and returns its total.
 func (c *Checkpoint) Remove(name string) (removed Total, known bool) {
 	i, known := slices.BinarySearchFunc(c.Totals, name, func(t Total, name string) int { return strings.Compare(t.Name, name) })

@@ -106,6 +106,13 @@ func (s *Store) Tags(ctx context.Context) ([]store.Tag, error) {
 	return do(ctx, s.faults, Call{Method: "Tags"}, s.Store.Tags)
 }
 
+// TagsNamed reads the documents of some tags.
+func (s *Store) TagsNamed(ctx context.Context, names []string) ([]store.Tag, error) {
+	return do(ctx, s.faults, Call{Method: "TagsNamed"}, func(ctx context.Context) ([]store.Tag, error) {
+		return s.Store.TagsNamed(ctx, names)
+	})
+}
+
 // Check checks whether the store answers.
 func (s *Store) Check(ctx context.Context) error { return call(ctx, s.faults, "Check", s.Store.Check) }
 

@@ -129,7 +129,7 @@ run "defaults" {
   # Watching.
   assert {
     condition = toset(keys(google_monitoring_alert_policy.this)) == toset([
-      "checkpoint-nearly-full", "conflicts", "dead-letters", "freshness", "memory",
+      "assertion-failed", "checkpoint-nearly-full", "conflicts", "dead-letters", "freshness", "memory",
       "not-draining", "publish-failures", "recognitions-stuck", "view-not-refreshing",
     ])
     error_message = "There is not one alert for each playbook."

@@ -38,6 +38,7 @@ type documents interface {
 	Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error)
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
+	TagsNamed(ctx context.Context, names []string) ([]store.Tag, error)
 	query.Documents
 }
 

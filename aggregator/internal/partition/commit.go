@@ -69,6 +69,10 @@ func (p *partition) step(ctx context.Context) error {
 	if !p.sequencesFit(&commit.Next, d.size) {
 		return p.joinFirst(d)
 	}
+	if err := p.check(d, &commit); err != nil {
+		p.loaded = false
+		return err
+	}
 	err = p.commit(ctx, d, &commit)
 	switch {
 	case err == nil:
@@ -95,6 +99,7 @@ func (p *partition) load(ctx context.Context) error {
 	}
 	p.replace(state, clockAt(state.ReadAt), state.Checkpoint.TotalsSize())
 	p.loaded, p.layouts.readAt = true, time.Time{}
+	p.sampler.loaded(p.no, state.Checkpoint.Totals)
 	return nil
 }
 

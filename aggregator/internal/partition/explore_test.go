@@ -283,6 +283,8 @@ func (w *world) Peek(_ context.Context, numbers []uint32) (found []store.Peeked,
 	return found, nil
 }
 
+func (w *world) TagsNamed(context.Context, []string) ([]store.Tag, error) { return nil, errUnavailable }
+
 func (w *world) Layouts(context.Context) (checkpoint.Layouts, store.Revision, error) {
 	if w.noLayouts {
 		return checkpoint.Layouts{}, w.layoutsAt, nil

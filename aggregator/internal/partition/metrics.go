@@ -46,8 +46,9 @@ func newOutages(log zerolog.Logger) outages {
 type metrics struct {
 	commits, duplicates, rejected, released metric.Int64Counter
 	repeated, reused, late, evicted         metric.Int64Counter
+	asserted                                metric.Int64Counter
 	duration, documents, lag, freshness     metric.Float64Histogram
-	traced, filling                         *rate.Limiter
+	traced, filling, assertedLines          *rate.Limiter
 	drained                                 drained
 }
 
@@ -109,12 +110,18 @@ func newMetrics(m metric.Meter, s *Partitions) (*metrics, error) {
 			.1, .25, .5, .75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600),
 		traced:  rate.NewLimiter(tracesPerSecond, tracesPerSecond),
 		filling: rate.NewLimiter(rate.Every(fillingEvery), 1),
+
+		asserted:      counter("accrue_assertions_failed", "Assertions about what is counted that failed, by assertion. Always 0 without a bug."),
+		assertedLines: rate.NewLimiter(rate.Every(assertedEvery), 1),
 	}
 	if err := errors.Join(append(faults, watch(m, s))...); err != nil {
 		return nil, fmt.Errorf("measure the partitions: %w", err)
 	}
 	for _, reason := range labels {
 		all.rejected.Add(context.Background(), 0, metric.WithAttributes(attribute.String("reason", reason)))
+	}
+	for _, assertion := range assertions {
+		all.asserted.Add(context.Background(), 0, metric.WithAttributes(attribute.String("assertion", assertion)))
 	}
 	return all, nil
 }

@@ -38,6 +38,8 @@ type Ledger interface {
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
 	// Layouts returns the numbers of partitions that ingest uses.
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
+	// TagsNamed returns the documents of some tags, without those that do not exist.
+	TagsNamed(ctx context.Context, names []string) ([]store.Tag, error)
 	// Commit replaces a checkpoint and changes the documents that belong to it, all or nothing. The errors are
 	// store.ErrConflict, store.ErrRefused, and others, after which the outcome is unknown.
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
@@ -93,6 +95,7 @@ type shared struct {
 	number, failing, lagging atomic.Int64
 	evicting                 sync.Once
 	commits                  *commits
+	sampler                  *sampler
 }
 
 // commits is what partitions know of each other's attempts. It is safe for concurrent use.
@@ -147,6 +150,7 @@ func New(settings Settings, ledger Ledger, settler Settler, telemetry Telemetry,
 		},
 		created: make(chan *partition), ended: make(chan struct{}), byNumber: make(map[uint32]*partition), probed: time.Now(),
 	}
+	s.sampler = newSampler(s.shared)
 	var err error
 	s.metrics, err = newMetrics(telemetry.Meter, s)
 	return s, err
@@ -159,6 +163,7 @@ func (s *Partitions) Run(ctx, until context.Context) error {
 	work, cancel := context.WithCancel(until)
 	defer cancel()
 	var running sync.WaitGroup
+	running.Go(guard.Of(func() { s.sampler.run(ctx) }))
 	for {
 		select {
 		case p := <-s.created:

@@ -552,6 +552,26 @@ func (s *Store) Tags(ctx context.Context) ([]store.Tag, error) {
 	return all, err
 }
 
+// TagsNamed returns the documents of some tags, in any order. Those that do not exist are missing.
+func (s *Store) TagsNamed(ctx context.Context, names []string) ([]store.Tag, error) {
+	var found []store.Tag
+	err := s.view(ctx, "read some tags", func(tx *bolt.Tx) error {
+		for _, name := range names {
+			packed := get(tx, store.Tags, store.TagID(name))
+			if packed == nil {
+				continue
+			}
+			tag, err := unpackTag(store.TagID(name), packed)
+			if err != nil {
+				return err
+			}
+			found = append(found, tag)
+		}
+		return nil
+	})
+	return found, err
+}
+
 // Check returns an error if the store cannot be written to.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.database.Check(ctx); err != nil {

@@ -37,6 +37,7 @@ type Store interface {
 	Erase(ctx context.Context, contributor string, audit store.AuditRecord) (store.Standing, error)
 	History(ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time) ([]store.Period, error)
 	Tags(ctx context.Context) ([]store.Tag, error)
+	TagsNamed(ctx context.Context, names []string) ([]store.Tag, error)
 	Contributor(ctx context.Context, id string) (store.Contributor, error)
 	Check(ctx context.Context) error
 
@@ -83,6 +84,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"the layouts change with a commit":                      layouts,
 		"an audit record is written with its commit":            audits,
 		"a tag is dropped once nothing is left of it":           dropsTag,
+		"some tags are read by their names":                     tagsNamed,
 		"a contributor is erased":                               erases,
 		"a redrive changes the checkpoint and the document":     redrives,
 		"a commit with a conflict writes nothing":               writesNothingOnConflict,
@@ -729,6 +731,22 @@ func dropsTag(t *testing.T, s Store) {
 		t.Error(err)
 	}
 	wantTags(t, s, store.Tag{Name: "foo", Total: 1, Increments: 1, UpdatedAt: at})
+}
+
+func tagsNamed(t *testing.T, s Store) {
+	mustCommit(t, s, commitOf(store.State{}, 7, 1, "___", 2, "bar", 4, "foo", 1))
+	got, err := s.TagsNamed(t.Context(), []string{"foo", "unknown", "___"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(got, func(a, b store.Tag) int { return strings.Compare(a.Name, b.Name) })
+	want := []store.Tag{{Name: "___", Total: 2, Increments: 1, UpdatedAt: at}, {Name: "foo", Total: 1, Increments: 1, UpdatedAt: at}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("TagsNamed() = %+v, want %+v", got, want)
+	}
+	if got, err := s.TagsNamed(t.Context(), nil); err != nil || len(got) != 0 {
+		t.Errorf("TagsNamed() of no names = %v, %v", got, err)
+	}
 }
 
 func erases(t *testing.T, s Store) {
