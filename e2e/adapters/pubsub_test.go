@@ -2,6 +2,7 @@ package adapters_test
 
 import (
 	"crypto/rand"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -74,5 +75,59 @@ func TestPubSubEnsureCreatesOnceWhenManyStartTogether(t *testing.T) {
 	info, err := client.Subscription("increments-aggregator").Describe(t.Context())
 	if want := (broker.SubscriptionInfo{AckDeadline: time.Minute, Retention: 7 * 24 * time.Hour}); err != nil || info != want {
 		t.Errorf("Describe() = %+v, %v, want %+v", info, err, want)
+	}
+}
+
+// Services that start together, or notice together that the emulator restarted, all create the same subscription. What one of
+// them publishes at once must reach it, although the emulator lets each of concurrent creations succeed and replace the others. Without the topic that decides who
+// creates the subscription, two of three runs fail.
+func TestWhatIsPublishedWhileOthersCreateTheSubscriptionArrives(t *testing.T) {
+	t.Parallel()
+	host := emulatortest.PubSub(t)
+	const services, rounds = 8, 20
+	for round := range rounds {
+		project := fmt.Sprintf("%s-%d", emulatortest.Project(t), round)
+		var published sync.WaitGroup
+		clients, begin := make([]*pubsub.Client, services), make(chan struct{})
+		for i := range clients {
+			client, err := pubsub.Connect(t.Context(), project, host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := client.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			clients[i] = client
+			if err := client.EnsureTopic(t.Context(), "increments"); err != nil {
+				t.Fatal(err)
+			}
+			published.Go(func() {
+				<-begin
+				err := client.EnsureSubscription(t.Context(), "increments-aggregator", "increments", pubsub.EmulatorAckDeadline)
+				if err == nil {
+					err = client.Topic("increments").Publish(t.Context(), []broker.Message{{Data: []byte{byte(i)}}})
+				}
+				if err != nil {
+					t.Errorf("round %d: %v", round, err)
+				}
+			})
+		}
+		close(begin)
+		published.Wait()
+		got := make(map[byte]bool)
+		for deadline := time.Now().Add(10 * time.Second); len(got) < services && time.Now().Before(deadline); {
+			deliveries, err := clients[0].Subscription("increments-aggregator").Pull(t.Context(), services)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range deliveries {
+				got[d.Data[0]] = true
+			}
+		}
+		if len(got) < services {
+			t.Fatalf("round %d: %d of %d messages arrived", round, len(got), services)
+		}
 	}
 }

@@ -143,27 +143,75 @@ func (c *Client) createNeeds(ctx context.Context) error {
 	}
 }
 
+// creating is a key of the contexts of calls that create needs, which do not themselves wait for needs.
+type creating struct{}
+
 // create creates a topic or a subscription, and reports whether it did not exist.
 func (c *Client) create(ctx context.Context, n need) (created bool, err error) {
+	ctx = context.WithValue(ctx, creating{}, true)
 	if n.subscription == "" {
-		_, err = c.topics.CreateTopic(ctx, &pubsubpb.Topic{Name: c.topicName(n.topic)})
+		created, err = c.createTopic(ctx, n.topic)
 	} else {
-		_, err = c.subs.CreateSubscription(ctx, &pubsubpb.Subscription{
-			Name:                     c.subscriptionName(n.subscription),
-			Topic:                    c.topicName(n.topic),
-			AckDeadlineSeconds:       seconds(n.ackDeadline),
-			MessageRetentionDuration: durationpb.New(defaultRetention),
-			ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl it never expires
-		})
+		created, err = c.createSubscription(ctx, n)
 	}
-	switch {
-	case err == nil:
-		return true, nil
-	case status.Code(err) == codes.AlreadyExists:
-		return false, nil
-	default:
+	if err != nil {
 		return false, failure(ctx, strings.TrimSpace("create "+n.topic+" "+n.subscription), err)
 	}
+	return created, nil
+}
+
+// createTopic creates a topic, and reports whether it did not exist. Of concurrent calls, one does.
+func (c *Client) createTopic(ctx context.Context, id string) (created bool, err error) {
+	_, err = c.topics.CreateTopic(ctx, &pubsubpb.Topic{Name: c.topicName(id)})
+	if status.Code(err) == codes.AlreadyExists {
+		return false, nil
+	}
+	return err == nil, err //nolint:wrapcheck // the caller does
+}
+
+const (
+	// creatorPatience is how long a subscription may take to appear after its creator was decided. A creator that was killed
+	// meanwhile is replaced then.
+	creatorPatience = 2 * time.Second
+	creatorPause    = 20 * time.Millisecond
+)
+
+// createSubscription creates a subscription, and reports whether it did not exist. The emulator lets concurrent calls of
+// CreateSubscription succeed, each of which replaces the subscription and drops what was published meanwhile. It creates a
+// topic only once. So whoever creates the topic "{subscription}.creator" creates the subscription, and the others wait for it.
+func (c *Client) createSubscription(ctx context.Context, n need) (created bool, err error) {
+	creator := n.subscription + ".creator"
+	name := &pubsubpb.GetSubscriptionRequest{Subscription: c.subscriptionName(n.subscription)}
+	for begun := time.Now(); ; created = true {
+		if _, err = c.subs.GetSubscription(ctx, name); status.Code(err) != codes.NotFound {
+			return created, err //nolint:wrapcheck // the caller does
+		}
+		decided, err := c.createTopic(ctx, creator)
+		if err != nil {
+			return false, err
+		}
+		if decided || time.Since(begun) >= creatorPatience {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err() //nolint:wrapcheck // the caller does
+		case <-time.After(creatorPause):
+		}
+	}
+	_, err = c.subs.CreateSubscription(ctx, &pubsubpb.Subscription{
+		Name:                     name.Subscription,
+		Topic:                    c.topicName(n.topic),
+		AckDeadlineSeconds:       seconds(n.ackDeadline),
+		MessageRetentionDuration: durationpb.New(defaultRetention),
+		ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl it never expires
+	})
+	if err != nil && status.Code(err) != codes.AlreadyExists {
+		// Without its topic, say. The next attempt need not wait for this one.
+		_ = c.topics.DeleteTopic(ctx, &pubsubpb.DeleteTopicRequest{Topic: c.topicName(creator)})
+		return false, err //nolint:wrapcheck // the caller does
+	}
+	return true, nil
 }
 
 // createMissing is a grpc.UnaryClientInterceptor. A Publish waits until all needs exist: a topic whose subscriptions are not
@@ -173,7 +221,7 @@ func (c *Client) createMissing(
 	ctx context.Context, method string, request, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
 	n := c.needs
-	if strings.Contains(method, "/Create") || !n.some() {
+	if ctx.Value(creating{}) != nil || !n.some() {
 		return invoke(ctx, method, request, reply, cc, opts...)
 	}
 	publish := strings.HasSuffix(method, "/Publish")

@@ -52,12 +52,17 @@ func TestMissingTopicsAndSubscriptionsAreCreatedAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, failed := fake.GServer.DeleteSubscription(t.Context(), &pubsubpb.DeleteSubscriptionRequest{
+			_, err = fake.GServer.DeleteSubscription(t.Context(), &pubsubpb.DeleteSubscriptionRequest{
 				Subscription: "projects/test/subscriptions/increments-aggregator",
 			})
-			_, err = fake.GServer.DeleteTopic(t.Context(), &pubsubpb.DeleteTopicRequest{Topic: "projects/test/topics/increments"})
-			if err := errors.Join(failed, err); err != nil {
+			if err != nil {
 				t.Fatal(err)
+			}
+			for _, id := range []string{"increments", "increments-aggregator.creator"} {
+				_, err := fake.GServer.DeleteTopic(t.Context(), &pubsubpb.DeleteTopicRequest{Topic: "projects/test/topics/" + id})
+				if err != nil {
+					t.Fatal(err)
+				}
 			}
 			topic, sub := client.Topic("increments"), client.Subscription("increments-aggregator")
 			if err := tc.call(t, topic, sub); err != nil {
@@ -78,6 +83,24 @@ func TestMissingTopicsAndSubscriptionsAreCreatedAgain(t *testing.T) {
 				t.Errorf("%d messages, want %d", len(got), tc.want)
 			}
 		})
+	}
+}
+
+// Whoever decided to create a subscription may have been killed before it did.
+func TestSubscriptionOfAKilledCreatorIsCreated(t *testing.T) {
+	t.Parallel()
+	fake, host := inProcessServer(t)
+	for _, id := range []string{"increments", "increments-aggregator.creator"} {
+		if _, err := fake.GServer.CreateTopic(t.Context(), &pubsubpb.Topic{Name: "projects/test/topics/" + id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := connect(t, "test", host)
+	if err := client.EnsureSubscription(t.Context(), "increments-aggregator", "increments", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Subscription("increments-aggregator").Describe(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
