@@ -1,8 +1,11 @@
 package aggregator
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/accrue/accrue/aggregator/internal/partition"
 	"github.com/accrue/accrue/pkg/service"
 )
 
@@ -22,6 +25,8 @@ type Config struct {
 	DeadLetterTopic string `env:"DEAD_LETTER_TOPIC" envDefault:"increments-dead-letter"`
 	// Window is how long a partition sums before it commits: 50ms to 20s.
 	Window time.Duration `env:"WINDOW" envDefault:"1s"`
+	// TagDocuments is how often the documents of tags are written: window, a duration from 1s to 24h, or off.
+	TagDocuments TagDocuments `env:"TAG_DOCUMENTS" envDefault:"window"`
 	// CommitDocuments is the maximum number of documents in one Commit: 1 to 5000.
 	CommitDocuments int `env:"COMMIT_DOCUMENTS" envDefault:"1000"`
 	// Commits is the maximum number of Commits in progress at once, over all partitions: 1 to 10000.
@@ -46,6 +51,10 @@ func (c *Config) Rules() []service.Rule {
 			Want: "a duration from 50ms to 20s, such as 1s",
 		},
 		service.Rule{
+			Variable: "TAG_DOCUMENTS", Holds: c.TagDocuments.valid(),
+			Want: "window, off, or a duration from 1s to 24h, such as 30s",
+		},
+		service.Rule{
 			Variable: "COMMIT_DOCUMENTS", Holds: c.CommitDocuments >= 1 && c.CommitDocuments <= 5000,
 			Want: "a number from 1 to 5000, such as 1000",
 		},
@@ -60,6 +69,35 @@ func (c *Config) Rules() []service.Rule {
 		service.Rule{Variable: "IDEMPOTENCY_KEYS", Holds: c.Keys >= 1000, Want: "1000 or more, such as 5000000"},
 		service.Rule{Variable: "BUFFER_BYTES", Holds: c.BufferBytes >= 1<<20, Want: "1048576 bytes or more, such as 134217728"},
 	)
+}
+
+// TagDocuments is how often the documents of tags are written: as long as it is after the first change that they lack, with each Commit if
+// it is 0, or never if it is partition.Off.
+type TagDocuments time.Duration
+
+// UnmarshalText reads window, off, or a duration.
+func (t *TagDocuments) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "window":
+		*t = 0
+	case "off":
+		*t = TagDocuments(partition.Off)
+	default:
+		d, err := time.ParseDuration(string(text))
+		if err == nil && d <= 0 {
+			err = errors.New("not positive")
+		}
+		if err != nil {
+			return fmt.Errorf("tag documents: %w", err)
+		}
+		*t = TagDocuments(d)
+	}
+	return nil
+}
+
+func (t TagDocuments) valid() bool {
+	d := time.Duration(t)
+	return d == 0 || d == partition.Off || d >= time.Second && d <= 24*time.Hour
 }
 
 // lease returns how long a message is leased at a time.

@@ -37,13 +37,14 @@ func newPipeline(config Config, parts Parts) (*pipeline, error) {
 		return nil, err
 	}
 	p.partitions, err = partition.New(partition.Settings{
-		Window:      config.Window,
-		Documents:   config.CommitDocuments,
-		Commits:     config.Commits,
-		BufferBytes: config.BufferBytes,
-		Retention:   p.subscription.retention,
-		Horizon:     config.Horizon,
-		Keys:        config.Keys,
+		Window:       config.Window,
+		TagDocuments: time.Duration(config.TagDocuments),
+		Documents:    config.CommitDocuments,
+		Commits:      config.Commits,
+		BufferBytes:  config.BufferBytes,
+		Retention:    p.subscription.retention,
+		Horizon:      config.Horizon,
+		Keys:         config.Keys,
 	}, parts.Ledger, p.consumer, partition.Telemetry{Meter: parts.Telemetry.Meter(), Tracer: parts.Telemetry.Tracer()}, parts.Log)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/broker/pubsub"
+	"github.com/accrue/accrue/pkg/store/firestore"
 )
 
 // subscribe creates the subscriptions of the aggregator and of the dead-letter topic. Their ack deadline is the shortest that
@@ -68,6 +69,52 @@ func TestKilledAggregatorsCountExactlyOnce(t *testing.T) {
 		aggregator.stop()
 	}
 	awaitStats(t, query, want, time.Second) // and stays exact
+	s.audit(t)
+}
+
+// Documents of tags are written once in two seconds, and aggregators are killed meanwhile. The last of them finds what those before it owe, also in the
+// partitions that get no messages any more.
+func TestTagDocumentsAreExactThroughKills(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.subscribe(t)
+	s.variables["TAG_DOCUMENTS"], s.variables["PARTITIONS"] = "2s", "8"
+	ingest, query := s.start(t, "ingest"), s.start(t, "query")
+	aggregators := []*process{s.start(t, "aggregator"), s.start(t, "aggregator")}
+	load := startLoad(t, ingest, 8, 10*time.Millisecond)
+	for i := range 6 {
+		time.Sleep(1500 * time.Millisecond) // the load runs
+		victim := i % len(aggregators)
+		aggregators[victim].kill()
+		s.variables["TAG_DOCUMENTS"] = []string{"2s", "off", "1s"}[i%3]
+		aggregators[victim] = s.start(t, "aggregator")
+		if i == 3 {
+			s.variables["PARTITIONS"] = "3"
+			next := s.start(t, "ingest")
+			load.moveTo(next)
+			ingest.stop()
+		}
+	}
+	want := load.finish(t)
+	awaitStats(t, query, want, 60*time.Second)
+	for _, aggregator := range aggregators {
+		aggregator.kill()
+	}
+	s.variables["TAG_DOCUMENTS"] = "1s"
+	last := s.start(t, "aggregator")
+	documents, err := firestore.Connect(t.Context(), s.project, "(default)", s.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer documents.Close() //nolint:errcheck // read only
+	await(t, "nothing owed", 60*time.Second, func() error {
+		if owing, _, err := documents.Owing(t.Context()); err != nil || len(owing) > 0 {
+			return fmt.Errorf("owing: %v, error %v", owing, err)
+		}
+		return nil
+	})
+	last.stop()
+	awaitStats(t, query, want, time.Second)
 	s.audit(t)
 }
 

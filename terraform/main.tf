@@ -67,6 +67,7 @@ module "aggregator" {
     INCREMENTS_SUBSCRIPTION = google_pubsub_subscription.aggregator.name
     DEAD_LETTER_TOPIC       = google_pubsub_topic.dead_letter.name
     WINDOW                  = var.settings.window
+    TAG_DOCUMENTS           = var.settings.tag_documents
     COMMIT_DOCUMENTS        = var.settings.commit_documents
     COMMITS                 = var.settings.commits
     BUFFER_BYTES            = var.settings.buffer_bytes

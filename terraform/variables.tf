@@ -50,6 +50,7 @@ variable "settings" {
     new_tags_per_minute = optional(number, 0)           # ingest: tags that an instance has not seen, a minute; 0 means any number
     pending_bytes       = optional(number, 67108864)    # ingest: bytes waiting to be published; beyond it, 503
     window              = optional(string, "1s")        # aggregator: one write per tag and window
+    tag_documents       = optional(string, "window")    # aggregator: how often documents of tags are written: window, off, or 30s
     commit_documents    = optional(number, 1000)        # aggregator: documents of one Commit
     commits             = optional(number, 256)         # aggregator: Commits in progress at once
     buffer_bytes        = optional(number, 134217728)   # aggregator: messages in memory
@@ -76,6 +77,10 @@ variable "settings" {
   validation {
     condition     = var.settings.commit_documents >= 1 && var.settings.commit_documents <= 5000
     error_message = "commit_documents is 1 to 5000."
+  }
+  validation {
+    condition     = can(regex("^(window|off|[1-9][0-9]*(s|m|h))$", var.settings.tag_documents))
+    error_message = "tag_documents is window, off, or a whole number of s, m or h, such as 30s."
   }
   validation {
     condition     = alltrue([for d in [var.settings.window, var.settings.refresh] : can(regex("^[0-9]+(ms|s)$", d))])

@@ -38,6 +38,10 @@ type Checkpoint struct {
 	UpdatedAt time.Time
 	// Layouts is the version of the Layouts that every later Commit of the partition knows, or 0.
 	Layouts uint64
+	// Owed is what the documents of tags lack, sorted by name, and OwedSince the time of the Commit since which some of them lack
+	// something, zero if none does.
+	Owed      []Delta
+	OwedSince time.Time
 	// Released are the marks of keys that version 0.1 has written, or nil.
 	Released ReleasedMarks
 }
@@ -94,6 +98,8 @@ func (c *Checkpoint) Next(now time.Time, retention time.Duration, messages []Mes
 		Totals:     merge(c.turned(now), deltas, now),
 		UpdatedAt:  now,
 		Layouts:    c.Layouts,
+		Owed:       c.Owed,
+		OwedSince:  c.OwedSince,
 		Released:   c.Released.at(now),
 	}
 	oldest := c.UpdatedAt.Add(-retention)
@@ -149,26 +155,37 @@ func (c *Checkpoint) Has(name string) bool {
 	return found
 }
 
-// Of returns the totals of those of some tags that the checkpoint has.
-func (c *Checkpoint) Of(names []string) []Total {
+// Documented returns those totals of some tags that the checkpoint has, without what their documents lack.
+func (c *Checkpoint) Documented(names []string) []Total {
 	var found []Total
 	for _, name := range names {
-		if i, known := slices.BinarySearchFunc(c.Totals, name, func(t Total, name string) int { return strings.Compare(t.Name, name) }); known {
-			found = append(found, c.Totals[i])
+		i, known := slices.BinarySearchFunc(c.Totals, name, func(t Total, name string) int { return strings.Compare(t.Name, name) })
+		if !known {
+			continue
 		}
+		total := c.Totals[i]
+		if i, owed := slices.BinarySearchFunc(c.Owed, name, func(d Delta, name string) int { return strings.Compare(d.Name, name) }); owed {
+			total.Total -= c.Owed[i].Value
+			total.Increments -= c.Owed[i].Increments
+		}
+		found = append(found, total)
 	}
 	return found
 }
 
-// Remove removes a tag from a checkpoint that Next has returned, and returns its total.
-func (c *Checkpoint) Remove(name string) (removed Total, known bool) {
+// Remove removes a tag from a checkpoint that Next has returned, and returns its total and what of it its document lacks.
+func (c *Checkpoint) Remove(name string) (removed Total, owed Delta, known bool) {
 	i, known := slices.BinarySearchFunc(c.Totals, name, func(t Total, name string) int { return strings.Compare(t.Name, name) })
 	if !known {
-		return Total{}, false
+		return Total{}, Delta{}, false
 	}
 	removed = c.Totals[i]
 	c.Totals = append(slices.Clone(c.Totals[:i]), c.Totals[i+1:]...)
-	return removed, true
+	if i, found := slices.BinarySearchFunc(c.Owed, name, func(d Delta, name string) int { return strings.Compare(d.Name, name) }); found {
+		owed = c.Owed[i]
+		c.Pay(c.Owed[i : i+1])
+	}
+	return removed, owed, true
 }
 
 // TotalsSize returns the maximum size of the packed totals in bytes for the present tags, whatever their totals. It is compared

@@ -17,6 +17,10 @@ import (
 // aggregator does not overwrite the checkpoints of a newer one.
 const Version = 2
 
+// VersionOwing is the version of a checkpoint that owes something to the documents of tags. A program that knows only Version leaves such
+// a partition alone, as one of any other unknown version.
+const VersionOwing = 3
+
 // ErrCorrupt is returned for bytes that are not in the packed format.
 var ErrCorrupt = errors.New("corrupt checkpoint")
 

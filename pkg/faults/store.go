@@ -77,6 +77,11 @@ func (s *Store) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, 
 	})
 }
 
+// Owing reads which partitions owe something to the documents of tags.
+func (s *Store) Owing(ctx context.Context) ([]store.Owing, time.Time, error) {
+	return doPage(ctx, s.faults, "Owing", s.Store.Owing)
+}
+
 // Layouts reads the layouts.
 func (s *Store) Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error) {
 	return doPage(ctx, s.faults, "Layouts", s.Store.Layouts)

@@ -40,7 +40,7 @@ type document struct {
 // documents returns the documents that the Commit writes.
 func (c *Commit) documents() []document {
 	all := []document{{Partitions, PartitionID(c.Partition), []int{
-		len(c.Next.PackPublishers()), len(c.Next.PackTotals()),
+		len(c.Next.PackPublishers()), len(c.Next.PackTotals()), len(c.Next.PackOwed()),
 	}, 0}}
 	for _, d := range c.Tags {
 		all = append(all, document{Tags, TagID(d.Name), nil, 2})

@@ -62,7 +62,8 @@ type Commit struct {
 	// Revision is that of the checkpoint that Next is based on. The Commit returns ErrConflict if it is no longer the current one.
 	Revision Revision
 	Next     checkpoint.Checkpoint
-	Tags     []checkpoint.Delta
+	// Tags is what the documents of tags get, sorted by name. What they do not get of the change of the totals, Next owes them.
+	Tags []checkpoint.Delta
 	// AcceptedAt is the time at which ingest accepted the first of the counted entries, by its clock, or zero if unknown.
 	AcceptedAt time.Time
 	// Contributors has each contributor at most once.
@@ -109,6 +110,12 @@ type Peeked struct {
 	Revision  Revision
 	Commit    uint64
 	Layouts   uint64
+}
+
+// Owing is a partition whose checkpoint owes something to the documents of tags, since a time.
+type Owing struct {
+	Partition uint32
+	Since     time.Time
 }
 
 // AuditRecord records what an operator has removed: rejected entries, the total of a tag in a partition, or a contributor.

@@ -37,6 +37,7 @@ type documents interface {
 	ReleasedKeys(ctx context.Context, partition uint32, first uint64, limit int) ([]store.CommitKeys, error)
 	Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error)
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
+	Owing(ctx context.Context) ([]store.Owing, time.Time, error)
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
 	TagsNamed(ctx context.Context, names []string) ([]store.Tag, error)
 	query.Documents

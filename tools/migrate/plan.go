@@ -98,6 +98,7 @@ func (f *folder) plan(ctx context.Context, partition uint32) iter.Seq2[store.Com
 			}
 			if done == len(final.Totals) {
 				c.Next = final
+				c.Next.Owed, c.Next.OwedSince = nil, time.Time{} // the documents of the target have it
 				commit(c)
 				return
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
@@ -46,6 +47,7 @@ func (m *migration) verify(ctx context.Context) (*report, error) {
 }
 
 func (m *migration) compareTotals(ctx context.Context, r *report) error {
+	owed := make(map[string]checkpoint.Delta) // by the folder to its documents of tags
 	for _, partition := range m.from.partitions {
 		want, err := m.from.Load(ctx, partition)
 		if err != nil {
@@ -63,11 +65,23 @@ func (m *migration) compareTotals(ctx context.Context, r *report) error {
 			r.Total += t.Total
 			r.Increments += t.Increments
 		}
+		for _, d := range want.Checkpoint.Owed {
+			owed[d.Name] = checkpoint.Delta{Value: owed[d.Name].Value + d.Value, Increments: owed[d.Name].Increments + d.Increments}
+		}
 	}
 	want, err := m.from.Tags(ctx)
 	if err != nil {
 		return err
 	}
+	for i := range want {
+		want[i].Total += owed[want[i].Name].Value
+		want[i].Increments += owed[want[i].Name].Increments
+		delete(owed, want[i].Name)
+	}
+	for name, d := range owed { // they have no document yet
+		want = append(want, store.Tag{Name: name, Total: d.Value, Increments: d.Increments})
+	}
+	slices.SortFunc(want, func(a, b store.Tag) int { return strings.Compare(a.Name, b.Name) })
 	got, err := m.to.Tags(ctx)
 	if err != nil {
 		return err

@@ -237,7 +237,7 @@ func (r *rejectedRedriver) group(
 	}
 	g := &group{tried: make(map[checkpoint.Rejected]int)}
 	tags, contributors := make(map[string]checkpoint.Delta), make(map[string]int64)
-	total, room := state.Checkpoint.TotalsSize(), state.Checkpoint.TotalsRoom()
+	total, room := state.Checkpoint.TotalsSize(), state.Checkpoint.TotalsRoom()-state.Checkpoint.OwedSize()
 	left := make([]checkpoint.Rejected, 0, len(from.Entries))
 	var discarded []checkpoint.Rejected
 	for _, e := range from.Entries {

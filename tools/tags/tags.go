@@ -88,7 +88,7 @@ func retireIn(ctx context.Context, s ledger, partition uint32, name string) (che
 			return checkpoint.Total{}, err
 		}
 		next := state.Checkpoint.Next(state.ReadAt, documents.KeepPublishers, nil, nil)
-		removed, known := next.Remove(name)
+		removed, owed, known := next.Remove(name)
 		switch {
 		case !known && unknown > 0 && state.Checkpoint.Commit == unknown:
 			return tried, nil
@@ -105,7 +105,8 @@ func retireIn(ctx context.Context, s ledger, partition uint32, name string) (che
 		}
 		_, err = s.Commit(ctx, store.Commit{
 			Partition: partition, Revision: state.Revision, Next: next, Closed: state.Checkpoint.Closed(&next),
-			Tags:  []checkpoint.Delta{{Name: name, Value: -removed.Total, Increments: -removed.Increments}},
+			// What the document does not have is not taken off it.
+			Tags:  []checkpoint.Delta{{Name: name, Value: owed.Value - removed.Total, Increments: owed.Increments - removed.Increments}},
 			Audit: &store.AuditRecord{ID: fmt.Sprintf("retired-%s-%d-%d", name, partition, next.Commit), At: next.UpdatedAt, Record: record},
 		})
 		switch {

@@ -91,6 +91,33 @@ func TestARetiredTagIsGoneAndStartsAgainAtZero(t *testing.T) {
 	}
 }
 
+// What the document of a retired tag was never given is not taken off it.
+func TestARetiredTagWhoseDocumentLacksSomethingIsGone(t *testing.T) {
+	t.Parallel()
+	s := databasetest.Store(t)
+	count(t, s, 1, checkpoint.Delta{Name: "foo", Value: 7, Increments: 2})
+	count(t, s, 2, checkpoint.Delta{Name: "foo", Value: 3, Increments: 1})
+	state, err := s.Load(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deltas := []checkpoint.Delta{{Name: "bar", Value: 4, Increments: 1}, {Name: "foo", Value: 5, Increments: 1}}
+	commit := store.Commit{Partition: 1, Revision: state.Revision, Next: state.Checkpoint.Next(time.Now(), time.Hour, nil, deltas)}
+	commit.Next.Owe(deltas)
+	if _, err := s.Commit(t.Context(), commit); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := retire(t.Context(), s, "foo"); err != nil || got != (retired{"foo", 15, 4}) {
+		t.Errorf("retire() = %+v, %v, want 15 in 4", got, err)
+	}
+	if counted, document := totals(t, s, "foo"); counted != -1 || document != -1 {
+		t.Errorf("foo is %d in the checkpoints and %d in its document", counted, document)
+	}
+	if state, err := s.Load(t.Context(), 1); err != nil || len(state.Checkpoint.Owed) != 1 || state.Checkpoint.Owed[0] != deltas[0] {
+		t.Errorf("Load() = %+v, %v, want bar owed", state.Checkpoint.Owed, err)
+	}
+}
+
 // Failures, lost replies and aggregators that count meanwhile take nothing off that came after.
 func TestATagIsRetiredOnceWhateverFails(t *testing.T) {
 	t.Parallel()

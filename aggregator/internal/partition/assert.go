@@ -48,11 +48,11 @@ var errAssertion = errors.New("assertion failed")
 // check returns an error if the Commit of a draft contradicts an assertion. It adds up what it compares by itself, from the
 // messages and the checkpoints.
 func (p *partition) check(d *draft, commit *store.Commit) error {
-	if err := checkEntries(d, commit); err != nil {
+	if err := checkEntries(d, commit, &p.state.Checkpoint); err != nil {
 		return p.assertion(assertEntries, err)
 	}
-	if err := checkTotals(p.state.Checkpoint.Totals, commit.Next.Totals, commit.Tags); err != nil {
-		return p.assertion(assertTotals, err)
+	if err := p.checkPaid(commit); err != nil {
+		return err
 	}
 	for _, m := range d.messages {
 		if p.state.Checkpoint.Contains(m) || !commit.Next.Contains(m) {
@@ -63,17 +63,39 @@ func (p *partition) check(d *draft, commit *store.Commit) error {
 	return nil
 }
 
-func checkEntries(d *draft, commit *store.Commit) error {
-	var entries, value, counted, rejected, changed int64
+// checkPaid is check for a Commit that may settle nothing.
+func (p *partition) checkPaid(commit *store.Commit) error {
+	if err := checkTotals(&p.state.Checkpoint, commit); err != nil {
+		return p.assertion(assertTotals, err)
+	}
+	return nil
+}
+
+// changes adds up what a Commit adds to tags: to their documents, and to what these are owed.
+func changes(before *checkpoint.Checkpoint, commit *store.Commit) (value, increments int64) {
+	for i := range commit.Tags {
+		value += commit.Tags[i].Value
+		increments += commit.Tags[i].Increments
+	}
+	for i := range commit.Next.Owed {
+		value += commit.Next.Owed[i].Value
+		increments += commit.Next.Owed[i].Increments
+	}
+	for i := range before.Owed {
+		value -= before.Owed[i].Value
+		increments -= before.Owed[i].Increments
+	}
+	return value, increments
+}
+
+func checkEntries(d *draft, commit *store.Commit, before *checkpoint.Checkpoint) error {
+	var entries, value, rejected int64
+	changed, counted := changes(before, commit)
 	for _, held := range d.fresh {
 		entries += int64(held.Batch.Entries())
 		for i := range held.Batch.Increments {
 			value += int64(held.Batch.Increments[i].Value)
 		}
-	}
-	for i := range commit.Tags {
-		counted += commit.Tags[i].Increments
-		changed += commit.Tags[i].Value
 	}
 	for i := range commit.Contributors {
 		counted += commit.Contributors[i].Contributions
@@ -92,12 +114,12 @@ func checkEntries(d *draft, commit *store.Commit) error {
 	return nil
 }
 
-func checkTotals(before, after []checkpoint.Total, window []checkpoint.Delta) error {
-	total, increments := add(before)
-	for i := range window {
-		total += window[i].Value
-		increments += window[i].Increments
-	}
+func checkTotals(before *checkpoint.Checkpoint, commit *store.Commit) error {
+	after := commit.Next.Totals
+	total, increments := add(before.Totals)
+	value, n := changes(before, commit)
+	total += value
+	increments += n
 	for i := 1; i < len(after); i++ {
 		if after[i-1].Name >= after[i].Name {
 			return fmt.Errorf("%s comes after %s", after[i].Name, after[i-1].Name)
@@ -131,7 +153,7 @@ func (s *shared) asserted(name string, partition uint32, cause error) {
 	}
 }
 
-// sample is a checkpoint that was loaded, and some of its totals.
+// sample is a checkpoint that was loaded, and some of its totals, without what their documents lack.
 type sample struct {
 	partition uint32
 	totals    []checkpoint.Total
@@ -149,21 +171,21 @@ func newSampler(s *shared) *sampler {
 }
 
 // loaded takes a sample of a checkpoint that was loaded.
-func (s *sampler) loaded(partition uint32, totals []checkpoint.Total) {
-	if len(totals) == 0 || !s.limit.Allow() {
+func (s *sampler) loaded(partition uint32, c *checkpoint.Checkpoint) {
+	if len(c.Totals) == 0 || !s.limit.Allow() {
 		return
 	}
 	select {
-	case s.samples <- sample{partition, some(totals)}:
+	case s.samples <- sample{partition, c.Documented(some(c.Totals))}:
 	default:
 	}
 }
 
-// some returns some of the totals, by chance.
-func some(totals []checkpoint.Total) []checkpoint.Total {
-	picked := make([]checkpoint.Total, 0, sampledTags)
+// some returns the names of some totals, by chance.
+func some(totals []checkpoint.Total) []string {
+	picked := make([]string, 0, sampledTags)
 	for range min(sampledTags, len(totals)) {
-		picked = append(picked, totals[rand.IntN(len(totals))]) //nolint:gosec // a sample
+		picked = append(picked, totals[rand.IntN(len(totals))].Name) //nolint:gosec // a sample
 	}
 	return picked
 }
@@ -202,7 +224,7 @@ func (s *sampler) compare(ctx context.Context, one sample) {
 		if err != nil {
 			return
 		}
-		one.totals = state.Checkpoint.Of(names)
+		one.totals = state.Checkpoint.Documented(names)
 	}
 	s.asserted(assertDocuments, one.partition, short)
 }

@@ -121,6 +121,10 @@ func TestCommitsAreChecked(t *testing.T) {
 		"an entry is counted and rejected": {assertEntries, func(_ *partition, _ *draft, c *store.Commit) {
 			c.Rejected = append(c.Rejected, checkpoint.Rejected{Tag: "foo", Value: 1})
 		}},
+		"a change is written and owed": {assertEntries, func(_ *partition, _ *draft, c *store.Commit) { c.Next.Owe(c.Tags) }},
+		"what was owed is lost": {assertEntries, func(p *partition, _ *draft, _ *store.Commit) {
+			p.state.Checkpoint.Owed = []checkpoint.Delta{{Name: "foo", Value: 1, Increments: 1}}
+		}},
 		"a message is summed twice": {assertEntries, func(_ *partition, d *draft, _ *store.Commit) { d.fresh = append(d.fresh, d.fresh[0]) }},
 		"the total is not that of the window": {assertTotals, func(_ *partition, _ *draft, c *store.Commit) {
 			c.Next.Totals[0].Total++
@@ -147,6 +151,31 @@ func TestCommitsAreChecked(t *testing.T) {
 				t.Errorf("check() = %v, want the assertion %s", err, test.assertion)
 			}
 		})
+	}
+}
+
+// A payment that is not what was owed is not sent.
+func TestPaymentsAreChecked(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		bug  func(*store.Commit)
+		want error
+	}{
+		"right":             {func(*store.Commit) {}, nil},
+		"still owed":        {func(c *store.Commit) { c.Next.Owe(c.Tags) }, errAssertion},
+		"more than is owed": {func(c *store.Commit) { c.Tags[0].Value++ }, errAssertion},
+		"a total changes":   {func(c *store.Commit) { c.Next.Totals[0].Total++ }, errAssertion},
+	} {
+		p, _, _ := draftOf(t)
+		p.state.Checkpoint.Owed = []checkpoint.Delta{{Name: "foo", Value: 5, Increments: 1}}
+		commit := p.next(nil, nil)
+		commit.Next.Totals = slices.Clone(commit.Next.Totals)
+		commit.Tags = slices.Clone(p.payable(10))
+		commit.Next.Pay(commit.Tags)
+		test.bug(&commit)
+		if err := p.checkPaid(&commit); !errors.Is(err, test.want) {
+			t.Errorf("%s: checkPaid() = %v, want %v", name, err, test.want)
+		}
 	}
 }
 
@@ -228,7 +257,7 @@ func TestSamplesAreBounded(t *testing.T) {
 		s := newSampler(&shared{})
 		totals := slices.Repeat([]checkpoint.Total{{Name: "foo"}}, 1000)
 		for range 1000 {
-			s.loaded(1, totals)
+			s.loaded(1, &checkpoint.Checkpoint{Totals: totals})
 		}
 		if len(s.samples) != sampledBurst || len((<-s.samples).totals) != sampledTags {
 			t.Errorf("%d samples", len(s.samples))

@@ -41,6 +41,8 @@ type draft struct {
 	sums     *window.Sums
 	claim    *idempotency.Claim
 	rejected []checkpoint.Rejected
+	// crowded says that an entry was rejected for room that is taken by what is owed.
+	crowded bool
 	// uses are the numbers of partitions of the messages with keys, and related the other partitions that may have their
 	// keys.
 	uses    map[uint32]bool
@@ -66,8 +68,14 @@ func (p *partition) step(ctx context.Context) error {
 		return nil
 	}
 	commit := p.commitOf(d)
-	if !p.sequencesFit(&commit.Next, d.size) {
+	switch fits := p.sequencesFit(&commit.Next, d.size+commit.Next.OwedSize()); {
+	case (d.crowded || !fits) && len(p.payable(1)) > 0:
+		return p.payOnce(ctx)
+	case !fits:
 		return p.joinFirst(d)
+	case len(commit.Tags) > p.settings.Documents && len(d.deliveries) > 1 && d.sums.TagsOwed: // there is no room to owe them
+		p.most = len(d.deliveries) / 2
+		return nil
 	}
 	if err := p.check(d, &commit); err != nil {
 		p.loaded = false
@@ -80,7 +88,7 @@ func (p *partition) step(ctx context.Context) error {
 		p.most = min(2*p.most, maxMessages)
 		return nil
 	case errors.Is(err, store.ErrRefused):
-		return p.findRefused(ctx, d, err)
+		return p.findRefused(ctx, d, &commit, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		p.most = max(1, len(d.deliveries)/2)
 	}
@@ -98,20 +106,22 @@ func (p *partition) load(ctx context.Context) error {
 		return err
 	}
 	p.replace(state, clockAt(state.ReadAt), state.Checkpoint.TotalsSize())
-	p.loaded, p.layouts.readAt = true, time.Time{}
-	p.sampler.loaded(p.no, state.Checkpoint.Totals)
+	p.loaded, p.layouts.readAt, p.owing.unloaded = true, time.Time{}, false
+	p.sampler.loaded(p.no, &p.state.Checkpoint)
 	return nil
 }
 
 // replace makes a state the present one, whose totals have a size.
 func (p *partition) replace(state store.State, answered clock, size int) {
 	p.state, p.clock, p.size, p.room = state, answered, size, state.Checkpoint.TotalsRoom()
+	p.owed = state.Checkpoint.OwedSize()
 	p.weigh()
 }
 
 // draft makes a Commit of as many pending messages as its bounds allow.
 func (p *partition) draft(ctx context.Context) (*draft, error) {
 	d := &draft{sums: window.NewSums(), claim: p.index.Claim(), size: p.size, uses: make(map[uint32]bool), related: make(map[uint32]store.Peeked)}
+	d.sums.TagsOwed = p.settings.TagDocuments != 0
 	for i, next := range p.pending {
 		b := next.Batch
 		if i >= p.most || d.entries > 0 && d.entries+b.Entries() > maxEntries ||
@@ -199,7 +209,8 @@ func (p *partition) judge(d *draft, tag string) string {
 	if p.state.Checkpoint.Has(tag) {
 		return ""
 	}
-	if d.size+checkpoint.TagSize(tag) > p.room {
+	if d.size+checkpoint.TagSize(tag) > p.totalsRoom() {
+		d.crowded = d.crowded || d.size+checkpoint.TagSize(tag) <= p.room
 		return reasonFull
 	}
 	d.size += checkpoint.TagSize(tag)
@@ -309,7 +320,9 @@ func (p *partition) keysAfter(
 
 // commitOf makes the Commit of a draft.
 func (p *partition) commitOf(d *draft) store.Commit {
-	commit := p.next(d.messages, d.sums.Deltas())
+	deltas := d.sums.Deltas()
+	commit := p.next(d.messages, deltas)
+	p.settleTags(&commit, deltas, d.size)
 	commit.Contributors, commit.Keys, commit.Rejected = d.sums.Contributions(), d.claim.Ranges, d.rejected
 	commit.AcceptedAt = d.fresh[0].Batch.AcceptedAt
 	for _, held := range d.fresh[1:] {
@@ -324,11 +337,11 @@ func (p *partition) commitOf(d *draft) store.Commit {
 	return commit
 }
 
-// next makes a Commit that settles messages, which add deltas.
+// next makes a Commit that settles messages, which add deltas. It writes no documents of tags yet.
 func (p *partition) next(messages []checkpoint.Message, deltas []checkpoint.Delta) store.Commit {
 	next := p.state.Checkpoint.Next(p.clock.now(), p.settings.Retention(), messages, deltas)
 	return store.Commit{
-		Partition: p.no, Revision: p.state.Revision, Next: next, Tags: deltas,
+		Partition: p.no, Revision: p.state.Revision, Next: next,
 		KeepKeys: p.settings.Horizon + keepKeysFor, Closed: p.state.Checkpoint.Closed(&next),
 	}
 }

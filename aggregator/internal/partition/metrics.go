@@ -16,6 +16,7 @@ import (
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/time/rate"
 
+	"github.com/accrue/accrue/aggregator/internal/window"
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/store"
@@ -32,12 +33,13 @@ const (
 )
 
 // outages are the requests that can fail for a long time.
-type outages struct{ commit, reject, crowded *logging.Outage }
+type outages struct{ commit, reject, crowded, owed *logging.Outage }
 
 func newOutages(log zerolog.Logger) outages {
 	return outages{
 		commit:  logging.NewOutage(log, zerolog.WarnLevel, "commit"),
 		reject:  logging.NewOutage(log, zerolog.ErrorLevel, "count all entries; the rejected ones wait to be redriven"),
+		owed:    logging.NewOutage(log, zerolog.ErrorLevel, "write the document of a tag, which the store refuses; its total is counted"),
 		crowded: logging.NewOutage(log, zerolog.WarnLevel, "commit messages; they are released until others fill the gaps before them"),
 	}
 }
@@ -55,10 +57,8 @@ type metrics struct {
 // drained is what was committed since the start, for the last log line.
 type drained struct{ increments, documents, byAge, bySize, byDrain atomic.Int64 }
 
-func (d *drained) add(why trigger, commit *store.Commit) {
-	for i := range commit.Tags {
-		d.increments.Add(commit.Tags[i].Increments)
-	}
+func (d *drained) add(why trigger, sums *window.Sums, commit *store.Commit) {
+	d.increments.Add(sums.Increments())
 	d.documents.Add(int64(commit.Documents()))
 	map[trigger]*atomic.Int64{byAge: &d.byAge, bySize: &d.bySize, byDrain: &d.byDrain}[why].Add(1)
 }
@@ -139,13 +139,14 @@ func watch(m metric.Meter, s *Partitions) error {
 	size := gauge("accrue_checkpoint_size", "1", "The share of its limit that the fullest checkpoint's totals take.")
 	publishers := gauge("accrue_checkpoint_publishers", "", "Publishers in the checkpoint that has most.")
 	sequences := gauge("accrue_checkpoint_intervals", "", "Intervals of sequences in the checkpoint that has most.")
+	owed := gauge("accrue_tags_owed", "", "Tags whose documents lack something, over the partitions in memory.")
 	failing := gauge("accrue_partitions_failing", "", "Partitions whose last attempt to commit failed.")
 	_, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		var most contents
 		var oldest time.Time
 		for _, p := range s.all() {
 			at, c := p.look()
-			most = contents{max(most.size, c.size), max(most.publishers, c.publishers), max(most.intervals, c.intervals)}
+			most = contents{max(most.size, c.size), max(most.publishers, c.publishers), max(most.intervals, c.intervals), most.owed + c.owed}
 			if !at.IsZero() && (oldest.IsZero() || at.Before(oldest)) {
 				oldest = at
 			}
@@ -159,14 +160,15 @@ func watch(m metric.Meter, s *Partitions) error {
 		o.ObserveFloat64(size, float64(most.size)/checkpoint.MaxTotals)
 		o.ObserveFloat64(publishers, float64(most.publishers))
 		o.ObserveFloat64(sequences, float64(most.intervals))
+		o.ObserveFloat64(owed, float64(most.owed))
 		o.ObserveFloat64(failing, float64(s.failing.Load()))
 		return nil
-	}, keys, age, size, publishers, sequences, failing)
+	}, keys, age, size, publishers, sequences, owed, failing)
 	return errors.Join(append(faults, err)...)
 }
 
 // contents is how much a checkpoint holds.
-type contents struct{ size, publishers, intervals int }
+type contents struct{ size, publishers, intervals, owed int }
 
 // look returns when the oldest entry was accepted that the partition holds, zero without any, and what its checkpoint
 // holds.
@@ -182,7 +184,7 @@ func (p *partition) look() (oldest time.Time, c contents) {
 
 // weigh notes how much the checkpoint holds, and logs that it fills up.
 func (p *partition) weigh() {
-	c := contents{p.size, len(p.state.Checkpoint.Publishers), intervals(&p.state.Checkpoint)}
+	c := contents{p.size, len(p.state.Checkpoint.Publishers), intervals(&p.state.Checkpoint), len(p.state.Checkpoint.Owed)}
 	p.mu.Lock()
 	p.contents = c
 	p.mu.Unlock()
@@ -249,7 +251,7 @@ func (m *metrics) committed(p *partition, d *draft, commit *store.Commit, took t
 	if err != nil {
 		return
 	}
-	m.drained.add(p.why, commit)
+	m.drained.add(p.why, d.sums, commit)
 	m.documents.Record(ctx, float64(commit.Documents()))
 	m.lag.Record(ctx, time.Since(p.dueAt).Seconds())
 	now := time.Now()

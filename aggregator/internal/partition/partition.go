@@ -39,6 +39,8 @@ const (
 	byAge   trigger = "age"
 	bySize  trigger = "size"
 	byDrain trigger = "drain"
+	// byTagDocuments is the trigger of a Commit that ends no window, but writes what documents of tags lack.
+	byTagDocuments trigger = "tag_documents"
 )
 
 // partition counts the messages of one partition, in a goroutine of its own. While one window is committed the next fills.
@@ -58,6 +60,7 @@ type partition struct {
 	// Both are zero after an attempt that went through soon.
 	suspected, lagged time.Time
 	contents          contents
+	owing             owing
 
 	// The rest belongs to run.
 
@@ -68,6 +71,7 @@ type partition struct {
 
 	state  store.State
 	size   int // of the totals, as TotalsSize has it
+	owed   int // of what the documents of tags lack, as OwedSize has it
 	room   int // for the totals
 	loaded bool
 	clock  clock
@@ -78,6 +82,8 @@ type partition struct {
 	released  bool // the keys of version 0.1 are in index
 	// refused are the documents of pending that the store refuses, with its reason.
 	refused map[document]string
+	// payPause makes the pauses after payments that failed.
+	payPause *backoff.ExponentialBackOff
 }
 
 // openWindow is messages that wait for their Commit.
@@ -92,7 +98,7 @@ type openWindow struct {
 func newPartition(s *shared, number uint32) *partition {
 	return &partition{
 		shared: s, no: number, wake: make(chan struct{}, 1), most: maxMessages, index: idempotency.New(number, s.settings.Horizon, s.keys),
-		elsewhere: make(map[uint32]*idempotency.Index),
+		elsewhere: make(map[uint32]*idempotency.Index), payPause: newBackOff(),
 	}
 }
 
@@ -148,26 +154,33 @@ func (p *partition) run(ctx context.Context, drain <-chan struct{}) {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		left, full, empty := p.due()
+		payIn, owes := p.payIn()
 		why := byAge
 		switch {
 		case full:
 			why = bySize
-		case empty:
-			select {
-			case <-p.wake:
-				continue
-			case <-drain:
-				return
-			case <-ctx.Done():
-				return
-			}
+		case !empty && left <= 0:
+		case owes && payIn <= 0:
+			p.pay(ctx)
+			continue
 		default:
-			timer.Reset(left)
+			var timed <-chan time.Time
+			if owes && (empty || payIn < left) {
+				left, empty = payIn, false
+			}
+			if !empty {
+				timer.Reset(left)
+				timed = timer.C
+			}
 			select {
 			case <-p.wake:
 				continue
-			case <-timer.C:
+			case <-timed:
+				continue
 			case <-drain:
+				if p.isEmpty() {
+					return
+				}
 				why = byDrain
 			case <-ctx.Done():
 				return
@@ -175,7 +188,17 @@ func (p *partition) run(ctx context.Context, drain <-chan struct{}) {
 		}
 		p.detach(why)
 		p.settle(ctx)
+		if payIn, owes := p.payIn(); owes && payIn <= 0 { // also while every window is full
+			p.pay(ctx)
+		}
 	}
+}
+
+// isEmpty reports whether the open window is empty.
+func (p *partition) isEmpty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.open.deliveries) == 0
 }
 
 // due returns how long the open window still has, and whether it is full or empty.

@@ -41,6 +41,10 @@ func (l *ledger) Load(_ context.Context, partition uint32) (store.State, error) 
 	return state, nil
 }
 
+func (l *ledger) Owing(context.Context) ([]store.Owing, time.Time, error) {
+	return nil, time.Now(), nil
+}
+
 func (l *ledger) Commit(ctx context.Context, commit store.Commit) (store.Revision, error) {
 	if l.fail != nil {
 		if err := l.fail(ctx, commit); err != nil {
@@ -70,7 +74,7 @@ func (l *ledger) TagsNamed(_ context.Context, names []string) (found []store.Tag
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, state := range l.states {
-		for _, total := range state.Checkpoint.Of(names) {
+		for _, total := range state.Checkpoint.Documented(names) {
 			found = append(found, store.Tag{Name: total.Name, Total: total.Total - l.short, Increments: total.Increments})
 		}
 	}

@@ -36,6 +36,8 @@ type Ledger interface {
 	Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error)
 	// Peek returns the revisions and versions of partitions, which show whether they have new keys.
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
+	// Owing returns the partitions that owe something to the documents of tags, and the time of the read by the store's clock.
+	Owing(ctx context.Context) ([]store.Owing, time.Time, error)
 	// Layouts returns the numbers of partitions that ingest uses.
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
 	// TagsNamed returns the documents of some tags, without those that do not exist.
@@ -53,10 +55,13 @@ type Settler interface {
 	Release(deliveries []*delivery.Delivery, pause time.Duration)
 }
 
-// Settings are the bounds. All are positive.
+// Settings are the bounds. All but TagDocuments are positive.
 type Settings struct {
 	// Window is how long a partition sums before it commits.
 	Window time.Duration
+	// TagDocuments is how long what a tag's document lacks may wait in the checkpoint, 0 to write the documents with each Commit, or
+	// Off.
+	TagDocuments time.Duration
 	// Documents is the most documents that one Commit changes, beside the checkpoint. A message is never divided, so one
 	// that alone changes more is committed alone.
 	Documents int
@@ -164,6 +169,9 @@ func (s *Partitions) Run(ctx, until context.Context) error {
 	defer cancel()
 	var running sync.WaitGroup
 	running.Go(guard.Of(func() { s.sampler.run(ctx) }))
+	if s.settings.TagDocuments != Off {
+		running.Go(guard.Of(func() { s.sweep(ctx) }))
+	}
 	for {
 		select {
 		case p := <-s.created:

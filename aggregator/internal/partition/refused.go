@@ -15,16 +15,16 @@ type document struct{ tag, contributor string }
 
 // findRefused finds the documents that made the store refuse a Commit: their entries are rejected with the next. It returns
 // the cause if no document is at fault.
-func (p *partition) findRefused(ctx context.Context, d *draft, cause error) error {
+func (p *partition) findRefused(ctx context.Context, d *draft, commit *store.Commit, cause error) error {
 	if err := p.probe(ctx, nil); err != nil { // nothing can be committed, whatever it is
 		p.loaded = false
 		return cause
 	}
 	var documents []document
-	for _, delta := range d.sums.Deltas() {
+	for _, delta := range commit.Tags {
 		documents = append(documents, document{tag: delta.Name})
 	}
-	for _, c := range d.sums.Contributions() {
+	for _, c := range commit.Contributors {
 		documents = append(documents, document{contributor: c.Contributor})
 	}
 	refused, err := p.search(ctx, documents)

@@ -12,6 +12,9 @@ import (
 
 // Sums is what messages add, by the documents that change. NewSums makes one.
 type Sums struct {
+	// TagsOwed says that the documents of tags are not written with the sums, so that they do not count.
+	TagsOwed bool
+
 	tags, contributors documents
 }
 
@@ -54,7 +57,7 @@ func (d *documents) find(name string) (document *Document, fresh bool) {
 
 // NewSums returns empty Sums.
 func NewSums() *Sums {
-	return &Sums{documents{places: make(map[string]int)}, documents{places: make(map[string]int)}}
+	return &Sums{tags: documents{places: make(map[string]int)}, contributors: documents{places: make(map[string]int)}}
 }
 
 // Tag returns the document of a tag, and whether it is asked for the first time. It is valid until the next call.
@@ -66,7 +69,12 @@ func (s *Sums) Contributor(id string) (document *Document, fresh bool) {
 }
 
 // Documents is the number of documents that were asked for.
-func (s *Sums) Documents() int { return len(s.tags.all) + len(s.contributors.all) }
+func (s *Sums) Documents() int {
+	if s.TagsOwed {
+		return len(s.contributors.all)
+	}
+	return len(s.tags.all) + len(s.contributors.all)
+}
 
 // Fits says whether the documents stay within limit when b is added. A first message always fits: a message is never
 // divided, since it is settled as a whole.
@@ -77,7 +85,7 @@ func (s *Sums) Fits(b *message.Batch, limit int) bool {
 	}
 	fresh := make(map[string]struct{})
 	for i := range b.Increments {
-		if _, known := s.tags.places[b.Increments[i].Tag]; !known {
+		if _, known := s.tags.places[b.Increments[i].Tag]; !known && !s.TagsOwed {
 			fresh[b.Increments[i].Tag] = struct{}{}
 		}
 	}
@@ -89,6 +97,14 @@ func (s *Sums) Fits(b *message.Batch, limit int) bool {
 		}
 	}
 	return n+len(fresh) <= limit
+}
+
+// Increments returns how many increments the tags get.
+func (s *Sums) Increments() (n int64) {
+	for i := range s.tags.all {
+		n += s.tags.all[i].Entries
+	}
+	return n
 }
 
 // Deltas returns what the tags get, sorted by name: those that no entry was added to are left out.

@@ -157,24 +157,38 @@ type partition struct {
 	commit                 int64
 	publishers, totals     []byte
 	layouts                int64
+	owed                   []byte // with owedSince, in checkpoints of version VersionOwing only
+	owedSince              time.Time
 }
 
 func (p *partition) pack() []byte {
-	b := database.AppendInt(make([]byte, 0, documentOverhead+len(p.publishers)+len(p.totals)), checkpoint.Version)
+	version := int64(checkpoint.Version)
+	if len(p.owed) > 0 {
+		version = checkpoint.VersionOwing
+	}
+	b := database.AppendInt(make([]byte, 0, documentOverhead+len(p.publishers)+len(p.totals)+len(p.owed)), version)
 	b = database.AppendTime(database.AppendTime(b, p.updateTime), p.acceptedAt)
 	b = database.AppendInt(b, p.commit)
-	return database.AppendInt(database.AppendBytes(database.AppendBytes(b, p.publishers), p.totals), p.layouts)
+	b = database.AppendInt(database.AppendBytes(database.AppendBytes(b, p.publishers), p.totals), p.layouts)
+	if len(p.owed) > 0 {
+		b = database.AppendTime(database.AppendBytes(b, p.owed), p.owedSince)
+	}
+	return b
 }
 
 func unpackPartition(packed []byte) (p partition, err error) {
 	record := database.Read(packed)
-	if v := record.Int(); v != checkpoint.Version {
-		return p, fmt.Errorf("%w: version %d, want %d", checkpoint.ErrCorrupt, v, checkpoint.Version)
+	version := record.Int()
+	if !checkpoint.Readable(version) {
+		return p, fmt.Errorf("%w: version %d, want %d", checkpoint.ErrCorrupt, version, checkpoint.Version)
 	}
 	p.updateTime, p.acceptedAt = record.Time(), record.Time()
 	p.commit = record.Int()
 	p.publishers, p.totals = record.Bytes(), record.Bytes()
 	p.layouts = record.Int()
+	if version == checkpoint.VersionOwing {
+		p.owed, p.owedSince = record.Bytes(), record.Time()
+	}
 	return p, record.Err()
 }
 
@@ -199,6 +213,10 @@ func (s *Store) Load(ctx context.Context, id uint32) (store.State, error) {
 		if state.Checkpoint.Totals, state.Checkpoint.UpdatedAt, err = checkpoint.UnpackTotals(p.totals); err != nil {
 			return err
 		}
+		if state.Checkpoint.Owed, err = checkpoint.UnpackOwed(p.owed); err != nil {
+			return err
+		}
+		state.Checkpoint.OwedSince = p.owedSince
 		return nil
 	})
 	if err != nil {
@@ -225,9 +243,10 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) (store.Revision, err
 	next := partition{
 		acceptedAt: c.AcceptedAt, commit: int64(c.Next.Commit), //nolint:gosec // the number of Commits
 		publishers: c.Next.PackPublishers(), totals: c.Next.PackTotals(), layouts: int64(c.Next.Layouts), //nolint:gosec // one a change
+		owed: c.Next.PackOwed(), owedSince: c.Next.OwedSince,
 	}
 	documents := documentsOf(&c)
-	size := len(next.publishers) + len(next.totals) + documentOverhead*(1+c.Documents())
+	size := len(next.publishers) + len(next.totals) + len(next.owed) + documentOverhead*(1+c.Documents())
 	for _, d := range documents {
 		size += len(d.packed)
 	}
@@ -505,16 +524,7 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 	var all []store.PartitionTotals
 	asOf := s.database.Now()
 	err := s.view(ctx, "read totals", func(tx *bolt.Tx) error {
-		root, prefix := tx.Cursor(), []byte(store.Partitions+"/")
-		for name, _ := root.Seek(prefix); bytes.HasPrefix(name, prefix); name, _ = root.Next() {
-			packed := tx.Bucket(name).Get(checkpointKey)
-			if packed == nil {
-				continue // a subcollection of a partition
-			}
-			id, err := store.PartitionOf(string(name[len(prefix):]))
-			if err != nil {
-				return err
-			}
+		return checkpoints(tx, func(id uint32, packed []byte) error {
 			totals := store.PartitionTotals{Partition: id}
 			p, err := unpackPartition(packed)
 			if err == nil {
@@ -527,13 +537,48 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 			}
 			totals.Revision.UpdateTime = p.updateTime
 			all = append(all, totals)
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, time.Time{}, err
 	}
 	return all, asOf, nil
+}
+
+// Owing returns the partitions that owe something to the documents of tags, and the time of the read.
+func (s *Store) Owing(ctx context.Context) ([]store.Owing, time.Time, error) {
+	at := s.database.Now()
+	var all []store.Owing
+	err := s.view(ctx, "read which partitions owe", func(tx *bolt.Tx) error {
+		return checkpoints(tx, func(id uint32, packed []byte) error {
+			p, err := unpackPartition(packed)
+			if err == nil && len(p.owed) > 0 {
+				all = append(all, store.Owing{Partition: id, Since: p.owedSince})
+			}
+			return nil //nolint:nilerr // whoever loads it reports it
+		})
+	})
+	return all, at, err
+}
+
+// checkpoints calls do for the checkpoint of each partition.
+func checkpoints(tx *bolt.Tx, do func(id uint32, packed []byte) error) error {
+	root, prefix := tx.Cursor(), []byte(store.Partitions+"/")
+	for name, _ := root.Seek(prefix); bytes.HasPrefix(name, prefix); name, _ = root.Next() {
+		packed := tx.Bucket(name).Get(checkpointKey)
+		if packed == nil {
+			continue // a subcollection of a partition
+		}
+		id, err := store.PartitionOf(string(name[len(prefix):]))
+		if err != nil {
+			return err
+		}
+		if err := do(id, packed); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Tags returns the documents of all tags, sorted by name. It reads the whole collection. Only the audit uses it.

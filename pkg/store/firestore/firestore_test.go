@@ -91,7 +91,7 @@ func (s *damagedServer) RunQuery(r *firestorepb.RunQueryRequest, stream firestor
 	for id, fields := range []map[string]*firestorepb.Value{
 		{"version": integer(checkpoint.Version), "totals": {ValueType: &firestorepb.Value_BytesValue{BytesValue: new(checkpoint.Checkpoint).PackTotals()}}},
 		{"version": integer(checkpoint.Version), "totals": {ValueType: &firestorepb.Value_BytesValue{BytesValue: []byte("damaged")}}},
-		{"version": integer(checkpoint.Version + 1)},
+		{"version": integer(checkpoint.VersionOwing + 1)},
 	} {
 		if err := stream.Send(&firestorepb.RunQueryResponse{ReadTime: timestamppb.Now(), Document: &firestorepb.Document{
 			Name: fmt.Sprintf("%s/partitions/%d", r.GetParent(), id), Fields: fields, UpdateTime: timestamppb.Now(),

@@ -91,7 +91,7 @@ func (c *Client) Peek(ctx context.Context, partitions []uint32) ([]store.Peeked,
 			return nil, err
 		}
 		if response.GetFound() != nil {
-			if err := checkVersion(doc.GetFields()); err != nil {
+			if err := checkCheckpoint(doc.GetFields()); err != nil {
 				return nil, fmt.Errorf("peek at partition %d: %w", peeked.Partition, err)
 			}
 			peeked.Revision.UpdateTime = doc.GetUpdateTime().AsTime()

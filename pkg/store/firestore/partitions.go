@@ -21,6 +21,8 @@ const (
 	fieldCommit        = "commit"
 	fieldPublishers    = "publishers"
 	fieldTotals        = "totals"
+	fieldOwed          = "owed"
+	fieldOwedSince     = "owed_since"
 	fieldUpdatedAt     = "updated_at"
 	fieldAcceptedAt    = "accepted_at"
 	fieldKeys          = "keys"
@@ -50,7 +52,7 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 	}
 	state := store.State{Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()}, ReadAt: readAt}
 	fields := doc.GetFields()
-	if err := checkVersion(fields); err != nil {
+	if err := checkCheckpoint(fields); err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
 	}
 	state.Checkpoint.Commit = uint64(fields[fieldCommit].GetIntegerValue())   //nolint:gosec // was one
@@ -64,7 +66,45 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 	if err != nil {
 		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
 	}
+	if state.Checkpoint.Owed, err = checkpoint.UnpackOwed(fields[fieldOwed].GetBytesValue()); err != nil {
+		return store.State{}, fmt.Errorf("load checkpoint %d: %w", partition, err)
+	}
+	if at := fields[fieldOwedSince].GetTimestampValue(); at != nil {
+		state.Checkpoint.OwedSince = at.AsTime()
+	}
 	return state, nil
+}
+
+// Owing returns the partitions that owe something to the documents of tags, and the time of the read. It reads a document of each
+// partition.
+func (c *Client) Owing(ctx context.Context) ([]store.Owing, time.Time, error) {
+	var all []store.Owing
+	last, err := c.query(ctx, &firestorepb.StructuredQuery{
+		From: from(store.Partitions), Select: selectFields(fieldOwedSince),
+	}, func(doc *firestorepb.Document) error {
+		at := doc.GetFields()[fieldOwedSince].GetTimestampValue()
+		if at == nil {
+			return nil
+		}
+		partition, err := store.PartitionOf(id(doc))
+		if err != nil {
+			return err
+		}
+		all = append(all, store.Owing{Partition: partition, Since: at.AsTime()})
+		return nil
+	})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("read which partitions owe: %w", err)
+	}
+	return all, last.GetReadTime().AsTime(), nil
+}
+
+// checkCheckpoint is checkVersion for checkpoints.
+func checkCheckpoint(fields map[string]*firestorepb.Value) error {
+	if checkpoint.Readable(fields[fieldVersion].GetIntegerValue()) {
+		return nil
+	}
+	return checkVersion(fields)
 }
 
 func checkVersion(fields map[string]*firestorepb.Value) error {
@@ -130,8 +170,8 @@ func (c *Client) checkpointWrite(commit *store.Commit) *firestorepb.Write {
 
 // checkpointFields are the fields of a checkpoint's document.
 func checkpointFields(next *checkpoint.Checkpoint) map[string]*firestorepb.Value {
-	return map[string]*firestorepb.Value{
-		fieldVersion:    integer(checkpoint.Version),
+	fields := map[string]*firestorepb.Value{
+		fieldVersion:    integer(next.FormatVersion()),
 		fieldCommit:     integer(int64(next.Commit)), //nolint:gosec // one a commit: never so many
 		fieldPublishers: packed(next.PackPublishers()),
 		fieldTotals:     packed(next.PackTotals()),
@@ -139,6 +179,10 @@ func checkpointFields(next *checkpoint.Checkpoint) map[string]*firestorepb.Value
 		fieldUpdatedAt:  timestamp(next.UpdatedAt),
 		fieldLayouts:    integer(int64(next.Layouts)), //nolint:gosec // one a change of PARTITIONS: never so many
 	}
+	if len(next.Owed) > 0 {
+		fields[fieldOwed], fields[fieldOwedSince] = packed(next.PackOwed()), timestamp(next.OwedSince)
+	}
+	return fields
 }
 
 // preconditionOf is that a document is of a revision.
@@ -190,7 +234,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 			return err
 		}
 		p := store.PartitionTotals{Partition: partition, Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()}}
-		if p.Err = checkVersion(doc.GetFields()); p.Err == nil {
+		if p.Err = checkCheckpoint(doc.GetFields()); p.Err == nil {
 			p.Totals, p.UpdatedAt, p.Err = checkpoint.UnpackTotals(doc.GetFields()[fieldTotals].GetBytesValue())
 		}
 		if at := doc.GetFields()[fieldAcceptedAt].GetTimestampValue(); at != nil && p.Err == nil {

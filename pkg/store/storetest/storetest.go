@@ -28,6 +28,7 @@ type Store interface {
 	ReleasedKeys(ctx context.Context, partition uint32, first uint64, limit int) ([]store.CommitKeys, error)
 	Folds(ctx context.Context, partition uint32, after store.KeysPosition, limit int) ([]store.Fold, error)
 	Peek(ctx context.Context, partitions []uint32) ([]store.Peeked, error)
+	Owing(ctx context.Context) ([]store.Owing, time.Time, error)
 	Layouts(ctx context.Context) (checkpoint.Layouts, store.Revision, error)
 	Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error)
 	Waiting(ctx context.Context) (entries int64, err error)
@@ -83,6 +84,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Store) {
 		"a commit relies on what it peeked at":                  relies,
 		"the layouts change with a commit":                      layouts,
 		"an audit record is written with its commit":            audits,
+		"a checkpoint owes what its documents lack":             owes,
 		"a tag is dropped once nothing is left of it":           dropsTag,
 		"some tags are read by their names":                     tagsNamed,
 		"a contributor is erased":                               erases,
@@ -711,6 +713,56 @@ func audits(t *testing.T, s Store) {
 	}
 }
 
+func owes(t *testing.T, s Store) {
+	owing := func(want ...store.Owing) {
+		t.Helper()
+		got, readAt, err := s.Owing(t.Context())
+		slices.SortFunc(got, func(a, b store.Owing) int { return int(a.Partition) - int(b.Partition) })
+		if err != nil || !slices.EqualFunc(got, want, func(a, b store.Owing) bool { return a.Partition == b.Partition && a.Since.Equal(b.Since) }) {
+			t.Errorf("Owing() = %v, %v, want %v", got, err, want)
+		}
+		if time.Since(readAt).Abs() > time.Minute {
+			t.Errorf("Owing() is of %v, want about now", readAt)
+		}
+	}
+	mustCommit(t, s, commitOf(store.State{}, 3, 1, "foo", 1))
+	first := commitOf(store.State{}, 7, 1, "bar", 4, "foo", 2)
+	first.Next.Owe(first.Tags)
+	first.Tags = nil
+	revision := mustCommit(t, s, first)
+	other := commitOf(store.State{}, 8, 1, "foo", 9)
+	other.Next.Owe(other.Tags)
+	other.Tags = nil
+	mustCommit(t, s, other)
+	owing(store.Owing{Partition: 7, Since: at}, store.Owing{Partition: 8, Since: at})
+	wantTags(t, s, store.Tag{Name: "foo", Total: 1, Increments: 1, UpdatedAt: at})
+
+	// A partition that another relies on still owes.
+	relying := commitOf(store.State{}, 9, 1)
+	relying.Related = []store.Related{{Partition: 7, Revision: revision, Layouts: 5}}
+	mustCommit(t, s, relying)
+	state, err := s.Load(t.Context(), 7)
+	first.Next.Layouts = 5
+	if err != nil || !reflect.DeepEqual(state.Checkpoint, first.Next) {
+		t.Errorf("Load() = %+v, %v\nwant %+v", state.Checkpoint, err, first.Next)
+	}
+	if totals, _, err := s.Totals(t.Context()); err != nil || len(totals) != 4 || totals[1].Err != nil || len(totals[1].Totals) != 2 {
+		t.Errorf("Totals() = %+v, %v", totals, err)
+	}
+	if peeked, err := s.Peek(t.Context(), []uint32{7}); err != nil || peeked[0].Commit != 1 {
+		t.Errorf("Peek() = %+v, %v", peeked, err)
+	}
+	paid := store.Commit{Partition: 7, Revision: state.Revision, Next: state.Checkpoint.Next(at, retention, nil, nil), Tags: state.Checkpoint.Owed}
+	paid.Next.Pay(paid.Tags)
+	mustCommit(t, s, paid)
+	wantConflict(t, s, paid)
+	owing(store.Owing{Partition: 8, Since: at})
+	wantTags(t, s, store.Tag{Name: "bar", Total: 4, Increments: 1, UpdatedAt: at}, store.Tag{Name: "foo", Total: 3, Increments: 2, UpdatedAt: at})
+	if state, err := s.Load(t.Context(), 7); err != nil || !reflect.DeepEqual(state.Checkpoint, paid.Next) {
+		t.Errorf("Load() = %+v, %v\nwant %+v", state.Checkpoint, err, paid.Next)
+	}
+}
+
 func dropsTag(t *testing.T, s Store) {
 	first := commitOf(store.State{}, 7, 1, "bar", 4, "foo", 1)
 	revision := mustCommit(t, s, first)
@@ -723,7 +775,7 @@ func dropsTag(t *testing.T, s Store) {
 	second := store.Commit{
 		Partition: 7, Revision: revision, Next: first.Next.Next(at, retention, nil, nil), Tags: []checkpoint.Delta{{Name: "bar", Value: -4, Increments: -1}},
 	}
-	if total, known := second.Next.Remove("bar"); !known || total.Total != 4 || len(second.Next.Totals) != 1 {
+	if total, _, known := second.Next.Remove("bar"); !known || total.Total != 4 || len(second.Next.Totals) != 1 {
 		t.Errorf("Remove() = %+v, %v and leaves %v", total, known, second.Next.Totals)
 	}
 	mustCommit(t, s, second)
