@@ -45,7 +45,8 @@ func TestAcceptsValidRequests(t *testing.T) {
 			if err := s.document.Check(t.Context(), e); err != nil {
 				t.Fatal(err)
 			}
-			if e.Status == http.StatusAccepted && string(e.Answer) != fmt.Sprintf(`{"accepted":%d}`, count(body)) {
+			var counted struct{ Accepted int }
+			if err := json.Unmarshal(e.Answer, &counted); e.Status == http.StatusAccepted && (err != nil || counted.Accepted != count(body)) {
 				t.Fatalf("%v: %s", r, e.Answer)
 			}
 		})

@@ -83,6 +83,9 @@ func drawRequest(t *rapid.T, method, path string, o *openapi3.Operation) (r requ
 	r = request{method: method, path: path, query: url.Values{}, header: http.Header{}}
 	for _, ref := range o.Parameters {
 		p := ref.Value
+		if other, ok := p.Extensions[openapitest.ExtensionExcludes].(string); ok && r.query.Has(other) {
+			continue
+		}
 		// Only the service makes page tokens. A time that must be before another is drawn below, after that one.
 		if p.Schema.Value.Format == "page-token" || (!p.Required && !rapid.Bool().Draw(t, "with "+p.Name)) || p.Extensions[openapitest.ExtensionBefore] != nil {
 			continue
@@ -171,6 +174,8 @@ func drawValue(t *rapid.T, name string, s *openapi3.Schema) any {
 		return object
 	case s.Format == "date-time":
 		return time.Unix(rapid.Int64Range(0, time.Now().Unix()).Draw(t, name), 0).UTC().Format(time.RFC3339)
+	case s.Format == "time-zone":
+		return rapid.SampledFrom([]string{"UTC", "Europe/Berlin", "Asia/Kolkata", "America/Havana"}).Draw(t, name)
 	default:
 		return drawText(t, name, s)
 	}
@@ -349,6 +354,12 @@ func breakRequest(t *rapid.T, path string, o *openapi3.Operation, valid request,
 		if p.In == openapi3.ParameterInHeader && p.Schema.Value.Pattern != "" {
 			put("header "+p.Name+" twice", func(r *request) { r.header[http.CanonicalHeaderKey(p.Name)] = []string{"a", "a"} })
 		}
+		if other, ok := p.Extensions[openapitest.ExtensionExcludes].(string); ok {
+			put(p.Name+" and "+other, func(r *request) {
+				r.query.Set(p.Name, known)
+				r.query.Set(other, known)
+			})
+		}
 		if other, ok := p.Extensions[openapitest.ExtensionBefore].(string); ok {
 			put(p.Name+" after "+other, func(r *request) {
 				r.query.Set(p.Name, "2026-11-23T08:00:01Z")
@@ -382,6 +393,8 @@ func breakParameter(p *openapi3.Parameter) []broken[string] {
 		return []broken[string]{{"no token", "no token"}, {"no token of this list", "AAAA"}}
 	case len(s.Enum) > 0:
 		return []broken[string]{{"none of them", "colour"}, {"empty", ""}, {"another case", strings.ToUpper(fmt.Sprint(s.Enum[0]))}}
+	case s.Format == "time-zone":
+		return []broken[string]{{"no zone", "Europe/Atlantis"}, {"a folder", "Europe"}, {"empty", ""}, {"the machine's", "Local"}}
 	case s.Format == "date-time":
 		return []broken[string]{{"no time", "now"}, {"a date", "2026-11-23"}, {"no month", "2026-13-01T00:00:00Z"}, {"empty", ""}}
 	case s.Type.Is("integer"):

@@ -182,14 +182,24 @@ func checkRefusal(e Exchange, route *routers.Route, invalid error) error {
 // ExtensionBefore marks a parameter whose time must be before that of another parameter, which defaults to now.
 const ExtensionBefore = "x-before"
 
+// ExtensionExcludes marks a parameter that excludes another one.
+const ExtensionExcludes = "x-excludes"
+
 // beyondTheDocument reports whether a service may refuse the value of a parameter although it matches the schema: a page token
-// that it did not issue, or a time that is not before another.
+// that it did not issue, an unknown time zone, a parameter that excludes another, or a time that is not before another.
 func beyondTheDocument(p *openapi3.Parameter, given url.Values) bool {
 	if !given.Has(p.Name) {
 		return false
 	}
 	if p.Schema.Value.Format == "page-token" {
 		return true
+	}
+	if p.Schema.Value.Format == "time-zone" {
+		_, err := time.LoadLocation(given.Get(p.Name))
+		return err != nil || given.Get(p.Name) == "" || given.Get(p.Name) == "Local"
+	}
+	if other, ok := p.Extensions[ExtensionExcludes].(string); ok {
+		return given.Has(other)
 	}
 	other, ok := p.Extensions[ExtensionBefore].(string)
 	if !ok {

@@ -112,21 +112,47 @@ func UnpackChanges(packed []byte) ([]Change, error) {
 	return changes, r.end("changes")
 }
 
-// FindChange returns the change of one tag in packed changes without unpacking the others, or 0 if the tag is not among them.
-// It returns ErrCorrupt for bytes that are not from PackChanges.
-func FindChange(packed []byte, tag string) (int64, error) {
+// VisitChanges calls visit with each change of packed changes, in the order of names, until it returns false. The name is only
+// valid during the call. It returns ErrCorrupt for bytes that are not from PackChanges; what is after a stop is not looked at.
+func VisitChanges(packed []byte, visit func(name []byte, change int64) bool) error {
 	r := reader{rest: packed}
 	n := r.count(3)
 	name := make([]byte, 0, 32)
 	for range n {
 		name = r.name(name)
 		change := r.varint()
-		switch {
-		case r.failed || string(name) > tag:
-			return 0, r.err("changes")
-		case string(name) == tag:
-			return change, nil
+		if r.failed || !visit(name, change) {
+			return r.err("changes")
 		}
 	}
-	return 0, r.err("changes")
+	return r.err("changes")
+}
+
+// FindChanges calls found with the change of each of some names, sorted, that is among packed changes, and its place among the
+// names. It does not unpack the others. It returns ErrCorrupt for bytes that are not from PackChanges.
+func FindChanges(packed []byte, names []string, found func(place int, change int64)) error {
+	place := 0
+	return VisitChanges(packed, func(name []byte, change int64) bool {
+		for place < len(names) && names[place] < string(name) {
+			place++
+		}
+		if place < len(names) && names[place] == string(name) {
+			found(place, change)
+		}
+		return place < len(names)
+	})
+}
+
+// SumChanges returns the sum of those packed changes whose names begin with a prefix. It returns ErrCorrupt for bytes that are
+// not from PackChanges.
+func SumChanges(packed []byte, prefix string) (int64, error) {
+	var sum int64
+	err := VisitChanges(packed, func(name []byte, change int64) bool {
+		if len(name) >= len(prefix) && string(name[:len(prefix)]) == prefix {
+			sum += change
+			return true
+		}
+		return string(name) < prefix
+	})
+	return sum, err
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,9 +83,26 @@ func TestChangesArePackedAndFound(t *testing.T) {
 		if got, err := checkpoint.UnpackChanges(packed); err != nil || !slices.Equal(got, changes) {
 			t.Fatalf("unpacked %v, %v, want %v", got, err, changes)
 		}
-		name := rapid.StringMatching(`[a-c_]{3,6}`).Draw(t, "name")
-		if got, err := checkpoint.FindChange(packed, name); err != nil || got != values[name] {
-			t.Fatalf("FindChange(%q) = %d, %v, want %d", name, got, err, values[name])
+		names := rapid.SliceOfDistinct(rapid.StringMatching(`[a-c_]{3,6}`), rapid.ID).Draw(t, "names")
+		names = slices.Compact(slices.Sorted(slices.Values(append(names, slices.Sorted(maps.Keys(values))[:len(values)/2]...))))
+		got := make([]int64, len(names))
+		if err := checkpoint.FindChanges(packed, names, func(place int, change int64) { got[place] += change }); err != nil {
+			t.Fatal(err)
+		}
+		for i, name := range names {
+			if got[i] != values[name] {
+				t.Fatalf("FindChanges(%q) found %d for %q, want %d", names, got[i], name, values[name])
+			}
+		}
+		prefix := rapid.StringMatching(`[a-c_]{0,2}`).Draw(t, "prefix")
+		var want int64
+		for name, change := range values {
+			if strings.HasPrefix(name, prefix) {
+				want += change
+			}
+		}
+		if got, err := checkpoint.SumChanges(packed, prefix); err != nil || got != want {
+			t.Fatalf("SumChanges(%q) = %d, %v, want %d", prefix, got, err, want)
 		}
 	})
 }
@@ -97,16 +115,20 @@ func FuzzChanges(f *testing.F) {
 		if err != nil && !errors.Is(err, checkpoint.ErrCorrupt) {
 			t.Errorf("UnpackChanges() error = %v", err)
 		}
-		found, findErr := checkpoint.FindChange(packed, name)
-		if findErr != nil && !errors.Is(findErr, checkpoint.ErrCorrupt) {
-			t.Errorf("FindChange() error = %v", findErr)
+		var found int64
+		findErr := checkpoint.FindChanges(packed, []string{name}, func(_ int, change int64) { found = change })
+		_, sumErr := checkpoint.SumChanges(packed, name)
+		for _, err := range []error{findErr, sumErr} {
+			if err != nil && !errors.Is(err, checkpoint.ErrCorrupt) {
+				t.Errorf("error = %v", err)
+			}
 		}
 		if err != nil {
 			return
 		}
 		for _, c := range changes {
 			if c.Name == name && (found != c.Change || findErr != nil) {
-				t.Errorf("FindChange(%q) = %d, %v, want %d", name, found, findErr, c.Change)
+				t.Errorf("FindChanges(%q) = %d, %v, want %d", name, found, findErr, c.Change)
 			}
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -206,6 +207,13 @@ type PartitionTotals struct {
 	// Err is set if the checkpoint is damaged or has an unknown version. Then only Partition and Revision are set. The other
 	// partitions are not affected.
 	Err error
+}
+
+// WithPrefix returns those totals whose names begin with a prefix.
+func (p *PartitionTotals) WithPrefix(prefix string) []checkpoint.Total {
+	begin := sort.Search(len(p.Totals), func(i int) bool { return p.Totals[i].Name >= prefix })
+	totals := p.Totals[begin:]
+	return totals[:sort.Search(len(totals), func(i int) bool { return !strings.HasPrefix(totals[i].Name, prefix) })]
 }
 
 // Tag is the document of one tag, which Firebase clients and the audit read.

@@ -418,7 +418,8 @@ func history(t *testing.T, s Store) {
 		periods, err := s.History(t.Context(), test.partition, test.resolution, midnight.Add(test.from), midnight.Add(test.to))
 		var got []int64
 		for _, p := range periods {
-			change, findErr := checkpoint.FindChange(p.Changes, "foo")
+			var change int64
+			findErr := checkpoint.FindChanges(p.Changes, []string{"foo"}, func(_ int, of int64) { change = of })
 			if err = errors.Join(err, findErr); !p.Begin.Equal(test.resolution.Begin(p.Begin)) || p.Begin.Before(midnight.Add(test.from)) {
 				t.Errorf("%s: a period begins at %v", name, p.Begin)
 			}

@@ -42,8 +42,9 @@ func New(views Views, store Contributors, changes History, base web.Base) (http.
 	tags := &tags{views: views}
 	get("/tags", tags.list)
 	get("/tags/:name", tags.get)
-	history := &history{views: views, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
-	get("/tags/:name/history", history.get)
+	past := &pasts{views: views, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
+	get("/history", past.all)
+	get("/tags/:name/history", past.tag)
 	contributors := &contributors{store: store, reads: newReads(base.Log)}
 	get("/contributors", contributors.list)
 	get("/contributors/:id", contributors.get)

@@ -116,26 +116,53 @@ const title = "Accrue: query"
 //	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is unknown"}]}
 //	@Router			/tags/{name} [get]
 
+//	@Summary		What was counted
+//	@Description	How much the totals of all tags changed together in each minute, hour or day, exactly; or those of the tags of some names, and then also each by itself; or those of the tags that have a prefix. Of everything, the sums of past periods are kept in memory. The last periods are still open: what is before `complete_to` does not change any more. `from` and `to` are moved to the beginnings of periods, and into what is kept: minutes of the last day, hours and whole days of the last 30 days.
+//	@ID				getHistory
+//	@Tags			totals
+//	@Produce		json
+//	@Param			names			query		string				false	"Only these tags, separated by commas: a hundred of the longest names, or more of shorter ones. One that was never counted has zeros."	extensions(x-go-pattern=namesPattern,x-go-maxlength=namesLength)
+//	@Param			prefix			query		string				false	"Only tags whose names begin so. Not with names."	extensions(x-excludes=names)
+//	@Param			resolution		query		string				false	"The length of a period."										Enums(minute,hour,day)	default(minute)
+//	@Param			time_zone		query		string				false	"The time zone that days are of, by its name in the IANA database: by default UTC. A day begins with the first hour of UTC that begins in it."	format(time-zone)
+//	@Param			from			query		string				false	"When the first period begins, before to. By default an hour of minutes, a day of hours, or all days, before to."	format(date-time)	extensions(x-before=to)
+//	@Param			to				query		string				false	"When the last period ends. By default with the open period."	format(date-time)
+//	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
+//	@Success		200				{object}	SumHistory			"The changes."
+//	@Success		304				"Nothing has changed since the answer with the given ETag."
+//	@Failure		400				{object}	problem.Document	"a parameter is wrong"
+//	@Failure		429				{object}	problem.Document	"too many documents are being read"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"the store does not answer"
+//	@Header			200,304			{string}	ETag				"Names these changes. It is weak: how old the answer is does not count."
+//	@Header			200,304			{string}	X-As-Of				"When the totals were read."
+//	@Header			429,503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"resolution":"hour","time_zone":"UTC","from":"2026-11-23T06:00:00Z","to":"2026-11-23T09:00:00Z","complete_to":"2026-11-23T08:00:00Z","changes":[76,9,4],"tags":[{"name":"ballz","changes":[76,0,0]},{"name":"foo","changes":[0,9,4]}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
+//	@x-example-400	{"errors":[{"parameter":"from","detail":"must be before to"}]}
+//	@Router			/history [get]
+
 //	@Summary		What a tag was counted up
-//	@Description	How much the tag's total changed in each minute or hour, exactly: the changes of all periods add up to the total. The last periods are still open: what is before `complete_to` does not change any more. `from` and `to` are moved to the beginnings of periods, and into what is kept: minutes of the last day, hours of the last 30 days.
+//	@Description	How much the tag's total changed in each minute, hour or day, exactly: the changes of all periods add up to the total. The last periods are still open: what is before `complete_to` does not change any more. `from` and `to` are moved to the beginnings of periods, and into what is kept: minutes of the last day, hours and whole days of the last 30 days.
 //	@ID				getTagHistory
 //	@Tags			totals
 //	@Produce		json
 //	@Param			name			path		string				true	"The tag's name. No other text is the name of a tag."			extensions(x-go-pattern=increment.NamePattern,x-go-minlength=increment.MinNameLength,x-go-maxlength=increment.MaxNameLength,x-example=foo)
-//	@Param			resolution		query		string				false	"The length of a period."										Enums(minute,hour)	default(minute)
-//	@Param			from			query		string				false	"When the first period begins, before to. By default an hour of minutes, or a day of hours, before to."	format(date-time)	extensions(x-before=to)
+//	@Param			resolution		query		string				false	"The length of a period."										Enums(minute,hour,day)	default(minute)
+//	@Param			time_zone		query		string				false	"The time zone that days are of, by its name in the IANA database: by default UTC. A day begins with the first hour of UTC that begins in it."	format(time-zone)
+//	@Param			from			query		string				false	"When the first period begins, before to. By default an hour of minutes, a day of hours, or all days, before to."	format(date-time)	extensions(x-before=to)
 //	@Param			to				query		string				false	"When the last period ends. By default with the open period."	format(date-time)
 //	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
 //	@Success		200				{object}	TagHistory			"The changes."
 //	@Success		304				"Nothing has changed since the answer with the given ETag."
 //	@Failure		400				{object}	problem.Document	"a parameter is wrong"
 //	@Failure		404				{object}	problem.Document	"there is no tag of this name"
+//	@Failure		429				{object}	problem.Document	"too many documents are being read"
 //	@Failure		500				{object}	problem.Document	"the answer could not be made"
 //	@Failure		503				{object}	problem.Document	"the store does not answer"
 //	@Header			200,304			{string}	ETag				"Names these changes. It is weak: how old the answer is does not count."
 //	@Header			200,304			{string}	X-As-Of				"When the totals were read."
-//	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
-//	@x-example-200	{"name":"foo","resolution":"hour","from":"2026-11-23T06:00:00Z","to":"2026-11-23T09:00:00Z","complete_to":"2026-11-23T08:00:00Z","changes":[0,9,4],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
+//	@Header			429,503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"name":"foo","resolution":"hour","time_zone":"UTC","from":"2026-11-23T06:00:00Z","to":"2026-11-23T09:00:00Z","complete_to":"2026-11-23T08:00:00Z","changes":[0,9,4],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
 //	@x-example-400	{"errors":[{"parameter":"from","detail":"must be before to"}]}
 //	@Router			/tags/{name}/history [get]
 

@@ -107,3 +107,15 @@ func readTime(at **time.Time) parameter {
 		return ""
 	}
 }
+
+// readZone returns the parameter that is the name of a time zone.
+func readZone(zone **time.Location) parameter {
+	return func(value string) string {
+		found, err := time.LoadLocation(value)
+		if err != nil || value == "" || value == "Local" { // which depend on this process
+			return "must be a time zone of the IANA database, such as Europe/Berlin"
+		}
+		*zone = found
+		return ""
+	}
+}

@@ -116,10 +116,15 @@ func (s *reads) refuse(c *gin.Context, err error) {
 	case errors.Is(err, store.ErrNotFound):
 		problem.New(http.StatusNotFound, "there is no contributor with this id").Write(c.Writer)
 	case errors.Is(err, errBudget):
-		c.Header("Retry-After", "1")
-		problem.New(http.StatusTooManyRequests, "too many documents are being read").Write(c.Writer)
+		overBudget(c)
 	default:
 		s.outage.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()).Str("path", c.FullPath()) })
 		problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
 	}
+}
+
+// overBudget answers that requests have read as many documents as they may.
+func overBudget(c *gin.Context) {
+	c.Header("Retry-After", "1")
+	problem.New(http.StatusTooManyRequests, "too many documents are being read").Write(c.Writer)
 }

@@ -1,15 +1,17 @@
-// Package history answers how much a tag's total changed in each recent minute or hour. Closed periods never change, so they
-// are cached in memory, packed as in the store. The open period, and those that no Commit has closed yet, are part of the
-// view (docs/decisions/0007-history.md).
+// Package history answers how much totals changed in each recent minute or hour: those of single tags, or their sum. Closed
+// periods never change, so they are cached in memory, packed as in the store, and their sums apart from them. The open period,
+// and those that no Commit has closed yet, are part of the view (docs/decisions/0007-history.md).
 package history
 
 import (
-	"container/list"
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/store"
@@ -28,78 +30,205 @@ const (
 	periodsPerBlock = 60
 	// blockOverhead and periodOverhead are the bytes that a block and a period take besides the packed changes.
 	blockOverhead, periodOverhead = 200, 48
+	// sumsLimit bounds the cached sums, in bytes. Everything that is kept of 64 partitions takes 5 MB.
+	sumsLimit = 8 << 20
 	// maxReads bounds the concurrent reads of the store.
 	maxReads = 8
+	// DocumentsAtOnce and documentsPerSecond bound the documents that are read for requests: each is billed. Everything that
+	// is kept of 16 partitions has 34,560.
+	DocumentsAtOnce, documentsPerSecond = 50_000, 1000
 )
+
+// ErrBudget is returned when as many documents were read as may be.
+var ErrBudget = errors.New("read budget exceeded")
 
 // History reads and caches periods. It is safe for concurrent use.
 type History struct {
-	reader Reader
-	limit  int
-	reads  chan struct{} // holds a token for each read in progress
-
-	mu     sync.Mutex
-	blocks map[blockName]*list.Element
-	recent list.List // of *block, the most recently used first
-	bytes  int
+	reader  Reader
+	reads   chan struct{} // holds a token for each read in progress
+	budget  *rate.Limiter
+	periods *cache[store.Period]
+	sums    *cache[sum]
 }
 
-// blockName names periodsPerBlock periods of a partition.
-type blockName struct {
-	partition  uint32
-	resolution checkpoint.Resolution
-	begin      int64 // Unix seconds
+// sum is the sum of the changes of all tags of a partition in a period.
+type sum struct {
+	begin  time.Time
+	change int64
 }
 
-// block holds the periods from its beginning to end.
-type block struct {
-	name blockName
-
-	mu      sync.Mutex // held during the read, so that concurrent requests for a block share it
-	end     time.Time
-	periods []store.Period
-
-	bytes int // guarded by History.mu
-}
-
-// New returns a history that caches up to about limit bytes, and what is being read besides.
+// New returns a history that caches periods of up to about limit bytes, and what is being read besides.
 func New(reader Reader, limit int) *History {
-	return &History{reader: reader, limit: limit, reads: make(chan struct{}, maxReads), blocks: make(map[blockName]*list.Element)}
+	return &History{
+		reader: reader, reads: make(chan struct{}, maxReads), budget: rate.NewLimiter(documentsPerSecond, DocumentsAtOnce),
+		periods: newCache(limit, func(p store.Period) int { return periodOverhead + len(p.Changes) }),
+		sums:    newCache(sumsLimit, func(sum) int { return periodOverhead }),
+	}
 }
 
-// Changes returns how much the total of a tag of the view changed in each period between two times, both of which are
-// beginnings of periods. The last periods may be open or in the future, and then change with the view. Periods that the
-// store no longer keeps are zero. The error is the store's or the context's.
+// Changes returns how much the total of each of some tags, sorted by name, changed in each period between two times, both of
+// which are beginnings of periods. A tag that the view does not have has changed by zero. The last periods may be open or in
+// the future, and then change with the view. Periods that the store no longer keeps are zero. The error is ErrBudget, the
+// store's or the context's.
 func (h *History) Changes(
-	ctx context.Context, v *view.View, tag string, r checkpoint.Resolution, from, to time.Time,
+	ctx context.Context, v *view.View, tags []string, r checkpoint.Resolution, from, to time.Time,
+) ([][]int64, error) {
+	changes := make([][]int64, len(tags))
+	for i := range changes {
+		changes[i] = make([]int64, max(0, to.Sub(from)/time.Duration(r)))
+	}
+	place := func(begin time.Time) int { return int(begin.Sub(from) / time.Duration(r)) }
+	var mu sync.Mutex // guards changes: partitions may share a tag
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxReads)
+	for _, s := range sharesOf(v, tags) {
+		group.Go(func() error {
+			mine := make([][]int64, len(s.names))
+			for i := range mine {
+				mine[i] = make([]int64, len(changes[0]))
+			}
+			open := r.Begin(s.updatedAt)
+			if !open.Before(from) && open.Before(to) {
+				for i := range mine {
+					mine[i][place(open)] = s.totals[i].Open(r)
+				}
+			}
+			err := h.each(ctx, s.partition, r, from, earlier(to, open), func(p store.Period) error {
+				return checkpoint.FindChanges(p.Changes, s.names, func(i int, change int64) { mine[i][place(p.Begin)] += change })
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			for i, tag := range s.places {
+				for at, change := range mine[i] {
+					changes[tag][at] += change
+				}
+			}
+			return err
+		})
+	}
+	return changes, group.Wait() //nolint:wrapcheck // wrapped where it is made
+}
+
+// share is what one partition has of some tags.
+type share struct {
+	partition uint32
+	updatedAt time.Time
+	names     []string // sorted
+	totals    []checkpoint.Total
+	places    []int // in the list of all tags
+}
+
+// sharesOf returns the shares of the partitions that have counted any of some tags, which are sorted by name.
+func sharesOf(v *view.View, tags []string) map[uint32]*share {
+	shares := make(map[uint32]*share)
+	for i, tag := range tags {
+		for _, part := range v.Parts(tag) {
+			s, ok := shares[part.Partition]
+			if !ok {
+				s = &share{partition: part.Partition, updatedAt: part.UpdatedAt}
+				shares[part.Partition] = s
+			}
+			s.names, s.totals, s.places = append(s.names, tag), append(s.totals, part.Total), append(s.places, i)
+		}
+	}
+	return shares
+}
+
+// Sum returns how much the totals of all tags whose names begin with a prefix changed together in each period, as Changes
+// does for single tags. Without a prefix it sums what every partition of the view has ever counted, from cached sums.
+func (h *History) Sum(
+	ctx context.Context, v *view.View, prefix string, r checkpoint.Resolution, from, to time.Time,
 ) ([]int64, error) {
 	changes := make([]int64, max(0, to.Sub(from)/time.Duration(r)))
 	place := func(begin time.Time) int { return int(begin.Sub(from) / time.Duration(r)) }
-	for _, part := range v.Parts(tag) {
-		open := r.Begin(part.UpdatedAt)
-		if !open.Before(from) && open.Before(to) {
-			changes[place(open)] += part.Total.Open(r)
+	var mu sync.Mutex // guards changes
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxReads)
+	for p := range v.Partitions() {
+		totals := p.WithPrefix(prefix)
+		if prefix != "" && len(totals) == 0 {
+			continue
 		}
-		for begin := from; begin.Before(to) && begin.Before(open); {
-			name, end := blockOf(part.Partition, r, begin)
-			periods, err := h.read(ctx, name, earlier(end, open))
-			if err != nil {
-				return nil, err
-			}
-			for _, p := range periods {
-				if p.Begin.Before(from) || !p.Begin.Before(to) || !p.Begin.Before(open) {
-					continue
+		group.Go(func() error {
+			mine := make([]int64, len(changes))
+			open := r.Begin(p.UpdatedAt)
+			if !open.Before(from) && open.Before(to) {
+				for i := range totals {
+					mine[place(open)] += totals[i].Open(r)
 				}
-				change, err := checkpoint.FindChange(p.Changes, tag)
-				if err != nil {
-					return nil, fmt.Errorf("partition %d, %s: %w", part.Partition, store.PeriodID(p.Begin), err)
-				}
-				changes[place(p.Begin)] += change
 			}
-			begin = end
-		}
+			var err error
+			if prefix == "" {
+				err = h.eachSum(ctx, p.Partition, r, from, earlier(to, open), func(s sum) { mine[place(s.begin)] += s.change })
+			} else {
+				err = h.each(ctx, p.Partition, r, from, earlier(to, open), func(p store.Period) error {
+					change, err := checkpoint.SumChanges(p.Changes, prefix)
+					mine[place(p.Begin)] += change
+					return err
+				})
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for at, change := range mine {
+				changes[at] += change
+			}
+			return err
+		})
 	}
-	return changes, nil
+	return changes, group.Wait() //nolint:wrapcheck // wrapped where it is made
+}
+
+// each calls visit with the periods of a partition that begin at or after from and before to, in order. All of them must be
+// closed.
+func (h *History) each(
+	ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time, visit func(store.Period) error,
+) error {
+	for begin := from; begin.Before(to); {
+		name, end := blockOf(partition, r, begin)
+		periods, err := h.read(ctx, name, earlier(end, to))
+		if err != nil {
+			return err
+		}
+		for _, p := range periods {
+			if p.Begin.Before(from) || !p.Begin.Before(to) {
+				continue
+			}
+			if err := visit(p); err != nil {
+				return fmt.Errorf("partition %d, %s: %w", partition, store.PeriodID(p.Begin), err)
+			}
+		}
+		begin = end
+	}
+	return nil
+}
+
+// eachSum is each for the sums of periods.
+func (h *History) eachSum(
+	ctx context.Context, partition uint32, r checkpoint.Resolution, from, to time.Time, visit func(sum),
+) error {
+	for begin := from; begin.Before(to); {
+		name, end := blockOf(partition, r, begin)
+		until := earlier(end, to)
+		sums, err := h.sums.get(name, until, func(since time.Time) ([]sum, error) {
+			var more []sum
+			err := h.each(ctx, partition, r, since, until, func(p store.Period) error {
+				change, err := checkpoint.SumChanges(p.Changes, "")
+				more = append(more, sum{p.Begin, change})
+				return err
+			})
+			return more, err
+		})
+		if err != nil {
+			return err
+		}
+		for _, s := range sums {
+			if !s.begin.Before(from) && s.begin.Before(to) {
+				visit(s)
+			}
+		}
+		begin = end
+	}
+	return nil
 }
 
 // blockOf returns the block of a period, and the time at which the block ends.
@@ -118,58 +247,21 @@ func earlier(a, b time.Time) time.Time {
 
 // read returns the periods of a block that begin before end, and perhaps later ones. All of them are closed.
 func (h *History) read(ctx context.Context, name blockName, end time.Time) ([]store.Period, error) {
-	b := h.use(name)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.end.Before(end) {
-		return b.periods, nil
-	}
-	select {
-	case h.reads <- struct{}{}:
-		defer func() { <-h.reads }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for %d reads in progress: %w", maxReads, ctx.Err())
-	}
-	more, err := h.reader.History(ctx, name.partition, name.resolution, b.end, end)
-	if err != nil {
-		return nil, fmt.Errorf("read history: %w", err)
-	}
-	// Concurrent requests may be reading the old slice.
-	b.periods, b.end = append(slices.Clip(b.periods), more...), end
-	bytes := blockOverhead
-	for _, p := range b.periods {
-		bytes += periodOverhead + len(p.Changes)
-	}
-	h.weigh(b, bytes)
-	return b.periods, nil
-}
-
-// use returns the block of a name, and marks it as the most recently used. A new block is empty.
-func (h *History) use(name blockName) *block {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if e, ok := h.blocks[name]; ok {
-		h.recent.MoveToFront(e)
-		return e.Value.(*block) //nolint:forcetypeassert // nothing else is in the list
-	}
-	b := &block{name: name, end: time.Unix(name.begin, 0).UTC()}
-	h.blocks[name] = h.recent.PushFront(b)
-	return b
-}
-
-// weigh sets the size of a block, and evicts the least recently used ones while all together exceed the limit. A block that
-// is evicted during a read still answers that read.
-func (h *History) weigh(b *block, bytes int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if e, ok := h.blocks[b.name]; !ok || e.Value != b {
-		return
-	}
-	h.bytes += bytes - b.bytes
-	b.bytes = bytes
-	for h.bytes > h.limit && h.recent.Len() > 0 {
-		oldest := h.recent.Remove(h.recent.Back()).(*block) //nolint:forcetypeassert // as above
-		delete(h.blocks, oldest.name)
-		h.bytes -= oldest.bytes
-	}
+	return h.periods.get(name, end, func(from time.Time) ([]store.Period, error) {
+		if h.budget.Tokens() < 1 {
+			return nil, ErrBudget
+		}
+		select {
+		case h.reads <- struct{}{}:
+			defer func() { <-h.reads }()
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for %d reads in progress: %w", maxReads, ctx.Err())
+		}
+		periods, err := h.reader.History(ctx, name.partition, name.resolution, from, end)
+		if err != nil {
+			return nil, fmt.Errorf("read history: %w", err)
+		}
+		h.budget.ReserveN(time.Now(), max(1, len(periods)))
+		return periods, nil
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -45,7 +46,7 @@ type rig struct {
 	tb     testingTB
 	store  *countingReader
 	view   view.View
-	counts map[time.Time]int64 // of foo, by the time of their Commits
+	counts map[time.Time][]int64 // of foo, by the time of their Commits
 }
 
 // testingTB is a testing.T or a rapid.T.
@@ -55,7 +56,7 @@ type testingTB interface {
 }
 
 func newRig(tb testingTB) *rig {
-	return &rig{tb: tb, store: &countingReader{Store: databasetest.Store(tb)}, counts: make(map[time.Time]int64)}
+	return &rig{tb: tb, store: &countingReader{Store: databasetest.Store(tb)}, counts: make(map[time.Time][]int64)}
 }
 
 // commit adds n to foo, and 1 to zoo, in a partition at a time.
@@ -72,7 +73,7 @@ func (r *rig) commit(partition uint32, at time.Time, n int64) {
 	}); err != nil {
 		r.tb.Fatal(err)
 	}
-	r.counts[next.UpdatedAt] += n
+	r.counts[next.UpdatedAt] = append(r.counts[next.UpdatedAt], n)
 	totals, _, err := r.store.Totals(ctx)
 	if err != nil {
 		r.tb.Fatal(err)
@@ -80,19 +81,30 @@ func (r *rig) commit(partition uint32, at time.Time, n int64) {
 	r.view = *r.view.Next(totals, at)
 }
 
-// want is what Changes should return.
-func (r *rig) want(res checkpoint.Resolution, from, to time.Time) []int64 {
-	var want []int64
+// want is what Changes should return for foo and zoo.
+func (r *rig) want(res checkpoint.Resolution, from, to time.Time) (foo, zoo []int64) {
+	foo, zoo = []int64{}, []int64{}
 	for begin := from; begin.Before(to); begin = begin.Add(time.Duration(res)) {
-		var n int64
-		for at, count := range r.counts {
+		var n, commits int64
+		for at, counts := range r.counts {
 			if res.Begin(at).Equal(begin) {
-				n += count
+				for _, count := range counts {
+					n += count
+					commits++
+				}
 			}
 		}
-		want = append(want, n)
+		foo, zoo = append(foo, n), append(zoo, commits)
 	}
-	return want
+	return foo, zoo
+}
+
+func plus(a, b []int64) []int64 {
+	sum := slices.Clone(a)
+	for i := range b {
+		sum[i] += b[i]
+	}
+	return sum
 }
 
 func TestChangesAreWhatWasCounted(t *testing.T) {
@@ -108,9 +120,15 @@ func TestChangesAreWhatWasCounted(t *testing.T) {
 			res := rapid.SampledFrom(checkpoint.Resolutions()).Draw(t, "resolution")
 			from := res.Begin(start.Add(time.Duration(rapid.IntRange(-3600, 20_000).Draw(t, "from")) * time.Second))
 			to := from.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "periods")) * time.Duration(res))
-			got, err := h.Changes(context.Background(), &r.view, "foo", res, from, to)
-			if want := r.want(res, from, to); err != nil || !slices.Equal(got, want) {
+			got, err := h.Changes(context.Background(), &r.view, []string{"foo", "nil", "zoo"}, res, from, to)
+			foo, zoo := r.want(res, from, to)
+			if want := [][]int64{foo, make([]int64, len(foo)), zoo}; err != nil || !reflect.DeepEqual(got, want) {
 				t.Fatalf("Changes(%v to %v) = %v, %v, want %v", from, to, got, err, want)
+			}
+			for prefix, want := range map[string][]int64{"": plus(foo, zoo), "fo": foo, "zoo": zoo, "zooo": make([]int64, len(foo))} {
+				if got, err := h.Sum(context.Background(), &r.view, prefix, res, from, to); err != nil || !slices.Equal(got, want) {
+					t.Fatalf("Sum(%q, %v to %v) = %v, %v, want %v", prefix, from, to, got, err, want)
+				}
 			}
 		}
 	})
@@ -121,7 +139,7 @@ func TestPeriodsAreReadOnce(t *testing.T) {
 	r := newRig(t)
 	h := history.New(r.store, plenty)
 	ask := func(tag string) {
-		if _, err := h.Changes(t.Context(), &r.view, tag, checkpoint.Minute, start, start.Add(3*time.Hour)); err != nil {
+		if _, err := h.Changes(t.Context(), &r.view, []string{tag}, checkpoint.Minute, start, start.Add(3*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,6 +148,11 @@ func TestPeriodsAreReadOnce(t *testing.T) {
 		ask("foo")
 		ask("zoo") // the same documents
 		ask("foo")
+		for range 2 {
+			if _, err := h.Sum(t.Context(), &r.view, "", checkpoint.Minute, start, start.Add(3*time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if got := r.store.periods.Load(); got != 99 {
 		t.Errorf("%d documents were read for 99 minutes that are over", got)
@@ -149,7 +172,7 @@ func TestManyWhoAskReadOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
-			if _, err := h.Changes(t.Context(), &r.view, "foo", checkpoint.Minute, start, start.Add(time.Hour)); err != nil {
+			if _, err := h.Changes(t.Context(), &r.view, []string{"foo"}, checkpoint.Minute, start, start.Add(time.Hour)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -174,16 +197,16 @@ func TestAFailedReadIsAnErrorAndIsForgotten(t *testing.T) {
 	r := newRig(t)
 	r.commit(7, start, 1)
 	r.commit(7, start.Add(time.Minute), 1)
-	if got, err := history.New(failingReader{}, plenty).Changes(t.Context(), &r.view, "foo", checkpoint.Minute, start, start.Add(time.Hour)); !errors.Is(err, errDown) {
+	if got, err := history.New(failingReader{}, plenty).Changes(t.Context(), &r.view, []string{"foo"}, checkpoint.Minute, start, start.Add(time.Hour)); !errors.Is(err, errDown) {
 		t.Errorf("Changes() = %v, %v", got, err)
 	}
 	h := history.New(r.store, plenty)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := h.Changes(gone, &r.view, "foo", checkpoint.Minute, start, start.Add(time.Hour)); !errors.Is(err, context.Canceled) {
+	if _, err := h.Changes(gone, &r.view, []string{"foo"}, checkpoint.Minute, start, start.Add(time.Hour)); !errors.Is(err, context.Canceled) {
 		t.Errorf("Changes() of a client that has gone = %v", err)
 	}
-	if got, err := h.Changes(t.Context(), &r.view, "foo", checkpoint.Minute, start, start.Add(2*time.Minute)); err != nil || !slices.Equal(got, []int64{1, 1}) {
+	if got, err := h.Changes(t.Context(), &r.view, []string{"foo"}, checkpoint.Minute, start, start.Add(2*time.Minute)); err != nil || !slices.Equal(got[0], []int64{1, 1}) {
 		t.Errorf("Changes() after a failure = %v, %v", got, err)
 	}
 }
@@ -212,8 +235,105 @@ func BenchmarkChanges(b *testing.B) {
 	v := new(view.View).Next(totals, start)
 	h := history.New(s, plenty)
 	for b.Loop() {
-		if _, err := h.Changes(ctx, v, "tag_cnn", checkpoint.Minute, start, start.Add(24*time.Hour)); err != nil {
+		if _, err := h.Changes(ctx, v, []string{"tag_cnn"}, checkpoint.Minute, start, start.Add(24*time.Hour)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// constantReader has the same changes in every period.
+type constantReader struct {
+	changes []byte
+	reads   atomic.Int64
+}
+
+func (r *constantReader) History(_ context.Context, _ uint32, res checkpoint.Resolution, from, to time.Time) ([]store.Period, error) {
+	var periods []store.Period
+	for begin := from; begin.Before(to); begin = begin.Add(time.Duration(res)) {
+		periods = append(periods, store.Period{Begin: begin, Changes: r.changes})
+	}
+	r.reads.Add(int64(len(periods)))
+	return periods, nil
+}
+
+// many returns a view of 55,000 tags in 16 partitions, all of which change in every period.
+func many() (*view.View, *constantReader) {
+	const partitions, each = 16, 55_000 / 16
+	var totals []checkpoint.Total
+	var changes []checkpoint.Change
+	for i := range each {
+		name := fmt.Sprintf("tag_%c%c%c", 'a'+i/676, 'a'+i/26%26, 'a'+i%26)
+		totals = append(totals, checkpoint.Total{Name: name, Total: 1000, Minute: 1, Hour: 1})
+		changes = append(changes, checkpoint.Change{Name: name, Change: 100})
+	}
+	var read []store.PartitionTotals
+	for p := range uint32(partitions) {
+		read = append(read, store.PartitionTotals{Partition: p, Totals: totals, UpdatedAt: start, Revision: store.Revision{UpdateTime: start}})
+	}
+	return new(view.View).Next(read, start), &constantReader{changes: checkpoint.PackChanges(changes)}
+}
+
+// What the sums of a month cost: each document is read once, although what they hold is not kept.
+func TestSumsAreKeptBeyondWhatTheyAreOf(t *testing.T) {
+	t.Parallel()
+	v, reader := many()
+	reader.changes = checkpoint.PackChanges([]checkpoint.Change{{Name: "bar", Change: 3}, {Name: "foo", Change: 4}})
+	h := history.New(reader, 0)
+	for range 3 {
+		got, err := h.Sum(t.Context(), v, "", checkpoint.Hour, start.Add(-720*time.Hour), start.Add(time.Hour))
+		if err != nil || len(got) != 721 || got[0] != 16*7 || got[720] != 16*3437 {
+			t.Fatalf("Sum() = %v, %v", got, err)
+		}
+	}
+	// Of the first block of each partition only the periods that were asked for are needed; the block is read as a whole.
+	if got, most := reader.reads.Load(), int64(16*13*60); got > most {
+		t.Errorf("%d documents were read, want at most %d", got, most)
+	}
+}
+
+func TestReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	v, reader := many()
+	reader.changes = checkpoint.PackChanges([]checkpoint.Change{{Name: "tag", Change: 1}})
+	h := history.New(reader, 0) // nothing is kept
+	began := time.Now()
+	var err error
+	for err == nil {
+		_, err = h.Sum(t.Context(), v, "tag", checkpoint.Hour, start.Add(-720*time.Hour), start)
+	}
+	// Eight reads at once, of up to 60 documents, may each find the last of the budget.
+	most := history.DocumentsAtOnce + 8*60 + int64(1000*time.Since(began).Seconds())
+	if got := reader.reads.Load(); !errors.Is(err, history.ErrBudget) || got < history.DocumentsAtOnce || got > most {
+		t.Errorf("%v after %d documents, want %d to %d", err, got, history.DocumentsAtOnce, most)
+	}
+}
+
+// A month of hours of everything, when it is cached.
+func BenchmarkSum(b *testing.B) {
+	v, reader := many()
+	h := history.New(reader, plenty)
+	ask := func() {
+		if _, err := h.Sum(b.Context(), v, "", checkpoint.Hour, start.Add(-720*time.Hour), start.Add(time.Hour)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ask()
+	for b.Loop() {
+		ask()
+	}
+}
+
+// The same for the names that have a prefix: every change of the month is looked at.
+func BenchmarkSumWithPrefix(b *testing.B) {
+	v, reader := many()
+	h := history.New(reader, plenty)
+	ask := func() {
+		if _, err := h.Sum(b.Context(), v, "tag_c", checkpoint.Hour, start.Add(-720*time.Hour), start.Add(time.Hour)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ask()
+	for b.Loop() {
+		ask()
 	}
 }

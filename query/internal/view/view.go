@@ -4,6 +4,8 @@
 package view
 
 import (
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -233,6 +235,9 @@ func (v *View) recount(tag Tag) (Tag, bool) {
 	}
 	return tag, len(parts) > 0
 }
+
+// Partitions yields the totals of all partitions, in no order.
+func (v *View) Partitions() iter.Seq[store.PartitionTotals] { return maps.Values(v.partitions) }
 
 // Part is one partition's share of a tag.
 type Part struct {
