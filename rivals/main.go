@@ -28,12 +28,15 @@ func main() {
 	os.Exit(cli.Execute(ctx, command, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// waitFor is how long the no-op that waits collects posts: about as long as a post waits for a group of Accrue's.
+const waitFor = 4 * time.Millisecond
+
 // serveCommand returns the command rivals serve, which serves one rival.
 func serveCommand() *cobra.Command {
 	var address, store string
 	var keys, sync bool
 	command := &cobra.Command{
-		Use: "serve nothing|redis|postgres|nats", Short: "Serve one rival", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: "serve nothing|waiting|redis|postgres|nats", Short: "Serve one rival", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, arguments []string) error {
 			counter, end, err := open(c.Context(), arguments[0], store, keys, sync)
 			if err != nil {
@@ -56,6 +59,8 @@ func open(ctx context.Context, rival, store string, keys, sync bool) (serve.Coun
 	switch rival {
 	case "nothing":
 		return serve.Nothing{}, func() {}, nil
+	case "waiting":
+		return serve.NewWaiting(waitFor), func() {}, nil
 	case "redis":
 		c, err := retry(ctx, func() (*redis.Counter, error) { return redis.New(store, keys) })
 		if err != nil {

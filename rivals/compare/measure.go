@@ -17,13 +17,13 @@ import (
 type shape struct{ connections, batch int }
 
 // shapes are measured in this order. The chart shows the first.
-func shapes() []shape { return []shape{{128, 1}, {512, 1}, {128, 100}, {512, 100}} }
+func shapes() []shape { return []shape{{128, 1}, {512, 1}, {128, 100}, {128, 1000}} }
 
 func (s shape) String() string {
 	if s.batch == 1 {
 		return fmt.Sprintf("Single posts, %d connections", s.connections)
 	}
-	return fmt.Sprintf("Batches of %d, %d connections", s.batch, s.connections)
+	return fmt.Sprintf("Batches of %s, %d connections", thousands(float64(s.batch)), s.connections)
 }
 
 // turn is one measurement of a subject.

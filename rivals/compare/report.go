@@ -93,6 +93,7 @@ This page is written by %[1]smake bench-rivals%[1]s: the same HTTP API on what e
 		w("\n## %s\n\n", of)
 		r.table(w, i)
 	}
+	r.aims(w)
 	if len(r.losses) > 0 {
 		r.lossTable(w)
 	}
@@ -137,13 +138,7 @@ func (r *report) table(w func(string, ...any), shape int) {
 func (r *report) cpu(shape, subject int) string {
 	turns := r.results[shape][subject]
 	texts := make([]string, 0, len(r.subjects[subject].parts))
-	all := spreadOf(collect(turns, func(t turn) float64 {
-		var sum float64
-		for _, seconds := range t.cpu {
-			sum += seconds
-		}
-		return sum
-	})).median
+	all := spreadOf(collect(turns, cpu)).median
 	for i, p := range r.subjects[subject].parts {
 		texts = append(texts, p.name+" "+digits(spreadOf(collect(turns, func(t turn) float64 { return t.cpu[i] })).median))
 	}

@@ -61,6 +61,36 @@ func TestPageComparesWithAccrueOfTheSameKind(t *testing.T) {
 	}
 }
 
+// The aims are computed round by round from what has run, and what is not met says what holds it back.
+func TestAimsAreComputed(t *testing.T) {
+	t.Parallel()
+	part := []*part{{name: "app"}}
+	r := &report{machine: &machine{}, subjects: []*subject{
+		{name: nameMemory, class: memory, accrue: true, parts: part}, {name: nameNothing, class: none, nothing: true, parts: part},
+		{name: nameKeys, class: fsync, accrue: true, keys: true, parts: part}, {name: nameNATS, class: fsync, keys: true, parts: part},
+	}}
+	for range shapes() {
+		r.results = append(r.results, [][]turn{turns(90, 80, 100), turns(100, 100, 100), turns(40, 50, 60), turns(10, 10, 10)})
+	}
+	page := r.page()
+	for _, want := range []string{
+		"| single posts, in memory / no-op | ≥ 0.80 | 0.90 (0.80 to 1.00) | met |",
+		"| single posts, exact, D2 / Gin and NATS SyncAlways, exact | ≥ 6.0 | 5.0 (4.0 to 6.0) | **not met** |",
+		"| batches of 1,000: increments/s accepted, in memory | ≥ 2,500,000 | 90 (80 to 100) | **not met** |",
+		"| CPU of a single post, exact, D2 / the least of any rival | ≤ 1.00 | 1.00 (1.00 to 1.00) | met |",
+		"- single posts, exact, D2 / Gin and NATS SyncAlways, exact: ",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q:\n%s", want, page)
+		}
+	}
+	for _, not := range []string{"PostgreSQL, exact |", "- single posts, in memory / no-op: "} {
+		if strings.Contains(page, not) {
+			t.Errorf("the page has %q:\n%s", not, page)
+		}
+	}
+}
+
 func TestSettleWaitsForTheTotal(t *testing.T) {
 	t.Parallel()
 	var reads atomic.Int64

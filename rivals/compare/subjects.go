@@ -105,15 +105,19 @@ func (p places) subjects(ctx context.Context) ([]*subject, error) {
 	}
 
 	add(&subject{
-		name: "no-op", class: none, nothing: true, how: "Decodes, validates, answers 202 and keeps nothing: the ceiling",
+		name: nameNothing, class: none, nothing: true, how: "Decodes, validates, answers 202 and keeps nothing: the ceiling",
 		why: "it counts nothing",
 	}, serve("nothing"))
 	add(&subject{
-		name: "Accrue, in memory", class: memory, accrue: true, how: "`accrue run --data ''`", why: "it keeps nothing on disk",
-	}, run(""))
-	add(&subject{name: "Accrue", class: fsync, accrue: true, how: "`accrue run --data FOLDER`"}, run(folder("accrue")))
+		name: nameWaits, class: none, nothing: true, how: "The same, but each post waits up to 4 ms for others, as it does for a group commit: the ceiling of what answers after a group",
+		why: "it counts nothing",
+	}, serve("waiting"))
 	add(&subject{
-		name: "Accrue, keys", class: fsync, accrue: true, keys: true, how: "The same, with an `Idempotency-Key` on each post",
+		name: nameMemory, class: memory, accrue: true, how: "`accrue run --data ''`", why: "it keeps nothing on disk",
+	}, run(""))
+	add(&subject{name: nameAccrue, class: fsync, accrue: true, how: "`accrue run --data FOLDER`"}, run(folder("accrue")))
+	add(&subject{
+		name: nameKeys, class: fsync, accrue: true, keys: true, how: "The same, with an `Idempotency-Key` on each post",
 	}, run(folder("accrue-keys")))
 	for _, r := range []struct {
 		name, fsync string
@@ -121,10 +125,10 @@ func (p places) subjects(ctx context.Context) ([]*subject, error) {
 		keys        bool
 		why         string
 	}{
-		{"Redis everysec", "everysec", killed, false, "its answer comes up to a second before the fsync, and a retry counts again"},
+		{nameEverysec, "everysec", killed, false, "its answer comes up to a second before the fsync, and a retry counts again"},
 		{"Redis everysec, keys", "everysec", killed, true, "its answer comes up to a second before the fsync"},
 		{"Redis always", "always", fsync, false, "a retry counts again"},
-		{"Redis always, keys", "always", fsync, true, ""},
+		{nameAlways, "always", fsync, true, ""},
 	} {
 		port, data := port(), folder("redis-"+r.fsync+"-"+strconv.FormatBool(r.keys))
 		how := "Gin, rueidis, `HINCRBY` on redis-server with `appendfsync " + r.fsync + "`"
@@ -139,7 +143,7 @@ func (p places) subjects(ctx context.Context) ([]*subject, error) {
 	}
 	data := folder("postgres")
 	add(&subject{
-		name: "PostgreSQL, keys", class: fsync, keys: true, program: "postgres",
+		name: namePostgres, class: fsync, keys: true, program: "postgres",
 		how: "Gin, pgx; posts that wait are one transaction: `INSERT … ON CONFLICT DO NOTHING` of their keys, then one UPSERT of sums by tag",
 	}, serve("postgres", "--store", data), &part{name: "postgres", start: func(ctx context.Context) (*process.Process, error) {
 		return postgres.Start(ctx, data)
@@ -149,7 +153,7 @@ func (p places) subjects(ctx context.Context) ([]*subject, error) {
 		why: "its answer comes up to two minutes before the fsync, and a retry counts again",
 	}, serve("nats", "--store", folder("nats")))
 	add(&subject{
-		name: "NATS SyncAlways, keys", class: fsync, keys: true, singles: true,
+		name: nameNATS, class: fsync, keys: true, singles: true,
 		how: "The same with `SyncAlways`, and the key as each message's `Nats-Msg-Id`. It fsyncs each message by itself, so batches take seconds and are left out",
 	}, serve("nats", "--store", folder("nats-sync"), "--keys", "--sync"))
 	return all, errors.Join(faults...)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -35,6 +36,40 @@ func (Nothing) Add(context.Context, []message.Increment) error { return nil }
 
 // Totals implements Counter.
 func (Nothing) Totals(context.Context) (map[string]int64, error) { return map[string]int64{}, nil }
+
+// Waiting counts nothing, and answers the posts of each interval together, as a group commit does.
+type Waiting struct {
+	Nothing
+	mu   sync.Mutex
+	next chan struct{} // closed at the end of the interval, nil if nobody waits for it
+	each time.Duration
+}
+
+// NewWaiting returns a Waiting whose intervals have a length.
+func NewWaiting(each time.Duration) *Waiting { return &Waiting{each: each} }
+
+// Add implements Counter.
+func (w *Waiting) Add(ctx context.Context, _ []message.Increment) error {
+	w.mu.Lock()
+	if w.next == nil {
+		next := make(chan struct{})
+		w.next = next
+		time.AfterFunc(w.each, func() {
+			w.mu.Lock()
+			w.next = nil
+			w.mu.Unlock()
+			close(next)
+		})
+	}
+	next := w.next
+	w.mu.Unlock()
+	select {
+	case <-next:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Run serves a counter at an address until ctx ends: the routes of ingest, and GET /stats.
 func Run(ctx context.Context, address string, c Counter, log zerolog.Logger) error {
