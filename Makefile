@@ -7,6 +7,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -tags=nomsgpack)
 
 # Tools that Go builds from source, at fixed versions.
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCHSTAT := go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 BUF := go run github.com/bufbuild/buf/cmd/buf@v1.75.0
 
 .DEFAULT_GOAL := help
@@ -71,6 +72,10 @@ fuzz: ## run every fuzz target for FUZZTIME, a duration or a count such as 20000
 .PHONY: measure
 measure: build ## measure the whole system on this machine; docs/measured.md has results
 	@bin/accrue bench
+
+.PHONY: bench-compare
+bench-compare: ## compare benchmarks with the commit BASE (HEAD~1) by benchstat: make bench-compare PKG=./pkg/message BENCH=Decode
+	@PKG='$(or $(PKG),./pkg/checkpoint ./pkg/message ./aggregator/internal/... ./ingest/internal/...)' BENCH='$(or $(BENCH),.)' BASE='$(or $(BASE),HEAD~1)' COUNT='$(or $(COUNT),6)' BENCHSTAT='$(BENCHSTAT)' .ci/bench-compare
 
 .PHONY: bench-rivals
 bench-rivals: build ## compare with Redis, PostgreSQL and NATS on this machine, and write docs/benchmarks.md; root installs what is missing

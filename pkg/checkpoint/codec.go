@@ -126,15 +126,28 @@ func UnpackPublishers(packed []byte) (map[message.Publisher]Counted, error) {
 
 // UnpackTotals is the inverse of PackTotals. It returns the totals, sorted by name, and the time of the checkpoint, or
 // ErrCorrupt for other bytes.
-func UnpackTotals(packed []byte) ([]Total, time.Time, error) {
+func UnpackTotals(packed []byte) ([]Total, time.Time, error) { return UnpackTotalsAfter(packed, nil) }
+
+// UnpackTotalsAfter is UnpackTotals for a reader who has the totals of an earlier checkpoint of the partition. It shares their names, so
+// that only new tags allocate.
+func UnpackTotalsAfter(packed []byte, before []Total) ([]Total, time.Time, error) {
 	r := reader{rest: packed}
 	totals := make([]Total, r.count(7))
 	updated := r.varint()
 	var name []byte
 	for i := range totals {
 		name = r.name(name)
+		for len(before) > 0 && before[0].Name < string(name) {
+			before = before[1:]
+		}
+		var shared string
+		if len(before) > 0 && before[0].Name == string(name) {
+			shared = before[0].Name
+		} else {
+			shared = string(name)
+		}
 		totals[i] = Total{
-			Name: string(name), Total: r.varint(), Increments: r.varint(), UpdatedAt: time.UnixMilli(updated - r.varint()).UTC(),
+			Name: shared, Total: r.varint(), Increments: r.varint(), UpdatedAt: time.UnixMilli(updated - r.varint()).UTC(),
 			Minute: r.varint(), Hour: r.varint(),
 		}
 		if r.failed || i > 0 && totals[i].Name <= totals[i-1].Name {

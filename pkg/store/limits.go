@@ -37,11 +37,14 @@ type document struct {
 	transforms     int
 }
 
-// documents returns the documents that the Commit writes.
-func (c *Commit) documents() []document {
-	all := []document{{Partitions, PartitionID(c.Partition), []int{
-		len(c.Next.PackPublishers()), len(c.Next.PackTotals()), len(c.Next.PackOwed()),
-	}, 0}}
+// documents returns the documents that the Commit writes. Unless exact is set, bounds of the sizes of the checkpoint's fields take the place
+// of the sizes.
+func (c *Commit) documents(exact bool) []document {
+	sizes := []int{c.Next.PublishersSize(), c.Next.TotalsSize(), c.Next.OwedSize() + 16}
+	if exact {
+		sizes = []int{len(c.Next.PackPublishers()), len(c.Next.PackTotals()), len(c.Next.PackOwed())}
+	}
+	all := []document{{Partitions, PartitionID(c.Partition), sizes, 0}}
 	for _, d := range c.Tags {
 		all = append(all, document{Tags, TagID(d.Name), nil, 2})
 	}
@@ -71,9 +74,16 @@ func (c *Commit) documents() []document {
 // fields of a document count as 512 bytes together, so a document that close to the limit is refused although Firestore might
 // accept it.
 func (c *Commit) CheckLimits() error {
+	if c.checkLimits(false) == nil { // most Commits are far from the limits: packing them to see that would cost as much as sending them
+		return nil
+	}
+	return c.checkLimits(true)
+}
+
+func (c *Commit) checkLimits(exact bool) error {
 	request := 0
 	transforms := make(map[string]int)
-	for _, d := range c.documents() {
+	for _, d := range c.documents(exact) {
 		size := smallFields
 		for _, n := range d.packed {
 			if n > MaxValueBytes {

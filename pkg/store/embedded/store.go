@@ -39,7 +39,10 @@ var checkpointKey = []byte("checkpoint")
 //
 // Each collection is a bucket whose keys are document ids. Each order is a further bucket, whose keys are the values to order by
 // and the document id.
-type Store struct{ database *database.Database }
+type Store struct {
+	database *database.Database
+	unpacker store.Unpacker
+}
 
 // New returns a store on a database.
 func New(d *database.Database) *Store { return &Store{database: d} }
@@ -528,7 +531,7 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 			totals := store.PartitionTotals{Partition: id}
 			p, err := unpackPartition(packed)
 			if err == nil {
-				totals.Totals, totals.UpdatedAt, err = checkpoint.UnpackTotals(p.totals)
+				totals.Totals, totals.UpdatedAt, err = s.unpacker.Totals(id, store.Revision{UpdateTime: p.updateTime}, p.totals)
 			}
 			if err != nil {
 				totals.Err = err
@@ -543,6 +546,7 @@ func (s *Store) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time,
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	s.unpacker.Keep(all)
 	return all, asOf, nil
 }
 

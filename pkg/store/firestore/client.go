@@ -33,6 +33,7 @@ const maxResponse = 16 << 20
 type Client struct {
 	api      *apiv1.Client
 	database string // projects/P/databases/D
+	unpacker store.Unpacker
 }
 
 // Connect returns a client of a project's database. If emulatorHost is set, as host:port, the client uses that emulator without

@@ -235,7 +235,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 		}
 		p := store.PartitionTotals{Partition: partition, Revision: store.Revision{UpdateTime: doc.GetUpdateTime().AsTime()}}
 		if p.Err = checkCheckpoint(doc.GetFields()); p.Err == nil {
-			p.Totals, p.UpdatedAt, p.Err = checkpoint.UnpackTotals(doc.GetFields()[fieldTotals].GetBytesValue())
+			p.Totals, p.UpdatedAt, p.Err = c.unpacker.Totals(partition, p.Revision, doc.GetFields()[fieldTotals].GetBytesValue())
 		}
 		if at := doc.GetFields()[fieldAcceptedAt].GetTimestampValue(); at != nil && p.Err == nil {
 			p.AcceptedAt = at.AsTime()
@@ -246,6 +246,7 @@ func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("read totals: %w", err)
 	}
+	c.unpacker.Keep(all)
 	return all, last.GetReadTime().AsTime(), nil
 }
 
