@@ -21,8 +21,10 @@ const (
 	// generationsPerHorizon is how many generations the keys of one horizon are in: keys are forgotten a generation at a
 	// time, so a few more are kept than the horizon asks for.
 	generationsPerHorizon = 8
-	// generationsPerLimit bounds the part of all keys that one generation may hold.
-	generationsPerLimit = 16
+	// generationsPerIndex bounds the part of its index that one generation holds, unless it has fewer than minGeneration
+	// ranges: what is evicted at once to stay within the budget.
+	generationsPerIndex = 8
+	minGeneration       = 1000
 	// FoldCommits is how many Commits with keys a fold stands for, unless they have so many ranges that it takes fewer:
 	// maxFold. maxTail bounds the ranges that wait to be folded.
 	FoldCommits      = 256
@@ -451,7 +453,7 @@ func (e entry) same(as entry) bool {
 // add puts keys into the generation that ends at a place, or into a new one after it, and says whether it made one.
 func (x *Index) add(end int, at time.Time, ranges []checkpoint.KeyRange) (begins bool) {
 	if begins = end == 0 || at.Sub(x.generations[end-1].begin) > max(x.horizon/generationsPerHorizon, time.Second) ||
-		int64(x.generations[end-1].size) >= max(x.budget.limit/generationsPerLimit, 1); begins {
+		x.generations[end-1].size >= max(x.Held()/generationsPerIndex, minGeneration); begins {
 		x.ids++
 		x.generations = slices.Insert(x.generations, end, generation{id: x.ids, begin: at})
 		end++
@@ -509,19 +511,19 @@ func (x *Index) drop() (left time.Time) {
 			x.more[prefix] = others
 		}
 	}
+	// A map does not shrink, and grows although as many keys leave as come. So what is left goes into a new one.
+	keys := make(map[message.KeyPrefix]entry, max(len(x.keys)-g.size, 0))
 	for prefix, e := range x.keys {
 		if e.generation != g.id {
-			continue
-		}
-		if others := x.more[prefix]; len(others) == 0 {
-			delete(x.keys, prefix)
-		} else {
-			x.keys[prefix] = others[0]
+			keys[prefix] = e
+		} else if others := x.more[prefix]; len(others) > 0 {
+			keys[prefix] = others[0]
 			if x.more[prefix] = others[1:]; len(others) == 1 {
 				delete(x.more, prefix)
 			}
 		}
 	}
+	x.keys = keys
 	x.budget.held.Add(-int64(g.size))
 	return g.last.Add(time.Millisecond)
 }
