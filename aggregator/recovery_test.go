@@ -128,6 +128,25 @@ func TestACrashCostsALease(t *testing.T) {
 	})
 }
 
+// Pulls that are never answered end, and others follow them.
+func TestPullsThatHangAreCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		f := faults.New(func(call faults.Call) faults.Fault {
+			if call.Method == "Pull" && call.Number <= 8 { // of each puller two
+				return faults.Hang()
+			}
+			return nil
+		})
+		run := r.start(t, f.Subscription(r.subscription), r.store)
+		r.publish(t, 1, "foo")
+		r.awaitDrained(t, 30*time.Second)
+		run.stop(t)
+		r.verify(t)
+	})
+}
+
 // However wrong the clock of a process is, and however it jumps, the checkpoint's time is the store's: no publisher is
 // forgotten, and the history goes on.
 func TestAClockThatJumpsChangesNothing(t *testing.T) {

@@ -60,6 +60,8 @@ const (
 	// lastPull is how long after the stop a Pull that is under way may still bring messages: longer than one waits for a
 	// first message, so that it ends by itself. One that is cut off loses what it would have brought until leases end.
 	lastPull = 2200 * time.Millisecond
+	// pullTimeout bounds one Pull, which ends by itself long before, unless its source hangs.
+	pullTimeout = 10 * time.Second
 )
 
 // Consumer consumes one subscription. Any number of them may work on the same subscription.
@@ -119,7 +121,9 @@ func (c *Consumer) pull(ctx, calls context.Context, partitions Partitions) {
 			return
 		}
 		began := time.Now()
-		deliveries, err := c.source.Pull(calls, limit)
+		call, cancel := context.WithTimeout(calls, pullTimeout)
+		deliveries, err := c.source.Pull(call, limit)
+		cancel()
 		waited := time.Since(began) >= pullWait
 		taken := c.accept(deliveries, began, partitions)
 		c.buffer.unreserve(reserved)
