@@ -97,6 +97,11 @@ model: ## explore every state of small worlds with the production code, and chec
 	@MODEL=1 go test -count=1 -v -timeout 30m -run 'TestEveryStateOfSmallWorlds|TestTheExplorer' ./aggregator/internal/partition | grep -vE '^=== |^\s+--- '
 	@cd e2e && go test -count=1 -v ./model | grep -vE '^=== '
 
+SEEDS ?= 1000
+.PHONY: simulate
+simulate: ## run SEEDS seeds of the three services behind faults with a simulated clock, or one SEED
+	@cd tools && GOGC=400 SEEDS=$(SEEDS) SEED=$(SEED) go test -count=1 -v -timeout 5h -run TestSimulation ./simulate | grep -vE '^=== |^ +--- PASS'
+
 .PHONY: compose-test
 compose-test: ## test both compose files on a container engine; says so where there is none
 	@deployments/compose-test

@@ -61,6 +61,15 @@ func LoseReply(err error) Fault {
 	}
 }
 
+// Twice makes the request two times, as a client that retries by itself does, and returns the outcome of the second. A result is
+// that of the first which had one.
+func Twice() Fault {
+	return func(ctx context.Context, request func(context.Context) error) error {
+		_ = request(ctx)
+		return request(ctx)
+	}
+}
+
 // Hang waits until the context ends and does not make the request.
 func Hang() Fault {
 	return func(ctx context.Context, _ func(context.Context) error) error {
@@ -180,7 +189,10 @@ func do[T any](ctx context.Context, f *Faults, call Call, request func(context.C
 	err := f.fault(call).run(ctx, func(ctx context.Context) error {
 		result, err := request(ctx)
 		if err == nil {
-			results <- result
+			select {
+			case results <- result:
+			default: // the second of two
+			}
 		}
 		return err
 	})

@@ -53,6 +53,13 @@ type rejectedRedriver struct {
 	progress io.Writer
 }
 
+// Entries counts the rejected entries that fit now, in one of so many partitions, and returns how many it counted and how many
+// wait on. It is what the command does, for a program that has a store already.
+func Entries(ctx context.Context, kept ledger, partitions uint32) (counted, left int, err error) {
+	n, err := (&rejectedRedriver{ledger: kept, partitions: partitions, progress: io.Discard}).run(ctx)
+	return n.counted, n.rejected + n.others, err
+}
+
 // recount is the result of a run over rejected entries.
 type recount struct {
 	// counted entries are in the totals, or discarded; in a dry run, all that have the reason. Rejected ones could not be counted now
