@@ -99,8 +99,8 @@ model: ## explore every state of small worlds with the production code, and chec
 
 SEEDS ?= 1000
 .PHONY: simulate
-simulate: ## run SEEDS seeds of the three services behind faults with a simulated clock, or one SEED
-	@cd tools && GOGC=400 SEEDS=$(SEEDS) SEED=$(SEED) go test -count=1 -v -timeout 5h -run TestSimulation ./simulate | grep -vE '^=== |^ +--- PASS'
+simulate: ## run SEEDS seeds, from FIRST on, of the three services behind faults with a simulated clock, or one SEED
+	@cd tools && GOGC=400 SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) go test -count=1 -v -timeout 5h -run TestSimulation ./simulate | grep -vE '^=== |^ +--- PASS'
 
 .PHONY: compose-test
 compose-test: ## test both compose files on a container engine; says so where there is none

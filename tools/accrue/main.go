@@ -23,6 +23,7 @@ import (
 	"github.com/accrue/accrue/tools/migrate"
 	"github.com/accrue/accrue/tools/post"
 	"github.com/accrue/accrue/tools/recognitions"
+	"github.com/accrue/accrue/tools/reconcile"
 	"github.com/accrue/accrue/tools/redrive"
 	"github.com/accrue/accrue/tools/tags"
 )
@@ -56,7 +57,7 @@ func command(variables map[string]string) *cobra.Command {
 		local.Command(variables), post.Command(), load.Command(variables), bench.Command(), redrive.Command(variables),
 		recognitions.Command(variables), cost.Command(), emulators.Command(), versionCommand(),
 		export.Command(), folder.BackupCommand(variables), folder.RestoreCommand(variables), migrate.Command(variables), tags.Command(variables),
-		tags.ContributorsCommand(variables),
+		tags.ContributorsCommand(variables), reconcile.Command(variables),
 	)
 	return root
 }

@@ -28,6 +28,7 @@ type Store interface {
 	Commit(ctx context.Context, commit store.Commit) (store.Revision, error)
 	Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error)
 	Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error)
+	Tags(ctx context.Context) ([]store.Tag, error)
 	DropTag(ctx context.Context, name string) error
 	Erase(ctx context.Context, contributor string, audit store.AuditRecord) (store.Standing, error)
 	PutAudit(ctx context.Context, record store.AuditRecord) error

@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
+	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/storetest"
+	"github.com/accrue/accrue/tools/reconcile"
 	"github.com/accrue/accrue/tools/redrive"
 )
 
@@ -41,6 +43,9 @@ func TestSimulation(t *testing.T) {
 	first, seeds := uint64(1), few
 	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
 		seeds = n
+	}
+	if n, err := strconv.ParseUint(os.Getenv("FIRST"), 10, 64); err == nil {
+		first = n
 	}
 	if n, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
 		first, seeds = n, 1
@@ -122,6 +127,7 @@ func simulate(t *testing.T, seed uint64, all *totals, plant func(storetest.Store
 	}
 	all.recognized.Add(int64(w.verifyEvents()))
 	w.verifyLetters()
+	w.reconcile()
 	if text := w.lines.String(); strings.Contains(text, "panic") || strings.Contains(text, "an assertion failed") {
 		w.faulty("logged: %.2000s", text)
 	}
@@ -267,6 +273,19 @@ func (w *world) standings(ctx context.Context) string {
 		return fmt.Sprintf("%d events are not sent: %v", len(pending), err)
 	}
 	return ""
+}
+
+// reconcile has a second opinion: everything that was published, whoever was told so, adds up to what was counted.
+func (w *world) reconcile() {
+	var published []*message.Batch
+	for _, d := range pull(w.t, w.archive) {
+		if b, err := message.Decode(d.Data); err == nil {
+			published = append(published, b)
+		}
+	}
+	if err := reconcile.Messages(w.t.Context(), w.store, published); err != nil {
+		w.faulty("%v", err)
+	}
 }
 
 // verifyEvents checks that there is one event for everybody who is due, or unchanged copies of it. It returns their number.

@@ -58,12 +58,12 @@ type world struct {
 	weather *weather
 	store   storetest.Store
 
-	increments, dead, recognitions    *brokerembedded.Topic
-	subscription, letters, recognized *brokerembedded.Subscription
-	broker                            *brokerembedded.Broker
-	log                               zerolog.Logger
-	lines                             *lines
-	ending                            sync.WaitGroup
+	increments, dead, recognitions             *brokerembedded.Topic
+	subscription, letters, recognized, archive *brokerembedded.Subscription
+	broker                                     *brokerembedded.Broker
+	log                                        zerolog.Logger
+	lines                                      *lines
+	ending                                     sync.WaitGroup
 
 	mu        sync.Mutex
 	lives     int
@@ -109,10 +109,11 @@ func newWorld(t *testing.T, seed uint64, tally *tally, plant func(storetest.Stor
 	}
 	w.broker = brokerembedded.New(d)
 	w.increments, w.dead, w.recognitions = w.broker.Topic("increments"), w.broker.Topic("dead"), w.broker.Topic("recognitions")
-	var faults [3]error
+	var faults [4]error
 	w.subscription, faults[0] = w.broker.Subscribe(t.Context(), "increments", "aggregator", aggregator.AckDeadline)
 	w.letters, faults[1] = w.broker.Subscribe(t.Context(), "dead", "redrive", time.Minute)
 	w.recognized, faults[2] = w.broker.Subscribe(t.Context(), "recognitions", "print", time.Minute)
+	w.archive, faults[3] = w.broker.Subscribe(t.Context(), "increments", "archive", time.Hour)
 	if err := errors.Join(faults[:]...); err != nil {
 		t.Fatal(err)
 	}

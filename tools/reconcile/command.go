@@ -1,0 +1,108 @@
+// Package reconcile adds up again what Accrue has counted, from an archive of messages, and compares it with the checkpoints and
+// with the documents of tags. It shares no code with the counting but the formats of what it reads.
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/accrue/accrue/tools/cli"
+	"github.com/accrue/accrue/tools/documents"
+)
+
+// Command returns the command accrue reconcile. Variables are the environment.
+func Command(variables map[string]string) *cobra.Command {
+	var of documents.Flags
+	var archives []string
+	var asJSON bool
+	command := &cobra.Command{
+		Use:   "reconcile",
+		Short: "Add up again what was counted, and print the differences",
+		Long: `Compares the total of each tag in the checkpoints with its document and, with --archive, with the messages themselves: each
+message once, by publisher, partition and sequence, each idempotency key once, and without the rejected entries that still
+wait. An archive is one or more files of newline-delimited JSON, as BigQuery exports the table of terraform/archive.tf, or -
+for standard input; it must have every message since the first. Messages that wait to be counted are a difference: let it
+become quiet first. The exit code is 1 if there is a difference.`,
+		Example: `  accrue reconcile --data .accrue
+  accrue reconcile --project my-project --archive increments-000.json --archive increments-001.json
+  bq extract --destination_format NEWLINE_DELIMITED_JSON accrue.increments 'gs://my-bucket/increments-*.json'
+  gcloud storage cat 'gs://my-bucket/increments-*.json' | accrue reconcile --archive -`,
+		Args: cli.NoArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := of.Check(); err != nil {
+				return err
+			}
+			var messages *archive
+			if len(archives) > 0 {
+				messages = newArchive()
+				for _, name := range archives {
+					if err := messages.readFile(name, c.InOrStdin()); err != nil {
+						return fmt.Errorf("read the archive %s: %w", name, err)
+					}
+				}
+			}
+			kept, err := of.Open(c.Context())
+			if err != nil {
+				return err
+			}
+			found, err := compare(c.Context(), kept, messages)
+			if err = errors.Join(err, kept.Close()); err != nil {
+				return err
+			}
+			if asJSON {
+				err = cli.PrintJSON(c.OutOrStdout(), found)
+			} else {
+				err = found.print(c.OutOrStdout())
+			}
+			if err == nil && len(found.Differences) > 0 {
+				err = cli.ErrFailed
+			}
+			return err
+		},
+	}
+	of.Add(command, variables)
+	command.Flags().StringArrayVar(&archives, "archive", nil, "file of archived messages, newline-delimited JSON, or - for standard input")
+	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return command
+}
+
+func (a *archive) readFile(name string, stdin io.Reader) error {
+	if name == "-" {
+		return a.read(stdin)
+	}
+	file, err := os.Open(name) //nolint:gosec // the file that the user names
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // read
+	return a.read(file)
+}
+
+// print prints the differences as a table, and a line that says what was compared.
+func (r *result) print(w io.Writer) error {
+	if len(r.Differences) > 0 {
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintf(table, "tag\tcheckpoints\tdocument\trejected, waiting\tarchive\t\n")
+		for _, d := range r.Differences {
+			archived := "-"
+			if d.Archive != nil {
+				archived = fmt.Sprint(*d.Archive)
+			}
+			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\t\n", d.Tag, d.Checkpoints, d.Document, d.Rejected, archived)
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+	}
+	if r.Archived != nil {
+		fmt.Fprintf(w, "The archive has %d messages, %d of them again, and %d entries that repeat a key.\n", r.Archived.Messages, r.Archived.Repeated,
+			r.Archived.Keys)
+	}
+	_, err := fmt.Fprintf(w, "%d tags, which add up to %d: %d differences.\n", r.Tags, r.Total, len(r.Differences))
+	return err
+}
