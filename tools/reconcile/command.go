@@ -23,7 +23,7 @@ func Command(variables map[string]string) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "reconcile",
 		Short: "Add up again what was counted, and print the differences",
-		Long: `Compares the total of each tag in the checkpoints with its document and, with --archive, with the messages themselves: each
+		Long: `Compares the total of each tag in the checkpoints with its document, and what that gets later, and, with --archive, with the messages themselves: each
 message once, by publisher, partition and sequence, each idempotency key once, and without the rejected entries that still
 wait. An archive is one or more files of newline-delimited JSON, as BigQuery exports the table of terraform/archive.tf, or -
 for standard input; it must have every message since the first. Messages that wait to be counted are a difference: let it
@@ -87,13 +87,13 @@ func (a *archive) readFile(name string, stdin io.Reader) error {
 func (r *result) print(w io.Writer) error {
 	if len(r.Differences) > 0 {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintf(table, "tag\tcheckpoints\tdocument\trejected, waiting\tarchive\t\n")
+		fmt.Fprintf(table, "tag\tcheckpoints\tdocument\towed to it\trejected, waiting\tarchive\t\n")
 		for _, d := range r.Differences {
 			archived := "-"
 			if d.Archive != nil {
 				archived = fmt.Sprint(*d.Archive)
 			}
-			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\t\n", d.Tag, d.Checkpoints, d.Document, d.Rejected, archived)
+			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\t\n", d.Tag, d.Checkpoints, d.Document, d.Owed, d.Rejected, archived)
 		}
 		if err := table.Flush(); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/database"
+	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/message"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/embedded"
@@ -109,6 +110,23 @@ func TestReconcile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// With TAG_DOCUMENTS a document lacks what its checkpoint owes it.
+func TestWhatIsOwedIsNoDifference(t *testing.T) {
+	t.Parallel()
+	for owed, want := range map[int64]int{7: 0, 6: 1} {
+		d := databasetest.Store(t)
+		deltas := []checkpoint.Delta{{Name: "foo", Value: 7, Increments: 2}}
+		commit := store.Commit{Partition: 3, Next: (&checkpoint.Checkpoint{}).Next(time.Now(), time.Hour, []checkpoint.Message{{Sequence: 1}}, deltas)}
+		commit.Next.Owe([]checkpoint.Delta{{Name: "foo", Value: owed, Increments: 2}})
+		if _, err := d.Commit(t.Context(), commit); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := compare(t.Context(), d, nil); err != nil || len(found.Differences) != want {
+			t.Errorf("compare() with %d owed = %+v, %v", owed, found, err)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ const (
 	frozen      kind = "service frozen"
 	skewed      kind = "clock of ingest wrong"
 	divided     kind = "PARTITIONS changed"
+	owed        kind = "documents of tags written later"
 	garbage     kind = "undecodable message"
 	redriven    kind = "redrive while services run"
 	cutShort    kind = "redrive killed"
@@ -47,7 +48,7 @@ const (
 
 var kinds = []kind{
 	delayed, lostRequest, lostReply, late, twice, hung, conflicted, refused, unavailable, silent, full, redelivered, killed, stopped, frozen, skewed,
-	divided, garbage, redriven, cutShort,
+	divided, owed, garbage, redriven, cutShort,
 }
 
 var (

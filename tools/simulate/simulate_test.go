@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	// trouble is how long there are faults, and patience how long after them everything must be exact.
-	trouble, patience = 25 * time.Second, 5 * time.Minute
+	// trouble is how long there are faults, and patience how long after them everything must be exact: a tag's document that the
+	// store has refused is left alone for ten minutes if it is written later than its checkpoint.
+	trouble, patience = 25 * time.Second, 20 * time.Minute
 	// few is how many seeds go test runs.
 	few = 20
 )
@@ -141,7 +142,7 @@ func simulate(t *testing.T, seed uint64, all *totals, plant func(storetest.Store
 
 // settle waits until everything is exact, and stays so, and returns what is not.
 func (w *world) settle() (wrong string) {
-	for began := time.Now(); time.Since(began) < patience; time.Sleep(time.Second) {
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(max(time.Second, time.Since(began)/10)) {
 		if _, left, err := redrive.Entries(w.t.Context(), w.store, 4); err != nil || left > 0 {
 			continue
 		}

@@ -157,6 +157,10 @@ func (w *world) start(name string, slot int, random *rand.Rand) {
 		variables["PARTITIONS"] = strconv.Itoa(2 + random.IntN(4))
 		w.tally.add(divided)
 	}
+	if name == aggregators && random.IntN(3) == 0 {
+		variables["TAG_DOCUMENTS"] = "5s"
+		w.tally.add(owed)
+	}
 	in := &instance{link: l, gone: make(chan struct{}), ended: make(chan error, 1)}
 	run, err := w.assemble(name, in, variables, random)
 	if err != nil {
