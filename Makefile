@@ -9,6 +9,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -tags=nomsgpack)
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT := go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 BUF := go run github.com/bufbuild/buf/cmd/buf@v1.75.0
+GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
 .DEFAULT_GOAL := help
 
@@ -105,6 +106,12 @@ simulate: ## run SEEDS seeds, from FIRST on, of the three services behind faults
 .PHONY: compose-test
 compose-test: ## test both compose files on a container engine; says so where there is none
 	@deployments/compose-test
+
+.PHONY: vulnerabilities
+vulnerabilities: ## look for known vulnerabilities in the code that is called; says so where vuln.go.dev cannot be reached
+	@if ! curl -fsS -m 20 -o /dev/null https://vuln.go.dev/index/db.json; then \
+		echo "NOT CHECKED: the database of vulnerabilities at vuln.go.dev cannot be reached"; exit 0; fi; \
+	for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GOVULNCHECK) ./...) || exit 1; done
 
 .PHONY: terraform-check
 terraform-check: ## check the format of terraform/, validate and test it; needs Terraform
