@@ -28,6 +28,8 @@ const generalFile = "openapi.go"
 const (
 	linesType = "application/x-ndjson"
 	textType  = "text/plain"
+	// pictureType is the media type of badges.
+	pictureType = "image/svg+xml"
 )
 
 // problemSchema is the name of the schema of problem documents.
@@ -279,6 +281,14 @@ func (f *finisher) response(at, status string, r *openapi3.Response, o *openapi3
 	}
 	example := o.Extensions[extensionExampleOf+status]
 	for media, content := range r.Content {
+		if media == pictureType {
+			if strings.HasSuffix(content.Schema.Ref, "/"+problemSchema) {
+				delete(r.Content, media) // problems are documents, whatever was asked for
+				continue
+			}
+			content.Schema, content.Example = openapi3.NewStringSchema().NewRef(), o.Extensions[extensionExampleOf+"picture"]
+			continue
+		}
 		if !strings.HasSuffix(content.Schema.Ref, "/"+problemSchema) {
 			content.Example = example
 			continue

@@ -49,6 +49,9 @@ func New(views Views, store Contributors, changes History, base web.Base) (http.
 	get("/contributors", contributors.list)
 	get("/contributors/:id", contributors.get)
 	get("/recognitions", contributors.recognitions)
+	badges := &badges{views: views, contributors: contributors}
+	get("/badges/:badge", badges.tag)
+	get("/badges/contributors/:badge", badges.contributor)
 	page := gin.WrapH(board.New())
 	get("/", page)
 	get(board.Assets+"/:release/:file", page)

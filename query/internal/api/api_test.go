@@ -158,6 +158,33 @@ func TestStatsAnswersABareMapSortedByName(t *testing.T) {
 	}
 }
 
+func TestStatsOfSomeTags(t *testing.T) {
+	t.Parallel()
+	views := empty()
+	views.show(start, checkpoint.Total{Name: "ballz", Total: 76}, checkpoint.Total{Name: "foo", Total: 13}, checkpoint.Total{Name: "food", Total: 1})
+	url := serve(t, handler(views)) + "/stats"
+	for query, want := range map[string]string{
+		"?names=foo": `{"foo":13}`, "?names=zoo,food,ballz,foo,foo": `{"ballz":76,"foo":13,"food":1}`, "?names=bar": `{}`,
+		"?prefix=foo": `{"foo":13,"food":1}`, "?prefix=x": `{}`, "?prefix=": `{"ballz":76,"foo":13,"food":1}`, "?names=foo&prefix=": `{"foo":13}`,
+	} {
+		got := request(t, http.MethodGet, url+query)
+		if got.status != http.StatusOK || got.body != want {
+			t.Errorf("%s: %d %s, want %s", query, got.status, got.body, want)
+		}
+		if again := request(t, http.MethodGet, url+query, "If-None-Match: "+got.header.Get("ETag")); again.status != http.StatusNotModified {
+			t.Errorf("%s: %d for the same, want 304", query, again.status)
+		}
+	}
+	foo := request(t, http.MethodGet, url+"?names=foo").header.Get("ETag")
+	views.show(start.Add(time.Second), checkpoint.Total{Name: "ballz", Total: 77}, checkpoint.Total{Name: "foo", Total: 13}, checkpoint.Total{Name: "food", Total: 1})
+	if got := request(t, http.MethodGet, url+"?names=foo", "If-None-Match: "+foo); got.status != http.StatusNotModified {
+		t.Errorf("%d when another tag has changed, want 304", got.status)
+	}
+	if got := request(t, http.MethodGet, url+"?names=ballz,foo", "If-None-Match: "+foo); got.status != http.StatusOK {
+		t.Errorf("%d for other tags, want 200", got.status)
+	}
+}
+
 func TestNoTotalsAreAnEmptyMap(t *testing.T) {
 	t.Parallel()
 	views := empty()
@@ -271,11 +298,14 @@ func TestProblemNamesEveryUnknownParameter(t *testing.T) {
 	t.Parallel()
 	url := serve(t, handler(example()))
 	for query, want := range map[string][]string{
-		"prefix=f":      {"prefix"},
-		"b&a=1&a=2&a=3": {"a", "b"},
-		"=":             {""},
-		"a=%zz":         nil,
-		"a;b":           nil,
+		"page_size=4":        {"page_size"},
+		"names=Foo":          {"names"},
+		"names=foo,":         {"names"},
+		"names=foo&prefix=f": {"prefix"},
+		"b&a=1&a=2&a=3":      {"a", "b"},
+		"=":                  {""},
+		"a=%zz":              nil,
+		"a;b":                nil,
 	} {
 		t.Run(query, func(t *testing.T) {
 			t.Parallel()

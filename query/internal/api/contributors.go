@@ -96,10 +96,7 @@ func (s *contributors) get(c *gin.Context) {
 		problem.New(http.StatusNotFound, "no contributor can have this id").Write(c.Writer)
 		return
 	}
-	found, err := do(c.Request.Context(), s.reads, "contributor "+id, func(ctx context.Context) (store.Standing, int, error) {
-		found, err := s.store.Standing(ctx, id)
-		return found, 1 + len(found.Recognitions), err
-	})
+	found, err := s.find(c.Request.Context(), id)
 	if err != nil {
 		s.reads.refuse(c, err)
 		return

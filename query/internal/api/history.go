@@ -3,10 +3,8 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 	_ "time/tzdata" // not every system has the time zones
 
@@ -14,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
-	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/pkg/problem"
 	"github.com/accrue/accrue/pkg/store"
@@ -32,14 +29,7 @@ type History interface {
 
 const (
 	// settled is how long after its end a period may still change: a Commit has the time at which it was begun.
-	settled = 15 * time.Second
-	// namesLength bounds the names that a request may choose, and so that of a URL: a hundred of the longest, maxNames of the
-	// shortest.
-	namesLength  = 100*(increment.MaxNameLength+1) - 1
-	maxNames     = (namesLength + 1) / (increment.MinNameLength + 1)
-	namesPattern = `^[a-z_]{3,15}(,[a-z_]{3,15})*$`
-
-	parameterNames, parameterPrefix  = "names", "prefix"
+	settled                          = 15 * time.Second
 	resolutionMinute, resolutionHour = "minute", "hour"
 	resolutionDay                    = "day"
 )
@@ -177,34 +167,6 @@ func (h *pasts) read(c *gin.Context, call func(context.Context) ([][]int64, erro
 		problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
 	}
 	return nil, false
-}
-
-// choice is which tags a request is about: those of some names, or those that have a prefix.
-type choice struct {
-	names  []string // sorted; nil for all
-	prefix string
-}
-
-// parameters adds the parameters of a choice to those of a request.
-func (t *choice) parameters(of map[string]parameter) {
-	of[parameterPrefix] = readText(&t.prefix)
-	of[parameterNames] = func(value string) string {
-		names := strings.Split(value, ",")
-		if len(value) > namesLength || slices.ContainsFunc(names, func(name string) bool { return increment.ValidateName(name) != nil }) {
-			return fmt.Sprintf("must be names of tags, separated by commas, and not longer than %d characters, a hundred of the longest names", namesLength)
-		}
-		slices.Sort(names)
-		t.names = slices.Compact(names)
-		return ""
-	}
-}
-
-// fault returns what is wrong with a choice as a whole.
-func (t *choice) fault() *problem.Document {
-	if t.names != nil && t.prefix != "" {
-		return wrongParameter(problem.Fault{Parameter: parameterPrefix, Detail: "excludes names"})
-	}
-	return nil
 }
 
 // historyRequest asks for the periods from one time to another, both of which are beginnings of periods.

@@ -28,6 +28,8 @@ const title = "Accrue: query"
 //	@tag.description	The totals of tags.
 //	@tag.name			contributors
 //	@tag.description	Contributors, and their recognitions for reaching a tier.
+//	@tag.name			badges
+//	@tag.description	Numbers for pages elsewhere.
 //	@tag.name			board
 //	@tag.description	The page for people.
 //	@tag.name			health
@@ -39,39 +41,45 @@ const title = "Accrue: query"
 //	@x-header-x-as-of		{"schema":{"format":"date-time"},"example":"2026-11-23T08:01:44.133Z"}
 
 //	@Summary		All totals
-//	@Description	Every tag with its total, as one object. Tags that were never counted are not there.
+//	@Description	Every tag with its total, or those of some names or with a prefix, as one object. Tags that were never counted are not there.
 //	@ID				getStats
 //	@Tags			totals
 //	@Produce		json
+//	@Param			names			query		string				false	"Only these tags, separated by commas: a hundred of the longest names, or more of shorter ones."	extensions(x-go-pattern=namesPattern,x-go-maxlength=namesLength)
+//	@Param			prefix			query		string				false	"Only tags whose names begin so. Not with names."	extensions(x-excludes=names)
 //	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
 //	@Success		200				{object}	Totals				"The totals."
 //	@Success		304				"Nothing has changed since the answer with the given ETag."
-//	@Failure		400				{object}	problem.Document	"this resource has no parameters"
+//	@Failure		400				{object}	problem.Document	"a parameter is wrong"
 //	@Failure		500				{object}	problem.Document	"the answer could not be made"
 //	@Failure		503				{object}	problem.Document	"the totals have not been read yet"
 //	@Header			200,304			{string}	ETag				"Names these totals. It is the same for all instances, and weak for a compressed answer."
 //	@Header			200,304			{string}	X-As-Of				"When the totals were read."
 //	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
 //	@x-example-200	{"ballz":76,"foo":13}
-//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is unknown"}]}
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"excludes names"}]}
 //	@Router			/stats [get]
 
 //	@Summary		Totals as they change
 //	@Description	Server-sent events, for `EventSource` or any client: first `snapshot`, with all totals, then `changes`, with the new totals of the tags that have changed, at most one a second. The data of both is `{"as_of":"…","lag_ms":0,"totals":{"foo":13}}`.
 //	@Description
+//	@Description	With `names` or `prefix` the events have these tags only, and there is one when one of these changes.
+//	@Description
 //	@Description	A reader that reconnects with the id of its last event, as `EventSource` does by itself, receives what has changed since if the same instance answers and remembers that version, otherwise a snapshot. A slow reader receives fewer events with the same outcome. When nothing changes there is a comment every 15 seconds. The stream ends after 55 minutes, and when the server stops: reconnect.
 //	@ID				getStatsStream
 //	@Tags			totals
 //	@Produce		text/event-stream
+//	@Param			names			query		string				false	"Only these tags, separated by commas: a hundred of the longest names, or more of shorter ones."	extensions(x-go-pattern=namesPattern,x-go-maxlength=namesLength)
+//	@Param			prefix			query		string				false	"Only tags whose names begin so. Not with names."	extensions(x-excludes=names)
 //	@Param			Last-Event-ID	header		string				false	"The id of the last event that was read."
 //	@Param			lastEventId		query		string				false	"The same, for readers that cannot set the header, which takes precedence."
 //	@Success		200				{string}	string				"Events."
-//	@Failure		400				{object}	problem.Document	"this resource has no parameters"
+//	@Failure		400				{object}	problem.Document	"a parameter is wrong"
 //	@Failure		500				{object}	problem.Document	"the answer could not be made"
 //	@Failure		503				{object}	problem.Document	"too many open streams"
 //	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
 //	@x-example-200	"retry: 2000\n\nevent: snapshot\nid: ZUPQJ5DB7QJVVXVJDSXKKLZRTD-42\ndata: {\"as_of\":\"2026-11-23T08:01:44.133Z\",\"lag_ms\":120,\"totals\":{\"ballz\":76,\"foo\":13}}\n\nevent: changes\nid: ZUPQJ5DB7QJVVXVJDSXKKLZRTD-43\ndata: {\"as_of\":\"2026-11-23T08:01:45.135Z\",\"lag_ms\":118,\"totals\":{\"foo\":17}}\n\n"
-//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is unknown"}]}
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"excludes names"}]}
 //	@Router			/stats/stream [get]
 
 //	@Summary		Tags, page by page
@@ -228,6 +236,47 @@ const title = "Accrue: query"
 //	@x-example-200	{"recognitions":[{"contributor":"ada","tier":3,"contributions":3,"recognized_at":"2026-11-23T08:01:42.053Z"}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":3}
 //	@x-example-400	{"errors":[{"parameter":"page_size","detail":"must be a positive integer; a page has 100 items at most"}]}
 //	@Router			/recognitions [get]
+
+//	@Summary		The badge of a tag
+//	@Description	The total of a tag as a picture (`.svg`), or as the endpoint badge of shields.io reads it (`.json`). It may be a minute old. A tag that was never counted has a badge of 0.
+//	@ID				getTagBadge
+//	@Tags			badges
+//	@Produce		json,image/svg+xml
+//	@Param			badge			path		string				true	"The name of the tag, and .svg or .json."	extensions(x-go-pattern=badgePattern,x-example=foo.svg)
+//	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
+//	@Success		200				{object}	badge				"The badge."
+//	@Success		304				"Nothing has changed since the answer with the given ETag."
+//	@Failure		400				{object}	problem.Document	"this resource has no parameters"
+//	@Failure		404				{object}	problem.Document	"no tag can have this badge"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"the totals have not been read yet"
+//	@Header			200,304			{string}	ETag				"Names the badge. It is weak for a compressed answer."
+//	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"schemaVersion":1,"label":"foo","message":"1,234","color":"#0b6b3a"}
+//	@x-example-picture	"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"86\" height=\"20\">…</svg>"
+//	@x-example-400	{"errors":[{"parameter":"style","detail":"is unknown"}]}
+//	@Router			/badges/{badge} [get]
+
+//	@Summary		The badge of a contributor
+//	@Description	The number of contributions of a contributor, likewise. One who never contributed has a badge of 0.
+//	@ID				getContributorBadge
+//	@Tags			badges
+//	@Produce		json,image/svg+xml
+//	@Param			badge			path		string				true	"The id of the contributor, percent-encoded, and .svg or .json."	extensions(x-go-pattern=contributorBadgePattern,x-go-maxlength=contributorBadgeLength,x-example=ada.svg)
+//	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
+//	@Success		200				{object}	badge				"The badge."
+//	@Success		304				"Nothing has changed since the answer with the given ETag."
+//	@Failure		400				{object}	problem.Document	"this resource has no parameters"
+//	@Failure		404				{object}	problem.Document	"no contributor can have this badge"
+//	@Failure		429				{object}	problem.Document	"too many documents are being read"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"the store does not answer"
+//	@Header			200,304			{string}	ETag				"Names the badge. It is weak for a compressed answer."
+//	@Header			429,503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	{"schemaVersion":1,"label":"ada","message":"1,234","color":"#0b6b3a"}
+//	@x-example-picture	"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"86\" height=\"20\">…</svg>"
+//	@x-example-400	{"errors":[{"parameter":"style","detail":"is unknown"}]}
+//	@Router			/badges/contributors/{badge} [get]
 
 //	@Summary		The board
 //	@Description	A page for people: every tag with its total, its rate and its last half hour, contributors and the latest recognitions, live.

@@ -13,8 +13,8 @@ import (
 	"github.com/accrue/accrue/query/internal/view"
 )
 
-// stats answers /stats: every tag with its total, as one object. Each version of the view is rendered once, at its first
-// request.
+// stats answers /stats: every tag with its total, or the chosen ones, as one object. All tags of each version of the view are
+// rendered once, at the first request.
 type stats struct {
 	views Views
 	last  atomic.Pointer[rendered]
@@ -36,12 +36,24 @@ type rendered struct {
 }
 
 func (s *stats) get(c *gin.Context) {
-	if d := readParameters(c.Request, nil); d != nil {
+	var tags choice
+	known := make(map[string]parameter)
+	tags.parameters(known)
+	d := readParameters(c.Request, known)
+	if d == nil {
+		d = tags.fault()
+	}
+	if d != nil {
 		d.Write(c.Writer)
 		return
 	}
 	v := latest(c, s.views)
 	if v == nil {
+		return
+	}
+	if !tags.all() {
+		body := encode(tags.of(v.Tags()))
+		answer(c, v.AsOf(), content.New(body, content.Tag(body)))
 		return
 	}
 	r, asOf := s.of(v)

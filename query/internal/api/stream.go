@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/gin-gonic/gin"
 
 	"github.com/accrue/accrue/pkg/problem"
@@ -45,7 +46,7 @@ const (
 type stream struct {
 	views Views
 	stats *stats
-	// process distinguishes this process's versions from those of others: an event's id is process-version.
+	// process distinguishes this process's versions from those of others: an event's id is process-version, or process-choice-version.
 	process string
 	readers atomic.Int64
 
@@ -58,7 +59,14 @@ type stream struct {
 func (s *stream) get(c *gin.Context) {
 	// The parameter is for readers that cannot set the header.
 	lastID := ""
-	if d := readParameters(c.Request, map[string]parameter{"lastEventId": readText(&lastID)}); d != nil {
+	var tags choice
+	known := map[string]parameter{"lastEventId": readText(&lastID)}
+	tags.parameters(known)
+	d := readParameters(c.Request, known)
+	if d == nil {
+		d = tags.fault()
+	}
+	if d != nil {
 		d.Write(c.Writer)
 		return
 	}
@@ -78,12 +86,12 @@ func (s *stream) get(c *gin.Context) {
 	if c.Request.Method == http.MethodHead {
 		return
 	}
-	_ = s.serve(c.Request.Context(), c.Writer, lastID) // the reader has gone, or the stream has ended
+	_ = s.serve(c.Request.Context(), c.Writer, lastID, &tags) // the reader has gone, or the stream has ended
 }
 
 // serve sends events until the reader disconnects or stops reading, streamFor has passed, or the server stops, and returns
 // the reason.
-func (s *stream) serve(ctx context.Context, w http.ResponseWriter, lastID string) error {
+func (s *stream) serve(ctx context.Context, w http.ResponseWriter, lastID string, tags *choice) error {
 	ctx, cancel := context.WithTimeout(ctx, streamFor)
 	defer cancel()
 	r := &reader{writer: w, controller: http.NewResponseController(w), gone: ctx.Done(), stopping: service.Stopping(ctx)}
@@ -92,15 +100,20 @@ func (s *stream) serve(ctx context.Context, w http.ResponseWriter, lastID string
 	}
 	lastAt := time.Now()
 	s.views.View(ctx) // in quiet times the view may be old: this request refreshes it, like any other
-	sent, known := s.version(lastID)
+	ids := s.ids(tags)
+	sent, known := version(ids, lastID)
 	for {
 		v, replaced := s.views.Watch()
 		wait := heartbeatEvery - time.Since(lastAt)
 		switch {
 		case v.Version() > 0 && (!known || v.Version() != sent):
-			e := s.event(v, sent, known)
+			e := s.event(v, sent, known, tags)
+			if e.totals == nil { // no chosen tag has changed
+				sent = e.version
+				break
+			}
 			f := freshnessOf(e.asOf)
-			head := fmt.Appendf(nil, "event: %s\nid: %s-%d\ndata: {\"as_of\":%q,\"lag_ms\":%d,\"totals\":", e.kind, s.process, e.version, f.AsOf, f.LagMS)
+			head := fmt.Appendf(nil, "event: %s\nid: %s%d\ndata: {\"as_of\":%q,\"lag_ms\":%d,\"totals\":", e.kind, ids, e.version, f.AsOf, f.LagMS)
 			if err := r.send(head, e.totals, []byte("}\n\n")); err != nil {
 				return err
 			}
@@ -118,9 +131,18 @@ func (s *stream) serve(ctx context.Context, w http.ResponseWriter, lastID string
 	}
 }
 
-// version returns the version of an event's id, if the event is of this process.
-func (s *stream) version(id string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(id, s.process+"-")
+// ids returns how the ids of events begin. Those of other tags begin otherwise: an event that was read of one choice says
+// nothing about another.
+func (s *stream) ids(tags *choice) string {
+	if tags.all() {
+		return s.process + "-"
+	}
+	return fmt.Sprintf("%s-%016x-", s.process, xxhash.Sum64String(strings.Join(tags.names, ",")+" "+tags.prefix))
+}
+
+// version returns the version of an event's id, if it begins like the ids of this process and choice.
+func version(ids, id string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(id, ids)
 	if !ok {
 		return 0, false
 	}
@@ -133,11 +155,21 @@ type event struct {
 	kind    string
 	version uint64
 	asOf    time.Time
-	totals  []byte // shared by all readers
+	totals  []byte // shared by all readers of all tags; nil if none of the chosen ones has changed
 }
 
-// event returns the event that brings a reader from the version since, or from none, to that of v or a later one.
-func (s *stream) event(v *view.View, since uint64, known bool) event {
+// event returns the event that brings a reader of some tags from the version since, or from none, to that of v or a later one.
+func (s *stream) event(v *view.View, since uint64, known bool, tags *choice) event {
+	if !tags.all() {
+		if changed, ok := v.ChangesSince(since); known && ok {
+			e := event{"changes", v.Version(), v.AsOf(), nil}
+			if changed = tags.of(changed); len(changed) > 0 {
+				e.totals = encode(changed)
+			}
+			return e
+		}
+		return event{"snapshot", v.Version(), v.AsOf(), encode(tags.of(v.Tags()))}
+	}
 	if known {
 		if changes, ok := s.changes(v, since); ok {
 			return event{"changes", v.Version(), v.AsOf(), changes}

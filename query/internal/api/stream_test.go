@@ -311,6 +311,51 @@ func TestStreamTakesTheLastEventIDAsAParameter(t *testing.T) {
 	})
 }
 
+// Readers of some tags receive these alone, and nothing when others change.
+func TestStreamOfSomeTags(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		views := empty()
+		views.show(time.Now(), totals(counts{"ballz": 76, "foo": 13})...)
+		p := servePipes(t, handler(views))
+		named, prefixed := p.open(t, "?names=zoo,foo"), p.open(t, "?prefix=ba")
+		named.wantLine("retry: 2000")
+		prefixed.wantLine("retry: 2000")
+		named.want("snapshot", 1, counts{"foo": 13})
+		id := prefixed.want("snapshot", 1, counts{"ballz": 76}).id
+
+		for n := range int64(5) {
+			time.Sleep(2 * time.Second)
+			views.show(time.Now(), totals(counts{"ballz": 76, "foo": 14 + n})...)
+			named.want("changes", 2+int(n), counts{"foo": 14 + n})
+		}
+		time.Sleep(2 * time.Second)
+		views.show(time.Now(), totals(counts{"ballz": 77, "foo": 18, "zoo": 1})...)
+		named.want("changes", 7, counts{"zoo": 1})
+		prefixed.want("changes", 7, counts{"ballz": 77})
+		quiet := time.Now()
+		time.Sleep(2 * time.Second)
+		views.show(time.Now(), totals(counts{"ballz": 77, "foo": 19, "zoo": 1})...)
+		named.want("changes", 8, counts{"foo": 19})
+		if line, err := prefixed.block(); err != nil || !strings.HasPrefix(line, ": as of ") || time.Since(quiet) != 15*time.Second {
+			t.Errorf("%q, %v after %v of silence, want a heartbeat", line, err, time.Since(quiet))
+		}
+
+		again := p.open(t, "?prefix=ba", "Last-Event-ID: "+id)
+		again.wantLine("retry: 2000")
+		again.want("changes", 8, counts{"ballz": 77})
+		other := p.open(t, "?prefix=fo", "Last-Event-ID: "+id) // of another choice
+		other.wantLine("retry: 2000")
+		other.want("snapshot", 8, counts{"foo": 19})
+		all := p.open(t, "Last-Event-ID: "+id)
+		all.wantLine("retry: 2000")
+		all.want("snapshot", 8, counts{"ballz": 77, "foo": 19, "zoo": 1})
+		time.Sleep(2 * time.Second)
+		views.show(time.Now(), totals(counts{"foo": 19})...) // tags have left
+		again.want("snapshot", 9, counts{})
+	})
+}
+
 func TestStreamEndsAfter55Minutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -376,6 +421,7 @@ func TestStreamProblems(t *testing.T) {
 	t.Parallel()
 	address := serve(t, handler(example())) + "/stats/stream"
 	wantProblem(t, request(t, http.MethodGet, address+"?since=3"), http.StatusBadRequest)
+	wantProblem(t, request(t, http.MethodGet, address+"?names=foo&prefix=f"), http.StatusBadRequest)
 	wantProblem(t, request(t, http.MethodPost, address), http.StatusMethodNotAllowed)
 	if got := request(t, http.MethodHead, address); got.status != http.StatusOK || got.header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("HEAD: %d %v", got.status, got.header)
