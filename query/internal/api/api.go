@@ -25,8 +25,8 @@ type Views interface {
 	Watch() (*view.View, <-chan struct{})
 }
 
-// New returns the handler of all of query's requests.
-func New(views Views, store Contributors, changes History, base web.Base) (http.Handler, error) {
+// New returns the handler of all of query's requests. Tiers are those that contributors are recognized for, rising.
+func New(views Views, store Contributors, changes History, tiers []int64, base web.Base) (http.Handler, error) {
 	const streamPath = "/stats/stream"
 	router := base.Router(web.API{Title: title, Document: document, Streams: []string{streamPath}, EscapedPaths: true})
 	get := func(path string, handler gin.HandlerFunc) {
@@ -45,7 +45,7 @@ func New(views Views, store Contributors, changes History, base web.Base) (http.
 	past := &pasts{views: views, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
 	get("/history", past.all)
 	get("/tags/:name/history", past.tag)
-	contributors := &contributors{store: store, reads: newReads(base.Log)}
+	contributors := &contributors{store: store, reads: newReads(base.Log), tiers: tiers}
 	get("/contributors", contributors.list)
 	get("/contributors/:id", contributors.get)
 	get("/recognitions", contributors.recognitions)

@@ -28,6 +28,7 @@ type Contributors interface {
 type contributors struct {
 	store Contributors
 	reads *reads
+	tiers []int64 // rising
 }
 
 // contributorBody is a contributor in a list.
@@ -61,6 +62,8 @@ type recognitionBody struct {
 //	@Description	A contributor with their recognitions, and how old the answer is.
 type standing struct {
 	contributorBody
+	// The next tier that they can be recognized for, if there is one.
+	NextTier int64 `json:"next_tier,omitempty" example:"10" minimum:"1"`
 	// The tiers that they were recognized for, rising.
 	Recognitions []recognitionBody `json:"recognitions" validate:"required"`
 	freshness
@@ -101,11 +104,24 @@ func (s *contributors) get(c *gin.Context) {
 		s.reads.refuse(c, err)
 		return
 	}
-	body := standing{contributorOf(found.Contributor), make([]recognitionBody, len(found.Recognitions)), freshnessOf(found.AsOf)}
+	body := standing{
+		contributorBody: contributorOf(found.Contributor), NextTier: s.next(found.RecognizedTier),
+		Recognitions: make([]recognitionBody, len(found.Recognitions)), freshness: freshnessOf(found.AsOf),
+	}
 	for i, r := range found.Recognitions {
 		body.Recognitions[i] = recognitionOf(r)
 	}
 	answerJSON(c, found.AsOf, body)
+}
+
+// next returns the tier after one, or 0 after the last.
+func (s *contributors) next(tier int64) int64 {
+	for _, next := range s.tiers {
+		if next > tier {
+			return next
+		}
+	}
+	return 0
 }
 
 // list answers /contributors: a page, and the token of the next one if there is one.

@@ -81,6 +81,7 @@ type contributor struct {
 
 type one struct {
 	contributor
+	NextTier     int64 `json:"next_tier"`
 	Recognitions []struct {
 		Tier          int64  `json:"tier"`
 		Contributions int64  `json:"contributions"`
@@ -459,6 +460,31 @@ func TestContributorsHaveETags(t *testing.T) {
 		first := get(h, path)
 		if got := get(h, path, "If-None-Match: "+first.header.Get("ETag")); first.status != http.StatusOK || got.status != http.StatusNotModified || got.body != "" {
 			t.Errorf("%s: %d with ETag %q, then %d", path, first.status, first.header.Get("ETag"), got.status)
+		}
+	}
+}
+
+func TestTheNextTierIsTheFirstAboveThatOfTheLastRecognition(t *testing.T) {
+	t.Parallel()
+	ids := []string{"ada", "grace", "linus"} // with 1, 2 and 3 contributions
+	s := counted(t, ids...)
+	for _, tc := range []struct {
+		tiers []int64
+		want  [3]int64
+	}{{[]int64{3}, [3]int64{3, 3, 0}}, {[]int64{1, 3, 10}, [3]int64{1, 1, 10}}, {nil, [3]int64{}}} {
+		handler, err := api.New(empty(), s, nil, tc.tiers, web.Base{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := serve(t, handler)
+		for i, id := range ids {
+			var body struct {
+				NextTier int64 `json:"next_tier"`
+			}
+			a := request(t, http.MethodGet, address+"/contributors/"+id)
+			if err := json.Unmarshal([]byte(a.body), &body); err != nil || body.NextTier != tc.want[i] || strings.Contains(a.body, "next_tier") != (tc.want[i] > 0) {
+				t.Errorf("of the tiers %v: %s, want %d", tc.tiers, a.body, tc.want[i])
+			}
 		}
 	}
 }

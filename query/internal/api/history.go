@@ -66,6 +66,8 @@ type TagHistory struct {
 	periods
 	// What the total changed in each period, in order.
 	Changes []int64 `json:"changes" validate:"required"`
+	// The total with which the changes agree. What a later total has more was counted since.
+	Total int64 `json:"total" validate:"required" example:"13" minimum:"1"`
 	freshness
 } //	@name	TagHistory
 
@@ -86,6 +88,10 @@ type SumHistory struct {
 	periods
 	// What the totals changed together in each period, in order.
 	Changes []int64 `json:"changes" validate:"required"`
+	// The sum of the totals, with which the changes agree.
+	Total int64 `json:"total" validate:"required" example:"89" minimum:"0"`
+	// How many increments the tags have had together.
+	Increments int64 `json:"increments" validate:"required" example:"22" minimum:"0"`
 	// The tags of the parameter names, sorted, each by itself. A tag that was never counted has zeros.
 	Tags []TagChanges `json:"tags,omitempty" extensions:"x-go-maxitems=maxNames"`
 	freshness
@@ -106,7 +112,7 @@ func (h *pasts) tag(c *gin.Context) {
 		return h.changes.Changes(ctx, v, []string{tag.Name}, request.resolution, request.from, request.to)
 	})
 	if ok {
-		answerJSON(c, v.AsOf(), TagHistory{tag.Name, request.periods(v.AsOf()), request.perPeriod(changes[0]), freshnessOf(v.AsOf())})
+		answerJSON(c, v.AsOf(), TagHistory{tag.Name, request.periods(v.AsOf()), request.perPeriod(changes[0]), tag.Total, freshnessOf(v.AsOf())})
 	}
 }
 
@@ -146,6 +152,10 @@ func (h *pasts) all(c *gin.Context) {
 	}
 	if tags.names == nil {
 		body.Changes = request.perPeriod(changes[0])
+	}
+	for _, tag := range chosen(v, tags) {
+		body.Total += tag.Total
+		body.Increments += tag.Increments
 	}
 	answerJSON(c, v.AsOf(), body)
 }
@@ -275,4 +285,18 @@ func (r *historyRequest) perPeriod(changes []int64) []int64 {
 		days[day] += change
 	}
 	return days
+}
+
+// chosen returns the tags of a view that a choice is about.
+func chosen(v *view.View, t choice) []view.Tag {
+	if t.names == nil {
+		return withPrefix(v.Tags(), t.prefix)
+	}
+	var tags []view.Tag
+	for _, name := range t.names {
+		if i, ok := search(v.Tags(), name); ok {
+			tags = append(tags, v.Tags()[i])
+		}
+	}
+	return tags
 }

@@ -277,3 +277,20 @@ func TestDaysAreWholeAndKept(t *testing.T) {
 		}
 	}
 }
+
+// The total of an answer is that of the same view as the changes, so that a reader can tell what was counted since.
+func TestHistoryHasTheTotalThatItAgreesWith(t *testing.T) {
+	t.Parallel()
+	views := empty()
+	views.show(start, checkpoint.Total{Name: "ballz", Total: 76, Increments: 9}, checkpoint.Total{Name: "foo", Total: 13, Increments: 2},
+		checkpoint.Total{Name: "fool", Total: 1, Increments: 1})
+	h := newHandler(views, nil, &recordingHistory{}, web.Base{})
+	for path, want := range map[string]string{
+		"/history": `"total":90,"increments":12,`, "/history?prefix=foo": `"total":14,"increments":3,`, "/history?prefix=x": `"total":0,"increments":0,`,
+		"/history?names=zoo,foo,ballz": `"total":89,"increments":11,`, "/tags/foo/history": `"total":13,`,
+	} {
+		if answer := get(h, path); answer.status != http.StatusOK || !strings.Contains(answer.body, want) {
+			t.Errorf("%s: %d %s, want %s", path, answer.status, answer.body, want)
+		}
+	}
+}

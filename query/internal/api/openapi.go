@@ -145,7 +145,7 @@ const title = "Accrue: query"
 //	@Header			200,304			{string}	ETag				"Names these changes. It is weak: how old the answer is does not count."
 //	@Header			200,304			{string}	X-As-Of				"When the totals were read."
 //	@Header			429,503				{integer}	Retry-After			"After how many seconds to try again."
-//	@x-example-200	{"resolution":"hour","time_zone":"UTC","from":"2026-11-23T06:00:00Z","to":"2026-11-23T09:00:00Z","complete_to":"2026-11-23T08:00:00Z","changes":[76,9,4],"tags":[{"name":"ballz","changes":[76,0,0]},{"name":"foo","changes":[0,9,4]}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
+//	@x-example-200	{"resolution":"hour","time_zone":"UTC","from":"2026-11-23T06:00:00Z","to":"2026-11-23T09:00:00Z","complete_to":"2026-11-23T08:00:00Z","changes":[76,9,4],"total":89,"increments":22,"tags":[{"name":"ballz","changes":[76,0,0]},{"name":"foo","changes":[0,9,4]}],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
 //	@x-example-400	{"errors":[{"parameter":"from","detail":"must be before to"}]}
 //	@Router			/history [get]
 
@@ -170,7 +170,7 @@ const title = "Accrue: query"
 //	@Header			200,304			{string}	ETag				"Names these changes. It is weak: how old the answer is does not count."
 //	@Header			200,304			{string}	X-As-Of				"When the totals were read."
 //	@Header			429,503				{integer}	Retry-After			"After how many seconds to try again."
-//	@x-example-200	{"name":"foo","resolution":"hour","time_zone":"UTC","from":"2026-11-23T06:00:00Z","to":"2026-11-23T09:00:00Z","complete_to":"2026-11-23T08:00:00Z","changes":[0,9,4],"as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
+//	@x-example-200	{"name":"foo","resolution":"hour","time_zone":"UTC","from":"2026-11-23T06:00:00Z","to":"2026-11-23T09:00:00Z","complete_to":"2026-11-23T08:00:00Z","changes":[0,9,4],"total":13,"as_of":"2026-11-23T08:01:44.133Z","lag_ms":120}
 //	@x-example-400	{"errors":[{"parameter":"from","detail":"must be before to"}]}
 //	@Router			/tags/{name}/history [get]
 

@@ -18,7 +18,7 @@ import (
 // e2e/contract holds the document against the answers; this test finds routes that it lacks.
 func TestDocumentDescribesEveryRouteExceptPartsOfPages(t *testing.T) {
 	t.Parallel()
-	handler, err := New(nil, nil, nil, web.Base{})
+	handler, err := New(nil, nil, nil, nil, web.Base{})
 	engine, ok := handler.(*gin.Engine)
 	if err != nil || !ok {
 		t.Fatalf("New() = %T, %v, want a Gin engine", handler, err)
