@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
@@ -20,7 +21,7 @@ import (
 	"github.com/accrue/accrue/pkg/store/firestore"
 )
 
-// TestWriteBoardImages writes the screenshots in docs/images, of a system with a week of history under load. It is skipped
+// TestWriteBoardImages writes the screenshots in docs/images, of a system with a month of history under load. It is skipped
 // unless BOARD_IMAGES is set: BOARD_IMAGES=../docs/images go test -run TestWriteBoardImages . The page uses the font Inter if
 // it is installed (Debian: fonts-inter).
 func TestWriteBoardImages(t *testing.T) {
@@ -30,6 +31,7 @@ func TestWriteBoardImages(t *testing.T) {
 	}
 	s := newSystem(t)
 	s.variables["PARTITIONS"] = "1"
+	s.variables["RECOGNITION_TIERS"] = "3,10,50,200"
 	shop := newShop()
 	s.backfill(t, shop)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
@@ -44,27 +46,34 @@ func TestWriteBoardImages(t *testing.T) {
 		}
 	}()
 
-	b := openBrowser(t, query.url+"/")
-	b.await(`String(document.querySelectorAll("#pulse .line[d*=L]").length)`, "1")
-	time.Sleep(45 * time.Second) // the chart of the rate fills
-	for name, screen := range map[string]screen{"desktop": desktop, "phone": phone} {
-		for _, scheme := range []string{"light", "dark"} {
-			b.show(screen)
-			call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-			})
-			time.Sleep(3 * time.Second) // the charts of new rows load
-			b.save(filepath.Join(folder, fmt.Sprintf("board-%s-%s.png", name, scheme)))
+	b := openBrowser(t, query.url+"/?range=24h")
+	drawn := func(id string) {
+		t.Helper()
+		b.await(fmt.Sprintf(`String(document.querySelectorAll("#%s :is(.bars, .line)[d^=M]").length > 0)`, id), "true")
+	}
+	drawn("all-chart")
+	time.Sleep(45 * time.Second) // rates settle, and contributors are recognized
+	for _, view := range []struct{ name, hash, chart string }{
+		{"board", "#tags", "all-chart"}, {"board-tag", "#tag/checkout?range=24h", "tag-chart"}, {"board-person", "#person/ada", "all-chart"},
+	} {
+		for name, screen := range map[string]screen{"desktop": desktop, "phone": phone} {
+			for _, scheme := range []string{"light", "dark"} {
+				b.show(screen)
+				call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+				})
+				b.do(chromedp.Navigate(query.url + "/?range=24h" + view.hash))
+				drawn(view.chart)
+				evaluate[any](b, `scrollTo(0, 0)`)
+				time.Sleep(12 * time.Second) // the rows' charts load, and the rate of increments settles
+				if view.chart == "tag-chart" && name == "desktop" {
+					at := evaluate[[]float64](b, `(r => [r.left + r.width * 0.55, r.top + r.height / 2])(document.getElementById("tag-chart").getBoundingClientRect())`)
+					call(b, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved, X: at[0], Y: at[1]})
+				}
+				b.save(filepath.Join(folder, fmt.Sprintf("%s-%s-%s.png", view.name, name, scheme)))
+			}
 		}
 	}
-	b.show(desktop)
-	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}},
-	})
-	b.do(chromedp.Click(chromedp.CSS(`#body .row:nth-child(3) a`)))
-	b.await(`String(document.querySelectorAll("#tag-chart .bars[d^=M]").length > 0)`, "true")
-	time.Sleep(2 * time.Second)
-	b.save(filepath.Join(folder, "board-tag-light.png"))
 	b.close()
 }
 
@@ -108,7 +117,7 @@ func (s *shop) perSecond(rank int, at time.Time) float64 {
 	return 620 / math.Pow(float64(rank+1), 1.05) * max(0.05, day*wave)
 }
 
-// backfill writes the Commits of a week to the store.
+// backfill writes the Commits of a month to the store.
 func (s *system) backfill(t *testing.T, shop *shop) {
 	t.Helper()
 	documents, err := firestore.Connect(t.Context(), s.project, "(default)", s.store)
@@ -118,9 +127,9 @@ func (s *system) backfill(t *testing.T, shop *shop) {
 	defer documents.Close() //nolint:errcheck // written
 	var state store.State
 	now := time.Now()
-	for at := now.AddDate(0, 0, -7).Truncate(time.Hour); at.Before(now); {
+	for at := now.AddDate(0, 0, -29).Truncate(time.Hour); at.Before(now); {
 		step := time.Minute
-		if now.Sub(at) > 4*time.Hour {
+		if now.Sub(at) > 25*time.Hour {
 			step = time.Hour
 		}
 		var deltas []checkpoint.Delta

@@ -178,12 +178,12 @@ func call[P, R any](b *browser, command cdp.Command[P, R], parameters P) {
 	}
 }
 
-// evaluate returns the value of an expression in the page.
+// evaluate returns the value of an expression in the page, or that of its promise.
 func evaluate[T any](b *browser, expression string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		b.t.Fatalf("the browser: %s: %v", expression, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"html"
 	"io/fs"
 	"net/http"
 	"path"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/content"
 	"github.com/accrue/accrue/pkg/problem"
+	"github.com/accrue/accrue/pkg/version"
 )
 
 // Assets is where the parts of the page are: Assets/{release}/{file}.
@@ -27,8 +29,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 const (
 	// index is the page itself.
 	index = "index.html"
-	// placeholder stands for the release in the page.
-	placeholder = "{release}"
+	// releasePlaceholder and versionPlaceholder stand in the page for the release of the board and the version of the service.
+	releasePlaceholder, versionPlaceholder = "{release}", "{version}"
 )
 
 //go:embed page
@@ -63,7 +65,7 @@ func New() *Board {
 	b := &Board{files: make(map[string]file), release: hex.EncodeToString(all.Sum(nil))[:16]}
 	for name, body := range bodies {
 		if name == index {
-			body = strings.ReplaceAll(body, placeholder, b.release)
+			body = strings.NewReplacer(releasePlaceholder, b.release, versionPlaceholder, html.EscapeString(version.Current().Version)).Replace(body)
 		}
 		b.files[name] = file{content.Static([]byte(body)), contentType(name)}
 	}

@@ -85,7 +85,7 @@ func TestPageRunsAndShowsOnlyItsParts(t *testing.T) {
 		}
 		for what, pattern := range map[string]string{
 			"a script of its own": `<script[^>]*>[^<]`, "a style of its own": `<style|\sstyle=`, "a handler": `\son[a-z]+=`,
-			"another address": `(src|href|action)="[a-z]*:?//`, "an absolute path": `(src|href|action)="/`, "a placeholder": `\{release\}`,
+			"another address": `(src|action|<link[^>]*href)="[a-z]*:?//`, "an absolute path": `(src|href|action)="/`, "a placeholder": `\{[a-z]+\}`,
 		} {
 			if found := regexp.MustCompile(pattern).FindString(body); found != "" {
 				t.Errorf("the page has %s: %s", what, found)
@@ -132,6 +132,33 @@ func TestUnknownPartsAreNotFound(t *testing.T) {
 		if answer.StatusCode != http.StatusNotFound || answer.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %d %.80s", path, answer.StatusCode, body)
 		}
+	}
+}
+
+// A part that nothing names is dead weight.
+func TestPageIsSmall(t *testing.T) {
+	t.Parallel()
+	const bound = 120 << 10
+	entries, err := os.ReadDir("page")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := strings.Split(parts(t)[0], "/")[2]
+	sum := 0
+	for _, entry := range entries {
+		path := "/board/" + release + "/" + entry.Name()
+		if entry.Name() == "index.html" {
+			path = "/"
+		}
+		answer, body := ask(t, http.MethodGet, path, "Accept-Encoding: gzip")
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d", path, answer.StatusCode)
+		}
+		sum += len(body)
+	}
+	t.Logf("%d bytes in %d parts", sum, len(entries))
+	if sum > bound {
+		t.Errorf("the page has %d bytes, compressed; want %d at most", sum, bound)
 	}
 }
 

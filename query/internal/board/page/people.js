@@ -1,92 +1,145 @@
 // Contributors and the latest recognitions. They are not part of the stream, and are read every few seconds.
-import { ago, number } from './format.js';
+import { personPlace } from './address.js';
+import { byId, node, read, setText } from './dom.js';
+import { ago, full, number } from './format.js';
 
+// every is the time between two reads of the first page. While more pages are shown, the list holds still.
 const every = 10_000;
-const shown = 8;
+const first = 8;
+const page = 50;
 
-function node(tag, className, ...children) {
-  const e = document.createElement(tag);
-  if (className) e.className = className;
-  e.append(...children);
-  return e;
+// person is a link to a contributor, whose id is text from outside, in whatever script.
+function person(id) {
+  const link = node('a', 'who', node('bdi', '', id));
+  link.href = personPlace(id);
+  link.title = id;
+  return link;
 }
 
-// name is a contributor's id: text from outside, in whatever script.
-function name(id) {
-  const e = node('bdi', 'who', id);
-  e.title = id;
-  return e;
+// Pages is a list that is read in pages.
+class Pages {
+  #e;
+  #path; // with its parameters, without those of pages
+  #items; // (body) => elements
+  #empty; // the text of an empty list
+  #asked = -Infinity;
+  #asking = 0; // numbers the requests: an answer to an older one is late
+  #token = '';
+  #more = false; // more than the first page is shown
+  #known = '';
+
+  constructor(id, { path, items, empty, came = () => {} }) {
+    this.#e = { list: byId(id), nothing: byId(`${id}-nothing`), more: byId(`${id}-more`), fewer: byId(`${id}-fewer`) };
+    this.#path = path;
+    this.#items = items;
+    this.#empty = empty;
+    this.came = came;
+    this.#e.more.addEventListener('click', () => this.#read(this.#token));
+    this.#e.fewer.addEventListener('click', () => this.restart());
+  }
+
+  // restart reads the first page.
+  restart() {
+    this.#more = false;
+    this.#known = '';
+    this.#asked = -Infinity;
+    this.tick();
+  }
+
+  tick() {
+    if (this.#more || performance.now() - this.#asked < every) return;
+    this.#read('');
+  }
+
+  async #read(token) {
+    const asking = ++this.#asking;
+    this.#asked = performance.now();
+    const size = token ? page : first;
+    const { list, nothing, more, fewer } = this.#e;
+    try {
+      const body = await read(`${this.#path}page_size=${size}${token && `&page_token=${encodeURIComponent(token)}`}`);
+      if (asking !== this.#asking) return;
+      const made = this.#items(body);
+      if (token) {
+        this.#more = true;
+        list.append(...made);
+      } else {
+        this.came(body);
+        const known = made.map((item) => item.outerHTML).join('');
+        if (known !== this.#known) list.replaceChildren(...made); // what has the focus stays as long as nothing changes
+        this.#known = known;
+      }
+      this.#token = body.next_page_token ?? '';
+      setText(nothing, this.#empty);
+      nothing.hidden = list.children.length > 0;
+    } catch {
+      if (asking !== this.#asking) return;
+      setText(nothing, list.children.length > 0 ? 'These could not be refreshed.' : 'These cannot be read at the moment.');
+      nothing.hidden = false;
+    }
+    more.hidden = !this.#token;
+    fewer.hidden = !this.#more;
+  }
 }
 
 export class People {
-  #live; // reports whether the service answers
-  #lists;
-  #asked = -Infinity;
-  #changed;
+  #service; // {live(), now()}
+  #contributors;
+  #latest;
 
   // contributors is whether there are any, or null while that is unknown.
   contributors = null;
 
-  // live() reports whether the service answers; changed() is called when contributors has changed.
-  constructor(live, changed) {
-    this.#live = live;
-    this.#changed = changed;
-    const byId = (id) => document.getElementById(id);
-    this.#lists = {
-      contributors: { list: byId('contributors'), nothing: byId('contributors-nothing') },
-      latest: { list: byId('latest'), nothing: byId('latest-nothing') },
-    };
-  }
-
-  start() {
-    setInterval(() => this.tick(), 1000);
-    document.addEventListener('visibilitychange', () => this.tick());
+  // changed() is called when contributors has changed.
+  constructor(service, changed) {
+    this.#service = service;
+    let most = 1;
+    this.#contributors = new Pages('contributors', {
+      path: 'contributors?order_by=-contributions&',
+      items: (body) => {
+        most = Math.max(most, ...body.contributors.map((c) => c.contributions));
+        return body.contributors.map((c) => this.#contributor(c, most));
+      },
+      empty: 'There are no contributors yet. An increment may name one.',
+      came: (body) => {
+        const any = body.contributors.length > 0;
+        if (any === this.contributors) return;
+        this.contributors = any;
+        changed();
+      },
+    });
+    this.#latest = new Pages('latest', {
+      path: 'recognitions?',
+      items: (body) => body.recognitions.map((r) => this.#recognition(r)),
+      empty: 'There are no recognitions yet.',
+    });
   }
 
   // tick reads what is due.
   tick() {
-    if (document.hidden || !this.#live()) return;
-    if (performance.now() - this.#asked < every) return;
-    this.#asked = performance.now();
-    this.#read(`contributors?order_by=-contributions&page_size=${shown}`, this.#lists.contributors, (body) => {
-      const any = body.contributors.length > 0;
-      if (any !== this.contributors) {
-        this.contributors = any;
-        this.#changed();
-      }
-      return body.contributors.map((c) => this.#contributor(c, body.contributors[0].contributions));
-    }, 'There are no contributors yet. An increment may name one.');
-    this.#read(`recognitions?page_size=${shown}`, this.#lists.latest, (body) => {
-      const now = Date.parse(body.as_of) + body.lag_ms;
-      return body.recognitions.map((r) => this.#recognition(r, now));
-    }, 'There are no recognitions yet.');
-  }
-
-  async #read(path, { list, nothing }, items, empty) {
-    try {
-      const response = await fetch(path, { signal: AbortSignal.timeout(8000) });
-      if (!response.ok) throw new Error(response.statusText);
-      const made = items(await response.json());
-      list.replaceChildren(...made);
-      nothing.textContent = empty;
-      nothing.hidden = made.length > 0;
-    } catch {
-      nothing.textContent = list.children.length > 0 ? 'These could not be refreshed.' : 'These cannot be read at the moment.';
-      nothing.hidden = false;
-    }
+    if (document.hidden || !this.#service.live()) return;
+    this.#contributors.tick();
+    this.#latest.tick();
+    const now = this.#service.now();
+    for (const time of document.querySelectorAll('#latest time')) setText(time, ago(now - Date.parse(time.dateTime)));
   }
 
   #contributor(c, most) {
     const share = node('span', 'share');
     share.style.width = `${(100 * c.contributions) / most}%`;
-    const item = node('li', '', share, name(c.id), node('span', 'count', number(c.contributions)));
-    if (c.recognized_tier > 0) item.title = `Recognized at ${number(c.recognized_tier)} contributions`;
+    const item = node('li', '', share, person(c.id), node('span', 'count', number(c.contributions)));
+    if (c.recognized_tier > 0) item.title = `Recognized for ${number(c.recognized_tier)} contributions`;
     return item;
   }
 
-  #recognition(r, now) {
-    const time = node('time', 'when', ago(now - Date.parse(r.recognized_at)));
+  #recognition(r) {
+    const time = node('time', 'when');
     time.dateTime = r.recognized_at;
-    return node('li', '', name(r.contributor), node('span', 'tier', `for ${number(r.tier)} contributions`), time);
+    time.title = full(Date.parse(r.recognized_at));
+    const tier = node('span', 'tier', number(r.tier));
+    tier.title = `Recognized for ${number(r.tier)} contributions`;
+    const item = node('li', '', person(r.contributor), tier, time);
+    setText(time, ago(this.#service.now() - Date.parse(r.recognized_at)));
+    return item;
   }
 }

@@ -1,232 +1,224 @@
-// One tag, opened: its numbers, live, and its history.
-import { barsPath, ceiling, element } from './charts.js';
-import { ago, clock, compact, date, number, rate } from './format.js';
-import { parse, path } from './history.js';
+// One tag, opened: its numbers, live, its history, and how to count and show it.
+import { tagPlace } from './address.js';
+import { Chart } from './chart.js';
+import { byId, copies, node, read, setText } from './dom.js';
+import { ago, change, full, number, rate } from './format.js';
+import { choices, period, ranges } from './ranges.js';
+import { minute, query, Series } from './series.js';
+import { Sheet } from './sheet.js';
+import { snippets } from './snippets.js';
 
-// Each range has count periods, of which group make one bar; ticks are the minutes between two labels of the axis.
-const ranges = {
-  minute: { resolution: 'minute', count: 180, group: 1, unit: 'by the minute', title: 'Minute', span: 'the last 3 hours', ticks: 30 },
-  day: { resolution: 'minute', count: 1440, group: 5, unit: 'by five minutes', title: 'Five minutes from', span: 'the last 24 hours', ticks: 240 },
-  hour: { resolution: 'hour', count: 168, group: 1, unit: 'by the hour', title: 'Hour from', span: 'the last 7 days', ticks: 1440 },
-};
-
-// every is the time between two reads of a history, and again the time after a failed one.
+// every is the time between two reads of a history, again that after a failed one, often that between two of the rest.
 const every = 60_000;
 const again = 5_000;
+const often = 2_000;
 
-// The chart's box, and what its axes take of it.
-const box = { width: 600, height: 220, left: 44, bottom: 24, top: 8 };
-
-const label = (range, time) => (range === 'hour' ? `${date(time)}, ${clock(time)}` : clock(time));
+const shown = ['3h', '24h', '7d', '30d'];
 
 export class TagView {
-  #totals;
-  #rateOf;
-  #live;
-  #now;
+  #service; // {totals, rateOf, asOf(), now(), live(), current(), ingest}
+  #sheet;
+  #chart;
+  #check;
   #name = null;
-  #range = 'minute';
-  #history = null;
-  #read = -Infinity; // when the history was last requested
-  #detail = -Infinity;
-  #asked = 0; // numbers the requests, to ignore late answers
-  #e;
+  #range = '3h';
+  #total = false; // the chart is of the total
+  #detail = null;
+  #histories = {}; // by resolution
+  #due = {}; // when each is to be read
+  #failure = '';
+  #snippet = 'curl';
 
-  // rateOf(tag) returns a tag's rate or null, live() reports whether the service answers, now() returns the server's time, and onClose is called when the view was
-  // closed.
-  constructor(totals, rateOf, live, now, onClose) {
-    this.#totals = totals;
-    this.#rateOf = rateOf;
-    this.#live = live;
-    this.#now = now;
-    const byId = (id) => document.getElementById(id);
-    this.#e = {
-      dialog: byId('tag'), name: byId('tag-name'), total: byId('tag-total'), rate: byId('tag-rate'),
-      increments: byId('tag-increments'), updated: byId('tag-updated'), sum: byId('tag-sum'), readout: byId('tag-read'),
-      chart: byId('tag-chart'), nothing: byId('tag-nothing'), rows: byId('tag-rows'), period: byId('tag-period'),
-    };
-    byId('tag-close').addEventListener('click', () => this.#e.dialog.close());
-    this.#e.dialog.addEventListener('click', (event) => {
-      if (event.target === this.#e.dialog) this.#e.dialog.close(); // outside of it
-    });
-    this.#e.dialog.addEventListener('close', () => {
+  // closed is called when the reader has closed the sheet, chosen with a range.
+  constructor(service, closed, chosen) {
+    this.#service = service;
+    this.#sheet = new Sheet(byId('tag'), () => {
       this.#name = null;
-      onClose();
+      closed();
     });
-    for (const input of this.#e.dialog.querySelectorAll('input[name=range]')) {
+    this.#chart = new Chart(byId('tag-chart'));
+    this.#check = choices(byId('tag-ranges'), 'tag-range', shown, this.#range, (range) => {
+      this.#range = range;
+      this.tick();
+      chosen(tagPlace(this.#name, range === '3h' ? '' : range));
+    });
+    for (const input of document.querySelectorAll('input[name=tag-kind]')) {
       input.addEventListener('change', () => {
-        this.#range = input.value;
-        this.#forget();
-        this.tick();
+        this.#total = input.value === 'total';
+        this.#draw();
       });
     }
-    this.#e.dialog.querySelector('details').addEventListener('toggle', () => this.#table());
-    this.#e.chart.addEventListener('pointermove', (event) => this.#point(event));
-    this.#e.chart.addEventListener('pointerleave', () => this.#point(null));
+    byId('tag-table').addEventListener('toggle', () => this.#table());
+    for (const input of document.querySelectorAll('input[name=snippet]')) {
+      input.addEventListener('change', () => {
+        this.#snippet = input.value;
+        this.#writeSnippet();
+      });
+    }
+    copies(byId('tag-copy'), () => byId('tag-snippet').textContent);
+    copies(byId('tag-link'), () => location.href);
+    byId('tag-export').addEventListener('click', () => this.#export());
   }
 
   get name() {
     return this.#name;
   }
 
-  open(name) {
-    if (name === this.#name) return;
-    this.#name = name;
-    this.#e.name.textContent = name;
-    for (const e of [this.#e.increments, this.#e.updated]) e.textContent = '–';
-    this.#detail = -Infinity;
-    this.#forget();
-    if (!this.#e.dialog.open) this.#e.dialog.showModal();
+  open(name, range) {
+    this.#range = shown.includes(range) ? range : '3h';
+    this.#check(this.#range);
+    if (name !== this.#name) {
+      this.#name = name;
+      setText(byId('tag-name'), name);
+      this.#detail = null;
+      this.#histories = {};
+      this.#due = {};
+      this.#failure = '';
+      this.#writeSnippet();
+    }
+    this.#sheet.open();
     this.tick();
   }
 
   close() {
-    this.#e.dialog.close();
+    this.#sheet.close();
   }
 
-  // tick updates the numbers, and reads what is due.
+  // tick reads what is due, and brings the sheet up to date.
   tick() {
     if (this.#name === null) return;
-    const tag = this.#totals.get(this.#name);
-    this.#e.total.textContent = tag ? number(tag.total) : '–';
-    this.#e.rate.textContent = tag ? rate(this.#rateOf(tag)) : '–';
-    if (document.hidden) return;
-    if (!this.#live()) {
-      if (!this.#history) this.#say('The history cannot be read: the connection is cut. Trying again.');
-      return;
+    if (!document.hidden && this.#service.live()) {
+      this.#when('detail', often, async (path) => { this.#detail = await read(path); }, '');
+      for (const resolution of new Set(['day', 'hour', ranges[this.#range].resolution])) {
+        const count = { minute: this.#range === '3h' ? 180 : 1440, hour: 168, day: 30 }[resolution];
+        const key = `${resolution} ${count}`;
+        this.#when(key, every, async (path, current) => {
+          const series = Series.parse(await read(path));
+          if (current()) this.#histories[key] = series;
+        }, `/history?${query(resolution, count, this.#service.now())}`);
+      }
     }
+    this.#draw();
+  }
+
+  // when reads something of the tag if that is due.
+  async #when(key, interval, call, path) {
     const now = performance.now();
-    if (now - this.#detail > 2000) {
-      this.#detail = now;
-      this.#readDetail(this.#name);
-    }
-    if (now - this.#read > (this.#history ? every : again)) {
-      this.#read = now;
-      this.#readHistory(this.#name, this.#range);
-    }
-  }
-
-  #forget() {
-    this.#history = null;
-    this.#read = -Infinity;
-    this.#e.sum.textContent = '';
-    this.#e.readout.textContent = '';
-    this.#e.nothing.hidden = true;
-    this.#e.chart.replaceChildren();
-    this.#e.rows.replaceChildren();
-  }
-
-  async #readDetail(name) {
+    if (now < (this.#due[key] ?? 0)) return;
+    this.#due[key] = now + interval;
+    const name = this.#name;
+    const current = () => name === this.#name;
+    const due = this.#due;
     try {
-      const response = await fetch(`tags/${encodeURIComponent(name)}`, { signal: AbortSignal.timeout(8000) });
-      if (!response.ok || name !== this.#name) return;
-      const body = await response.json();
-      const now = Date.parse(body.as_of) + body.lag_ms;
-      this.#e.increments.textContent = number(body.increments);
-      this.#e.updated.textContent = ago(now - Date.parse(body.updated_at));
-    } catch {
-      // The state of the stream shows it.
+      await call(`tags/${encodeURIComponent(name)}${path}`, current);
+      if (current()) this.#failure = '';
+    } catch (error) {
+      due[key] = performance.now() + Math.min(interval, again);
+      if (current()) this.#failure = error.status === 404 ? 'There is no tag of this name.' : 'The history cannot be read at the moment. Trying again.';
     }
-  }
-
-  async #readHistory(name, range) {
-    const asked = ++this.#asked;
-    const { resolution, count, group } = ranges[range];
-    let failure = 'The history cannot be read at the moment. Trying again.';
-    try {
-      const response = await fetch(path(name, resolution, count, this.#now(), group), { signal: AbortSignal.timeout(8000) });
-      if (response.status === 404) failure = 'There is no tag of this name.';
-      if (!response.ok) throw new Error(response.statusText);
-      const history = parse(await response.json(), group);
-      if (asked !== this.#asked || name !== this.#name) return;
-      this.#history = history;
-      this.#e.nothing.hidden = true;
-      this.#draw();
-    } catch {
-      if (asked !== this.#asked || name !== this.#name) return;
-      this.#say(failure);
-    }
-  }
-
-  // say shows why there is no history.
-  #say(text) {
-    this.#e.nothing.textContent = text;
-    this.#e.nothing.hidden = false;
+    if (current()) this.#draw();
   }
 
   #draw() {
-    const { changes, closed, from, period } = this.#history;
-    const range = ranges[this.#range];
-    const sum = changes.reduce((a, b) => a + b, 0);
-    this.#e.sum.textContent = `${number(sum)} in ${range.span}, ${range.unit}`;
-    const { width, height, left, bottom, top } = box;
-    const most = ceiling(Math.max(1, ...changes));
-    const plot = { width: width - left, height: height - bottom - top };
-    const svg = this.#e.chart;
-    svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    svg.setAttribute('aria-label', `Changes of ${this.#name} in ${range.span}`);
-    const parts = [];
-    for (const share of [0, 0.5, 1]) {
-      const y = top + plot.height * (1 - share);
-      parts.push(element('line', { class: share ? 'line' : 'line base', x1: left, x2: width, y1: y, y2: y }));
-      if (share * most === Math.floor(share * most)) {
-        parts.push(element('text', { x: left - 8, y: y + 4, 'text-anchor': 'end' }, compact(share * most)));
-      }
+    if (this.#name === null) return;
+    const { totals, rateOf, asOf, now, live } = this.#service;
+    const tag = totals.get(this.#name);
+    const all = Object.values(this.#histories);
+    // By the stream or an answer, whichever is later: so the total and the histories agree.
+    const detail = this.#detail?.name === this.#name ? this.#detail : null;
+    const total = Math.max(tag?.total ?? 0, detail?.total ?? 0, ...all.map((series) => series.total ?? 0));
+    const known = tag !== undefined || detail !== null;
+    if (known) for (const series of all) series.advance(total, asOf());
+    setText(byId('tag-total'), known ? number(total) : '–');
+    setText(byId('tag-rate'), tag ? rate(rateOf(tag)) : '–');
+    setText(byId('tag-increments'), detail ? number(detail.increments) : '–');
+    const updated = Math.max(tag?.changed ?? 0, detail ? Date.parse(detail.updated_at) : 0);
+    setText(byId('tag-updated'), updated ? ago(now() - updated) : '–');
+    byId('tag-updated').title = updated ? full(updated) : '';
+    const days = this.#histories['day 30'];
+    const today = days?.values.at(-1) ?? null;
+    setText(byId('tag-today'), days ? number(today) : '–');
+    setText(byId('tag-week'), days ? number(days.last(7).sum()) : '–');
+    setText(byId('tag-month'), days ? number(days.sum()) : '–');
+    setText(byId('tag-against'), days ? this.#against(days, today, now()) : '–');
+    this.#drawChart(total, now());
+    const nothing = byId('tag-nothing');
+    const series = this.#series();
+    let failure = this.#failure;
+    if (!live() && !series) failure = 'The history cannot be read: there is no connection. Trying again.';
+    setText(nothing, failure);
+    nothing.hidden = !failure;
+  }
+
+  // against compares today with yesterday until the same time, as far as hours tell.
+  #against(days, today, now) {
+    const hours = this.#histories['hour 168'];
+    if (!hours || days.length < 2) return '–';
+    let last = 0; // what the last 24 hours have of yesterday
+    const from = now - 24 * 60 * minute;
+    for (let i = 0; i < hours.length; i++) {
+      const [begin, end] = [Math.max(hours.starts[i], from), Math.min(hours.starts[i + 1], days.starts.at(-2))];
+      if (end > begin) last += (hours.values[i] ?? 0) * ((end - begin) / (hours.starts[i + 1] - hours.starts[i]));
     }
-    const step = plot.width / changes.length;
-    for (let i = 0; i < changes.length; i++) {
-      const time = from + i * period;
-      const here = new Date(time);
-      const minutes = here.getHours() * 60 + here.getMinutes();
-      // The first period after it, where the time zone's midnight is not the beginning of one.
-      if (minutes % range.ticks >= period / 60_000) continue;
-      const x = left + i * step;
-      if (x > width - 28) continue;
-      parts.push(element('line', { class: 'tick', x1: x, x2: x, y1: top + plot.height, y2: top + plot.height + 4 }));
-      parts.push(element('text', { x, y: height - 6, 'text-anchor': i === 0 ? 'start' : 'middle' },
-        range.ticks === 1440 ? date(time) : clock(time)));
-    }
-    const bars = element('g', { transform: `translate(${left} ${top})` },
-      element('path', { class: 'bars', d: barsPath(changes, 0, closed, plot.width, plot.height, most) }),
-      element('path', { class: 'bars open', d: barsPath(changes, closed, changes.length, plot.width, plot.height, most) }));
-    const mark = element('rect', { class: 'mark', y: top, width: Math.max(1.5, step), height: plot.height, visibility: 'hidden' });
-    svg.replaceChildren(...parts, mark, bars);
+    return change(today, Math.max(0, days.values.at(-2) - last));
+  }
+
+  // kept is the history of the range, or undefined.
+  #kept() {
+    const { resolution, count } = ranges[this.#range];
+    return this.#histories[`${resolution} ${count}`];
+  }
+
+  // series is what the chart shows, or undefined.
+  #series() {
+    const { group } = ranges[this.#range];
+    const kept = this.#kept();
+    return kept && (group > 1 ? kept.grouped(group) : kept);
+  }
+
+  #drawChart(total, now) {
+    const series = this.#series();
+    const { name, unit } = ranges[this.#range];
+    const totals = series?.cumulated(total);
+    this.#chart.show(series ?? null, {
+      about: `${this.#total ? 'Total' : 'Counted'} of ${this.#name} in the last ${name}, ${unit}`,
+      until: this.#service.current() ? 0 : now,
+      total: this.#total ? total : null,
+      read: (i) => [period(this.#range, series.starts[i], series.starts[i + 1]),
+        series.values[i] === null ? 'not known' : `${number(series.values[i])} counted`, ...(totals[i] === null ? [] : [`total ${number(totals[i])}`])],
+    });
+    setText(byId('tag-sum'), series ? `${number(this.#kept().sum())} in the last ${name}, ${unit}` : '');
     this.#table();
   }
 
   // table fills the table of changes, the latest first, when it is open.
   #table() {
-    if (!this.#history || !this.#e.dialog.querySelector('details').open) return;
-    const { changes, from, period } = this.#history;
-    const range = ranges[this.#range];
-    this.#e.period.textContent = range.title;
+    const series = this.#series();
+    if (!series || !byId('tag-table').open) return;
     const rows = [];
-    for (let i = changes.length - 1; i >= 0; i--) {
-      if (changes[i] === 0) continue;
-      const row = document.createElement('tr');
-      const head = document.createElement('th');
+    for (let i = series.length - 1; i >= 0; i--) {
+      if (series.values[i] === 0) continue;
+      const head = node('th', '', period(this.#range, series.starts[i], series.starts[i + 1]));
       head.scope = 'row';
-      head.textContent = label(this.#range, from + i * period);
-      const cell = document.createElement('td');
-      cell.textContent = number(changes[i]);
-      row.append(head, cell);
-      rows.push(row);
+      rows.push(node('tr', '', head, node('td', '', series.values[i] === null ? 'not known' : number(series.values[i]))));
     }
-    this.#e.rows.replaceChildren(...rows);
+    const body = byId('tag-rows');
+    if (body.textContent !== rows.map((row) => row.textContent).join('')) body.replaceChildren(...rows);
   }
 
-  // point says what was counted at the pointer.
-  #point(event) {
-    const mark = this.#e.chart.querySelector('.mark');
-    if (!mark || !this.#history) return;
-    const bounds = this.#e.chart.getBoundingClientRect();
-    const { changes, from, period } = this.#history;
-    const step = (box.width - box.left) / changes.length;
-    const x = event ? ((event.clientX - bounds.left) / bounds.width) * box.width - box.left : -1;
-    const i = Math.floor(x / step);
-    const on = i >= 0 && i < changes.length;
-    mark.setAttribute('visibility', on ? 'visible' : 'hidden');
-    mark.setAttribute('x', box.left + i * step);
-    this.#e.readout.textContent = on ? `${label(this.#range, from + i * period)}: ${number(changes[i])}` : '';
+  #writeSnippet() {
+    byId('tag-snippet').textContent = snippets[this.#snippet](this.#name, { query: new URL('.', location.href).href, ingest: this.#service.ingest });
+  }
+
+  // export saves the history that the chart shows as CSV.
+  #export() {
+    const series = this.#series();
+    if (!series) return;
+    const lines = series.values.map((value, i) => `${new Date(series.starts[i]).toISOString()},${value ?? ''}`);
+    const link = node('a');
+    link.href = URL.createObjectURL(new Blob([`from,counted\n${lines.join('\n')}\n`], { type: 'text/csv' }));
+    link.download = `${this.#name}-${this.#range}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
   }
 }
