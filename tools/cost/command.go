@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/accrue/accrue/aggregator"
 	"github.com/accrue/accrue/tools/cli"
 )
 
@@ -16,6 +17,7 @@ import (
 func Command() *cobra.Command {
 	l := usual()
 	var asJSON bool
+	tagDocuments := "window"
 	command := &cobra.Command{
 		Use:   "cost",
 		Short: "Estimate the cost on Google Cloud",
@@ -27,6 +29,13 @@ docs/scaling.md; with flags, a table for the load that they describe, or with --
 			if c.Flags().NFlag() == 0 {
 				fmt.Fprint(c.OutOrStdout(), document(listPrices()))
 				return nil
+			}
+			var setting aggregator.TagDocuments
+			if err := setting.UnmarshalText([]byte(tagDocuments)); err != nil {
+				return cli.Usagef("--tag-documents must be window, off, or a duration such as 30s")
+			}
+			if l.tagDocuments = time.Duration(setting); l.tagDocuments < 0 {
+				l.tagDocuments = never
 			}
 			if err := l.validate(); err != nil {
 				return cli.Usage(err)
@@ -44,6 +53,9 @@ docs/scaling.md; with flags, a table for the load that they describe, or with --
 	flags.Float64Var(&l.tags, "tags", l.tags, "number of tags")
 	flags.Float64Var(&l.contributors, "contributors", l.contributors, "number of contributors, 0 for none")
 	flags.DurationVar(&l.window, "window", l.window, "the aggregator's WINDOW")
+	flags.StringVar(&tagDocuments, "tag-documents", tagDocuments, "the aggregator's TAG_DOCUMENTS: window, off, or a duration")
+	flags.Float64Var(&l.tiers, "tiers", l.tiers, "number of RECOGNITION_TIERS")
+	flags.BoolVar(&l.archive, "archive", l.archive, "each message is kept in BigQuery; its storage is not estimated")
 	flags.DurationVar(&l.refresh, "refresh", l.refresh, "query's REFRESH")
 	flags.Float64Var(&l.partitions, "partitions", l.partitions, "ingest's PARTITIONS")
 	flags.Float64Var(&l.ingests, "ingests", l.ingests, "instances of ingest, 0 for as many as the rate needs")
@@ -83,6 +95,7 @@ func (l *load) validate() error {
 	check(l.contributors >= 0 && l.contributors <= 1e9, "contributors", "0 to 1e9")
 	check(l.window >= 50*time.Millisecond, "window", "50ms or more")
 	check(l.refresh >= 10*time.Millisecond, "refresh", "10ms or more")
+	check(l.tiers >= 1 && l.tiers <= 20, "tiers", "1 to 20")
 	check(l.partitions >= 1 && l.partitions <= 4096, "partitions", "1 to 4096")
 	check(l.ingests >= 0 && l.ingests <= 1000, "ingests", "0 to 1000")
 	check(l.queries >= 1 && l.queries <= 1000, "queries", "1 to 1000")

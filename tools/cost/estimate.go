@@ -20,7 +20,13 @@ type load struct {
 	contributors float64
 
 	window, refresh time.Duration
-	partitions      float64
+	// tagDocuments is TAG_DOCUMENTS: 0 for window, never for off.
+	tagDocuments time.Duration
+	// tiers is the number of tiers of recognition.
+	tiers float64
+	// archive keeps each message in BigQuery.
+	archive    bool
+	partitions float64
 	// ingests is the number of instances of ingest, or 0 for as many as the rate needs.
 	ingests float64
 	queries float64
@@ -41,9 +47,12 @@ type load struct {
 func usual() load {
 	return load{
 		rate: 10_000, batch: 1, tags: 1000, window: time.Second, refresh: 500 * time.Millisecond, partitions: 16,
-		queries: 1, byRequests: true, publishLogs: true,
+		queries: 1, tiers: 1, byRequests: true, publishLogs: true,
 	}
 }
+
+// never is the value of tagDocuments for off.
+const never time.Duration = math.MaxInt64
 
 // Planning values. They are conservative, and measured where possible.
 const (
@@ -52,14 +61,18 @@ const (
 	cpuPerIncrement = 1.5e-6
 	// busy is the CPU utilization of an instance under autoscaling.
 	busy = 0.6
-	// publishSeconds is the duration of a publish. An instance sends one after the other.
+	// publishSeconds is the duration of a publish, and pauseSeconds the time between the beginnings of two of one instance, an eighth of it:
+	// see ingest/internal/batching.
 	publishSeconds = 0.020
+	pauseSeconds   = publishSeconds / 8
 	// billedSeconds is the granularity of billed request time.
 	billedSeconds = 0.100
 	// pullsPerWindow is the maximum number of pulls per window: four concurrent ones, 20 times each.
 	pullsPerWindow = 80
 	// idlePulls is the number of pulls per second without messages.
 	idlePulls = 2
+	// recognitionSeconds is the time between two searches for each tier.
+	recognitionSeconds = 1
 	// maxDocuments is the maximum number of documents that a Commit changes beside its checkpoint, COMMIT_DOCUMENTS.
 	maxDocuments = 1000
 	// Pub/Sub bills a message with its time and id.
@@ -83,6 +96,54 @@ var (
 	name        = strings.Repeat("n", 8)
 	contributor = strings.Repeat("c", 12)
 )
+
+// publishesOf returns the publishes a second of requests that arrive at random at instances. An instance publishes when its pause is over, or
+// the next request after that.
+func publishesOf(requests, instances float64) float64 {
+	each := requests / instances
+	return instances / (pauseSeconds + math.Exp(-each*pauseSeconds)/each)
+}
+
+// published returns what ingest publishes at a rate of requests to Pub/Sub, a second: the messages of a request, and their size in bytes as
+// they are billed. A test compares it with what ingest publishes.
+func (l *load) published(publishes float64) (messages, size float64) {
+	each := l.rate / publishes
+	messages = distinct(l.partitions, distinct(l.tags, each))
+	entry := float64(message.IncrementSize(name, message.Key{}))
+	if l.contributors > 0 {
+		messages = distinct(l.partitions, distinct(l.tags, each)+distinct(l.contributors, each))
+		entry += float64(message.ContributionSize(contributor, message.Key{}))
+	}
+	messages = math.Max(messages, each/message.MaxEntries)
+	header := float64(len(new(message.Builder).Encode(message.NewPublisher(), 1, 1<<20, time.Unix(1<<31, 0))))
+	return messages, each*entry + messages*(header+messageOverhead)
+}
+
+// store returns what the aggregator writes to Firestore and query reads, in documents a second. A test compares it with what the aggregator
+// writes.
+func (l *load) store() (writes, reads float64) {
+	window := l.window.Seconds()
+	n := l.rate * window
+	tags, people := distinct(l.tags, n), distinct(l.contributors, n)
+	// A partition commits if any of its tags or contributors changed, however many increments they got.
+	commits := distinct(l.partitions, tags+people)
+	documents := people
+	var written float64
+	if l.tagDocuments <= l.window {
+		documents += tags
+		written = tags / window
+	} else if l.tagDocuments != never {
+		// Each partition writes what it owes once in the setting, beginning with the window that owes first.
+		each := l.tagDocuments.Seconds() + window
+		late := distinct(l.tags, l.rate*each)
+		partitions := distinct(l.partitions, late)
+		written = (late + partitions*math.Max(1, math.Ceil(late/l.partitions/maxDocuments))) / each
+	}
+	commits *= math.Max(1, math.Ceil(documents/l.partitions/maxDocuments))
+	writes = written + (people+commits)/window
+	reads = l.queries * (l.partitions/l.refresh.Seconds() + l.tiers/recognitionSeconds)
+	return writes, reads
+}
 
 // bill is the cost of a load in US dollars.
 type bill struct {
@@ -115,28 +176,19 @@ func estimate(l load, increments float64, p prices) bill {
 	b.answers = p.answers.of(requests * answerBytes)
 
 	// Pub/Sub, in and out.
-	publishes := math.Min(requests/seconds, instances/publishSeconds) // per second
-	each := l.rate / publishes
-	messages := math.Max(distinct(l.partitions, each), each/message.MaxEntries) // per publish
-	entry := float64(message.IncrementSize(name, message.Key{}))
-	if l.contributors > 0 {
-		messages = distinct(l.partitions, 2*each)
-		entry += float64(message.ContributionSize(contributor, message.Key{}))
-	}
-	header := float64(len(new(message.Builder).Encode(message.NewPublisher(), 1, 1<<20, time.Unix(1<<31, 0))))
-	size := each*entry + messages*(header+messageOverhead)
+	publishes := publishesOf(requests/seconds, instances)
+	messages, size := l.published(publishes)
 	pulls := math.Max(idlePulls, math.Min(publishes*messages, pullsPerWindow/l.window.Seconds()))
-	b.pubsub = p.throughput.of(seconds * (publishes*math.Max(smallestRequest, size) + math.Max(pulls*smallestRequest, publishes*size)))
+	if l.archive {
+		b.pubsub += p.archive.of(seconds * publishes * size)
+	}
+	b.pubsub += p.throughput.of(seconds * (publishes*math.Max(smallestRequest, size) + math.Max(pulls*smallestRequest, publishes*size)))
 
-	// Firestore: the documents that a window changes, and the checkpoints.
-	n := l.rate * l.window.Seconds()
-	changed := distinct(l.tags, n) + distinct(l.contributors, n)
-	commits := distinct(l.partitions, n) * math.Max(1, math.Ceil(changed/l.partitions/maxDocuments))
-	b.writes = p.write.of(seconds / l.window.Seconds() * (changed + commits))
+	writes, reads := l.store()
+	b.writes, b.reads = p.write.of(seconds*writes), p.read.of(seconds*reads)
 	if l.writeEach {
 		b.writes = p.write.of(increments)
 	}
-	b.reads = p.read.of(seconds * l.queries * (l.partitions/l.refresh.Seconds() + 1)) // and the query of recognition
 	if l.multiRegion {
 		b.writes, b.reads = 2*b.writes, 2*b.reads
 	}
@@ -153,10 +205,10 @@ func estimate(l load, increments float64, p prices) bill {
 
 // quiet returns the cost of seconds without increments, in which the aggregator and query poll.
 func quiet(l load, seconds float64, p prices) bill {
-	const interval = 10 // seconds between two reads of an idle query
+	const interval, idleRecognition = 10, 5 // seconds between two reads of an idle query, and between two searches for each tier
 	b := bill{
 		pubsub:  p.throughput.of(seconds * idlePulls * smallestRequest),
-		reads:   p.read.of(seconds / interval * l.queries * (l.partitions + 1)),
+		reads:   p.read.of(seconds * l.queries * (l.partitions/interval + l.tiers/idleRecognition)),
 		workers: always(l, seconds, p),
 	}
 	if !l.byRequests {
@@ -178,7 +230,7 @@ func readers(l load, seconds, people, watched float64, p prices) (firebase, stre
 	l.queries = math.Ceil(people / streamsPerQuery)
 	events := seconds / l.window.Seconds() * people
 	firebase = p.read.of(events * watched)
-	streams = p.read.of(seconds*l.queries*(l.partitions/l.refresh.Seconds()+1)) +
+	streams = p.read.of(seconds*l.queries*(l.partitions/l.refresh.Seconds()+l.tiers/recognitionSeconds)) +
 		seconds*l.queries*(p.instanceCPU.of(1)+p.instanceMemory.of(queryGiB)) +
 		p.answers.of(events*(eventBytes+watched*changeBytes))
 	return firebase, streams

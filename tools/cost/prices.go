@@ -33,6 +33,7 @@ const (
 // prices has the prices that an estimate uses.
 type prices struct {
 	throughput                  price // into and out of Pub/Sub, each
+	archive                     price // of Pub/Sub into BigQuery
 	write, read                 price // of a Firestore document
 	request                     price // to a service with request-based billing
 	requestCPU, requestMemory   price // of its instances while they serve requests
@@ -45,6 +46,7 @@ type prices struct {
 func listPrices() prices {
 	return prices{
 		throughput:     price{"Pub/Sub, published or delivered", "TiB", 40, tib, pubsubPricing},
+		archive:        price{"Pub/Sub, delivered to BigQuery (the archive)", "TiB", 50, tib, pubsubPricing},
 		write:          price{"Firestore, documents written", "100,000", 0.09, 1e5, firestorePricing},
 		read:           price{"Firestore, documents read", "100,000", 0.03, 1e5, firestorePricing},
 		request:        price{"Cloud Run, requests, billed by requests", "million", 0.40, 1e6, runPricing},
@@ -62,7 +64,7 @@ func listPrices() prices {
 // all returns the prices in the order of the table.
 func (p *prices) all() []price {
 	return []price{
-		p.throughput, p.write, p.read, p.request, p.requestCPU, p.requestMemory,
+		p.throughput, p.archive, p.write, p.read, p.request, p.requestCPU, p.requestMemory,
 		p.instanceCPU, p.instanceMemory, p.workerCPU, p.workerMemory, p.logs, p.answers,
 	}
 }

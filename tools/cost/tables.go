@@ -57,10 +57,14 @@ func document(p prices) string {
 		byInstances("1,000,000/s (17 minutes)", func(l *load) { l.batch, l.rate = 100, 1_000_000 }),
 	)
 	section("By what they count",
-		"Batches of 100 at 10,000/s. A window writes each tag and each contributor that it changed once.",
+		"Batches of 100 at 10,000/s. A window writes each tag and each contributor that it changed once; with TAG_DOCUMENTS the documents of tags are written less often.",
 		byInstances("10 tags", func(l *load) { l.batch, l.tags = 100, 10 }),
 		byInstances("1,000 tags", func(l *load) { l.batch = 100 }),
+		byInstances("1,000 tags, TAG_DOCUMENTS=30s", func(l *load) { l.batch, l.tagDocuments = 100, 30*time.Second }),
+		byInstances("1,000 tags, TAG_DOCUMENTS=off", func(l *load) { l.batch, l.tagDocuments = 100, never }),
 		byInstances("100,000 tags", func(l *load) { l.batch, l.tags = 100, 100_000 }),
+		byInstances("100,000 tags, TAG_DOCUMENTS=30s", func(l *load) { l.batch, l.tags, l.tagDocuments = 100, 100_000, 30*time.Second }),
+		byInstances("100,000 tags, TAG_DOCUMENTS=off", func(l *load) { l.batch, l.tags, l.tagDocuments = 100, 100_000, never }),
 		byInstances("100,000 tags, window of 10 s, refresh of 5 s", func(l *load) {
 			l.batch, l.tags, l.window, l.refresh = 100, 100_000, 10*time.Second, 5*time.Second
 		}),
@@ -76,6 +80,8 @@ func document(p prices) string {
 		byInstances("10 ingests", func(l *load) { l.batch, l.ingests = 10, 10 }),
 		byInstances("100 ingests", func(l *load) { l.batch, l.ingests = 10, 100 }),
 		byInstances("10 queries", func(l *load) { l.batch, l.queries = 10, 10 }),
+		byInstances("20 tiers of recognition", func(l *load) { l.batch, l.tiers = 10, 20 }),
+		byInstances("an archive in BigQuery, without its storage", func(l *load) { l.batch, l.archive = 10, true }),
 		byInstances("1,024 partitions", func(l *load) { l.batch, l.partitions = 10, 1024 }),
 		byInstances("1,024 partitions, refresh of 5 s", func(l *load) { l.batch, l.partitions, l.refresh = 10, 1024, 5*time.Second }),
 	)
