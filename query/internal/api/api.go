@@ -42,6 +42,7 @@ func New(views Views, store Contributors, changes History, tiers []int64, base w
 	tags := &tags{views: views}
 	get("/tags", tags.list)
 	get("/tags/:name", tags.get)
+	get(totalsPath, tags.totals)
 	past := &pasts{views: views, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
 	get("/history", past.all)
 	get("/tags/:name/history", past.tag)

@@ -174,6 +174,24 @@ const title = "Accrue: query"
 //	@x-example-400	{"errors":[{"parameter":"from","detail":"must be before to"}]}
 //	@Router			/tags/{name}/history [get]
 
+//	@Summary		Totals as metrics
+//	@Description	The ${maxTotals} biggest totals as a metric for Prometheus, `accrue_total{tag="foo"}`, and `accrue_totals_left_out`, how many other tags there are. In the text format of OpenMetrics, whatever is asked for. The metrics of the service itself are at `/metrics`.
+//	@ID				getTotalsMetrics
+//	@Tags			totals
+//	@Produce		application/openmetrics-text
+//	@Param			If-None-Match	header		string				false	"The ETag of an earlier answer: if nothing has changed since, the answer is a 304 without a body."
+//	@Success		200				{string}	string				"The metrics."
+//	@Success		304				"Nothing has changed since the answer with the given ETag."
+//	@Failure		400				{object}	problem.Document	"this resource has no parameters"
+//	@Failure		500				{object}	problem.Document	"the answer could not be made"
+//	@Failure		503				{object}	problem.Document	"the totals have not been read yet"
+//	@Header			200,304			{string}	ETag				"Names these totals. It is weak for a compressed answer."
+//	@Header			200,304			{string}	X-As-Of				"When the totals were read."
+//	@Header			503				{integer}	Retry-After			"After how many seconds to try again."
+//	@x-example-200	"# TYPE accrue counter\n# HELP accrue Sum of the values of a tag's increments.\naccrue_total{tag=\"foo\"} 13\n# TYPE accrue_totals_left_out gauge\n# HELP accrue_totals_left_out Tags beyond the 1000 biggest, which are not here.\naccrue_totals_left_out 0\n# EOF\n"
+//	@x-example-400	{"errors":[{"parameter":"prefix","detail":"is unknown"}]}
+//	@Router			/metrics/totals [get]
+
 //	@Summary		Contributors, page by page
 //	@Description	Contributors with their numbers of contributions and the highest tier for which they were recognized. Pages are read from the database: identical requests of one second share a read, and the documents that are read per second are limited.
 //	@ID				getContributors
