@@ -94,8 +94,11 @@ export class Chart {
     const closed = series.closed;
     if (line || step < narrow) {
       const middle = (i) => (line ? x(Math.min(series.starts[i + 1], Math.max(series.asOf, series.starts[i]))) : (x(series.starts[i]) + x(series.starts[i + 1])) / 2);
-      const path = linePath(values, middle, y, base);
-      parts.push(drawn('path', { class: 'area', d: path.area }), drawn('path', { class: 'line', d: path.line }));
+      // The rest of a period that is open is still to come: it is no fall.
+      const done = linePath(values.map((value, i) => (line || i < closed ? value : null)), middle, y, base);
+      const open = linePath(values.map((value, i) => (line || i < closed - 1 ? null : value)), middle, y, base);
+      parts.push(drawn('path', { class: 'area', d: done.area }), drawn('path', { class: 'line open', d: open.line }),
+        drawn('path', { class: 'line', d: done.line }));
     } else {
       const bars = (begin, stop) => barsPath(values, begin, stop, end, plotHeight, Math.max(1, most * 1.06));
       parts.push(drawn('g', { transform: `translate(${left} ${top})` },
