@@ -23,11 +23,12 @@ func Command(variables map[string]string) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "reconcile",
 		Short: "Add up again what was counted, and print the differences",
-		Long: `Compares the total of each tag in the checkpoints with its document, and what that gets later, and, with --archive, with the messages themselves: each
-message once, by publisher, partition and sequence, each idempotency key once, and without the rejected entries that still
-wait. An archive is one or more files of newline-delimited JSON, as BigQuery exports the table of terraform/archive.tf, or -
-for standard input; it must have every message since the first. Messages that wait to be counted are a difference: let it
-become quiet first. The exit code is 1 if there is a difference.`,
+		Long: `Compares the total of each tag in the checkpoints with its document, and what that gets later, and, with --archive,
+with the messages themselves: each message once, by publisher, partition and sequence, each idempotency key once, and
+without the rejected entries that still wait. An archive is one or more files of newline-delimited JSON, as BigQuery
+exports the table of terraform/archive.tf, or - for standard input; it must have every message since the first.
+Messages that wait to be counted are a difference: let it become quiet first. The exit code is 1 if there is a
+difference.`,
 		Example: `  accrue reconcile --data .accrue
   accrue reconcile --project my-project --archive increments-000.json --archive increments-001.json
   bq extract --destination_format NEWLINE_DELIMITED_JSON accrue.increments 'gs://my-bucket/increments-*.json'

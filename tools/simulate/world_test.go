@@ -50,6 +50,8 @@ type instance struct {
 	ended   chan error
 }
 
+func (in *instance) wait() error { return <-in.ended }
+
 // world is the broker, the store, and the services.
 type world struct {
 	t       *testing.T
@@ -248,7 +250,7 @@ func (w *world) kill(name string, slot int) {
 	in.link.kill()
 	close(in.gone)
 	in.cancel()
-	w.ending.Go(func() { _ = <-in.ended }) // its goroutines, which have no effect any more
+	w.ending.Go(func() { _ = in.wait() }) // its goroutines, which have no effect any more
 }
 
 // stop asks a service to end, and checks that it does in time.
@@ -260,7 +262,7 @@ func (w *world) stop(name string, slot int) {
 	w.tally.add(stopped)
 	began := time.Now()
 	in.cancel()
-	if err := <-in.ended; err != nil {
+	if err := in.wait(); err != nil {
 		w.faulty("%s ended with %v", name, err)
 	}
 	if took := time.Since(began); took > stopTime {
