@@ -86,6 +86,7 @@ export class Overview {
     const body = await read(`history?${query('minute', Math.max(2, Math.min(since, minutesKept)), this.#service.now())}`);
     const series = Series.parse(body);
     this.#minutes = this.#minutes?.merge(series, minutesKept) ?? series;
+    if (typeof body.increments !== 'number') return; // an instance of another release, during an update
     this.#samples.push({ asOf: series.asOf, increments: body.increments });
     while (this.#samples[0].asOf < series.asOf - observed) this.#samples.shift();
     if (this.#samples.length === 1) this.#read.minute -= every - soon; // a rate needs two
