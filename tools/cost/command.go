@@ -16,17 +16,17 @@ import (
 // Command returns the command accrue cost.
 func Command() *cobra.Command {
 	l := usual()
-	var asJSON bool
 	tagDocuments := "window"
+	var asJSON, asTable, tables bool
 	command := &cobra.Command{
 		Use:   "cost",
 		Short: "Estimate the cost on Google Cloud",
-		Long: `Estimates the cost of a billion increments on Google Cloud, from list prices. Without flags it prints the tables of
-docs/scaling.md; with flags, a table for the load that they describe, or with --json its items in dollars.`,
+		Long: `Estimates the cost of a load on Google Cloud, from list prices, in three lines: of a billion increments, of a month, and
+what most of it is for. With --table it prints the items, with --json for programs, with --tables those of docs/scaling.md.`,
 		Example: "  accrue cost --rate 500 --batch 10 --tags 200\n  accrue cost --json | jq .total",
 		Args:    cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if c.Flags().NFlag() == 0 {
+			if tables {
 				fmt.Fprint(c.OutOrStdout(), document(listPrices()))
 				return nil
 			}
@@ -43,7 +43,11 @@ docs/scaling.md; with flags, a table for the load that they describe, or with --
 			if asJSON {
 				return cli.PrintJSON(c.OutOrStdout(), estimate(l, billion, listPrices()).json())
 			}
-			fmt.Fprint(c.OutOrStdout(), table([]row{{"your load", l}}, listPrices()))
+			if asTable {
+				fmt.Fprint(c.OutOrStdout(), table([]row{{"your load", l}}, listPrices()))
+				return nil
+			}
+			fmt.Fprint(c.OutOrStdout(), summary(l, listPrices()))
 			return nil
 		},
 	}
@@ -64,6 +68,8 @@ docs/scaling.md; with flags, a table for the load that they describe, or with --
 	flags.BoolVar(&l.requestLogs, "request-logs", l.requestLogs, "Cloud Run's request logs are stored")
 	flags.BoolVar(&l.multiRegion, "multi-region", l.multiRegion, "the database is multi-region")
 	flags.BoolVar(&l.publishLogs, "publish-logs", l.publishLogs, "ingest's log of its publishes is stored")
+	flags.BoolVar(&asTable, "table", false, "print the items as a table")
+	flags.BoolVar(&tables, "tables", false, "print the tables of docs/scaling.md, for whom the other flags do not count")
 	flags.BoolVar(&asJSON, "json", false, "print JSON, in dollars for a billion increments")
 	return command
 }

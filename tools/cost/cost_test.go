@@ -171,9 +171,14 @@ func execute(t *testing.T, arguments ...string) (code int, stdout, stderr string
 
 func TestCommandPrintsTheCostOfALoad(t *testing.T) {
 	t.Parallel()
-	code, got, _ := execute(t, "--rate", "500", "--batch", "10")
-	if code != 0 || strings.Count(got, "\n") != 3 || !strings.Contains(got, "| your load |") {
-		t.Errorf("exit code %d, printed:\n%s", code, got)
+	for argument, want := range map[string]string{"--by-requests": "a billion increments: $", "--table": "| your load |"} {
+		code, got, _ := execute(t, "--rate", "500", "--batch", "10", argument)
+		if code != 0 || strings.Count(got, "\n") != 3 || !strings.Contains(got, want) {
+			t.Errorf("exit code %d, printed:\n%s", code, got)
+		}
+	}
+	if code, got, _ := execute(t); code != 0 || strings.Count(got, "\n") != 3 {
+		t.Errorf("exit code %d without flags, printed:\n%s", code, got)
 	}
 }
 
@@ -210,8 +215,8 @@ func TestCommandRefusesImpossibleLoads(t *testing.T) {
 
 func TestDocumentationShowsTheTables(t *testing.T) {
 	t.Parallel()
-	_, all, _ := execute(t)
-	for name, printed := range map[string]string{"scaling.md": all, "firebase.md": watching(listPrices())} {
+	_, all, _ := execute(t, "--tables")
+	for name, printed := range map[string]string{"scaling.md": all, "firebase.md": watching(listPrices()), "abuse.md": strangers(listPrices())} {
 		const begin, end = "<!-- tables: accrue cost -->\n\n", "\n<!-- end of tables -->"
 		path := filepath.Join("..", "..", "docs", name)
 		page, err := os.ReadFile(path)
@@ -248,5 +253,48 @@ func TestCostOfReadersEqualsAManualCalculation(t *testing.T) {
 	// Two instances that read five documents a second each, and events of 100 bytes and 15 for each tag.
 	if want := 2*5e6/1e5*0.03 + 2*(18+1) + 1500*5e5*250/gib*0.12; math.Abs(streams-want) > 0.001*want {
 		t.Errorf("streams cost $%.2f, want $%.2f", streams, want)
+	}
+}
+
+// A few thousand posts a day are free; what is above is paid.
+func TestModeSingleIsFreeForAFewThousandPostsADay(t *testing.T) {
+	t.Parallel()
+	total := func(posts float64) (usd float64) {
+		for _, q := range single(posts, listPrices()) {
+			usd += q.cost()
+		}
+		return usd
+	}
+	if usd := total(3000); usd != 0 {
+		t.Errorf("3,000 posts a day cost $%.2f a month", usd)
+	}
+	// 60,000 documents a day, of which 20,000 are free, 5,000 deletes too many for none, and 315,000 vCPU-seconds, of which
+	// 180,000 are; 30,000 posts a month of 250 MiB-seconds each are free.
+	if got, want := total(10_000), 30*40_000/1e5*0.09+30*10_000/1e5*0.01+135_000*0.000024; math.Abs(got-want) > 0.001*want {
+		t.Errorf("10,000 posts a day cost $%.4f a month, want $%.4f", got, want)
+	}
+	if n := largest(listPrices()); total(n) != 0 || total(n+100) == 0 {
+		t.Errorf("up to %v a day are said to be free, which cost $%.2f, and $%.2f for 100 more", n, total(n), total(n+100))
+	}
+}
+
+// The expected costs are calculated by hand.
+func TestCostOfStrangersEqualsAManualCalculation(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		bounds           bounds
+		posting, reading float64
+	}{
+		// 60,000 requests a second, on 20 instances of a vCPU and half a GiB; 100 pages a second of 1,001 documents.
+		"unbounded": {bounds{20, 10, true, 0, 0}, 5184*0.4 + 20*86400*(0.000024+0.00000125) + 5184e6*250/gib*0.12, 100 * 1001 * 86400 / 1e5 * 0.03},
+		// An instance, whatever the number of requests; a thousand documents a second.
+		"bounded": {bounds{1, 1, false, 1000, 0}, 86400*0.000019 + 259.2e6*250/gib*0.12, 1000 * 86400 / 1e5 * 0.03},
+		// Ten requests a second.
+		"throttled": {bounds{3, 3, true, 1000, 10}, 0.864*0.4 + 86400*(0.000024+0.00000125) + 0.864e6*250/gib*0.12, 3000 * 86400 / 1e5 * 0.03},
+	} {
+		posting, reading := abuse(tc.bounds, listPrices())
+		if math.Abs(posting-tc.posting) > 0.001*tc.posting || math.Abs(reading-tc.reading) > 0.001*tc.reading {
+			t.Errorf("%s: posting $%.2f and reading $%.2f a day, want $%.2f and $%.2f", name, posting, reading, tc.posting, tc.reading)
+		}
 	}
 }

@@ -41,6 +41,14 @@ type prices struct {
 	workerCPU, workerMemory     price
 	logs                        price
 	answers                     price // to the internet
+	remove                      price // of a Firestore document
+
+	// By the month.
+	storage, recovery, backups price // of a database
+	retention                  price // of messages
+	table                      price // what the archive has written
+	condition, samples         price // of alerts and of metrics
+	balancer                   price
 }
 
 func listPrices() prices {
@@ -58,6 +66,15 @@ func listPrices() prices {
 		workerMemory:   price{"Cloud Run, memory of a worker pool", "GiB-second", 0.000001235, 1, runPricing},
 		logs:           price{"Cloud Logging, stored", "GiB", 0.50, gib, loggingPricing},
 		answers:        price{"Answers to the internet", "GiB", 0.12, gib, networkPricing},
+		remove:         price{"Firestore, documents deleted", "100,000", 0.01, 1e5, firestorePricing},
+		storage:        price{"Firestore, stored, a month", "GiB", 0.15, gib, firestorePricing},
+		recovery:       price{"Firestore, point-in-time recovery, a month", "GiB", 0.15, gib, firestorePricing},
+		backups:        price{"Firestore, backups, a month", "GiB", 0.03, gib, firestorePricing},
+		retention:      price{"Pub/Sub, retained by the topic, a month", "GiB", 0.27, gib, pubsubPricing},
+		table:          price{"BigQuery, stored, a month", "GiB", 0.02, gib, "https://cloud.google.com/bigquery/pricing"},
+		condition:      price{"Cloud Monitoring, a condition of an alert, a month", "condition", 1.50, 1, loggingPricing},
+		samples:        price{"Managed Service for Prometheus, samples", "million", 0.06, 1e6, loggingPricing},
+		balancer:       price{"A load balancer's rule, and Cloud Armor's policy and rule, a month", "deployment", 24.25, 1, networkPricing},
 	}
 }
 
@@ -66,5 +83,6 @@ func (p *prices) all() []price {
 	return []price{
 		p.throughput, p.archive, p.write, p.read, p.request, p.requestCPU, p.requestMemory,
 		p.instanceCPU, p.instanceMemory, p.workerCPU, p.workerMemory, p.logs, p.answers,
+		p.remove, p.storage, p.recovery, p.backups, p.retention, p.table, p.condition, p.samples, p.balancer,
 	}
 }

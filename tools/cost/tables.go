@@ -111,6 +111,10 @@ func document(p prices) string {
 		}
 	}
 
+	fmt.Fprintf(&d, "\n### A month of mode single\n\nKeyed posts spread over the day, each in a window of its own. Up to %s a day are free.\n\n%s", grouped(largest(p)), freeTier(p))
+
+	fmt.Fprintf(&d, "\n### What is kept and watched\n\n%s", keeping(p))
+
 	fmt.Fprintf(&d, "\n### A day of readers\n\nFirebase clients against streams of query ([firebase.md](firebase.md)).\n\n%s", watching(p))
 
 	fmt.Fprintf(&d, "\n### The prices\n\nList prices of %s for us-central1, without free tiers, commitments and taxes.\n\n"+
