@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -36,6 +37,7 @@ const drain = 6 * time.Second
 func Command(variables map[string]string) *cobra.Command {
 	var port int
 	var listen, data, project, pubsub, firestore string
+	var hold time.Duration
 	command := &cobra.Command{
 		Use:   "run",
 		Short: "Run all of Accrue in one process, at one address",
@@ -46,7 +48,8 @@ are environment variables: see
 https://github.com/accrue/accrue/blob/main/docs/settings.md.`,
 		Example: `  accrue run --data .accrue
   accrue run --project my-project
-  accrue run --listen 0.0.0.0 --port 80`,
+  accrue run --listen 0.0.0.0 --port 80
+  accrue run --project my-project --listen 0.0.0.0 --hold 1s   # on Cloud Run, billed by requests`,
 		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if port < 0 || port > 65535 {
@@ -54,6 +57,9 @@ https://github.com/accrue/accrue/blob/main/docs/settings.md.`,
 			}
 			if c.Flags().Changed("data") && c.Flags().Changed("project") {
 				return cli.Usagef("--data and --project exclude each other")
+			}
+			if hold < 0 || hold > maxHold {
+				return cli.Usagef("--hold must be 0 to %v", maxHold)
 			}
 			settings := maps.Clone(variables)
 			for variable, flag := range map[string]string{
@@ -64,12 +70,13 @@ https://github.com/accrue/accrue/blob/main/docs/settings.md.`,
 				}
 				settings[variable] = flag
 			}
-			return run(c.Context(), settings, net.JoinHostPort(listen, strconv.Itoa(port)), data, c.OutOrStdout(), c.ErrOrStderr())
+			return run(c.Context(), settings, net.JoinHostPort(listen, strconv.Itoa(port)), hold, data, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	flags := command.Flags()
 	flags.IntVar(&port, "port", 8080, "port, 0 for a free one")
 	flags.StringVar(&listen, "listen", "127.0.0.1", "address to listen on, 0.0.0.0 for all")
+	flags.DurationVar(&hold, "hold", 0, "answer posts this much later, for a machine whose CPU stops between requests: the window and some")
 	flags.StringVar(&data, "data", folder.Default(variables), "folder of the embedded database (DATA); empty keeps nothing")
 	flags.StringVar(&project, "project", variables["GOOGLE_CLOUD_PROJECT"], "use Pub/Sub and Firestore of a Google Cloud project (GOOGLE_CLOUD_PROJECT)")
 	flags.StringVar(&pubsub, "emulator", variables["PUBSUB_EMULATOR_HOST"], "host:port of a Pub/Sub emulator to use (PUBSUB_EMULATOR_HOST)")
@@ -77,7 +84,7 @@ https://github.com/accrue/accrue/blob/main/docs/settings.md.`,
 	return command
 }
 
-func run(ctx context.Context, variables map[string]string, address, data string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, variables map[string]string, address string, hold time.Duration, data string, stdout, stderr io.Writer) error {
 	settings := maps.Clone(variables)
 	if settings == nil {
 		settings = map[string]string{}
@@ -102,7 +109,31 @@ func run(ctx context.Context, variables map[string]string, address, data string,
 		}
 		return err
 	}
-	return errors.Join(serve(ctx, configs, connections, address, logger, stdout), connections.close())
+	return errors.Join(serve(ctx, configs, connections, address, hold, logger, stdout), connections.close())
+}
+
+// maxHold bounds --hold, below what a stop waits for.
+const maxHold = 5 * time.Second
+
+// holdPosts returns a handler that answers posts later, or when ctx ends. A platform that bills by requests stops the CPU between
+// them: while an answer is held, what was posted is counted.
+func holdPosts(ctx context.Context, hold time.Duration, handler http.Handler) http.Handler {
+	if hold == 0 {
+		return handler
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(w, r) // the server sends a short answer when this function returns
+		if r.Method != http.MethodPost {
+			return
+		}
+		timer := time.NewTimer(hold)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-r.Context().Done():
+		case <-ctx.Done():
+		}
+	})
 }
 
 // rememberedEvents is the number of recognitions whose second copies are dropped.
@@ -128,7 +159,7 @@ func (c *configs) load(variables map[string]string) error {
 // serve runs the three services and one server for all of them until ctx ends. The server stops first, then ingest, then
 // the aggregator, then query, so that everything that was answered 202 is counted. Recognitions are printed.
 func serve(
-	ctx context.Context, configs configs, parts *connections, address string, logger func(service string) zerolog.Logger, stdout io.Writer,
+	ctx context.Context, configs configs, parts *connections, address string, hold time.Duration, logger func(service string) zerolog.Logger, stdout io.Writer,
 ) error {
 	measured, err := telemetry.New(ctx, "accrue", telemetry.Settings{}, logger("telemetry"))
 	if err != nil {
@@ -155,7 +186,7 @@ func serve(
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	server, err := service.Listen(address, handler, drain, logger("server"))
+	server, err := service.Listen(address, holdPosts(ctx, hold, handler), drain, logger("server"))
 	if err != nil {
 		return err
 	}
@@ -184,7 +215,10 @@ Press Ctrl-C to stop.
 	printing := consumer.New(parts.recognized, rememberedEvents, consumer.Print(stdout), func(err error) {
 		log.Warn().Err(err).Msg("cannot print recognitions")
 	})
-	running := []service.Part{{Name: "recognitions", Run: printing.Run}}
+	var running []service.Part
+	if parts.recognized != nil {
+		running = append(running, service.Part{Name: "recognitions", Run: printing.Run})
+	}
 	if parts.socket != nil {
 		running = append(running, service.Part{Name: "socket", Run: parts.socket.Run})
 	}

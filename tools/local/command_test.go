@@ -63,7 +63,7 @@ func TestRecognizesThreeContributionsOnce(t *testing.T) {
 	stdout := &lines{written: make(chan struct{}, 1)}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms"}, "127.0.0.1:0", "", stdout, io.Discard)
+		ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms"}, "127.0.0.1:0", 0, "", stdout, io.Discard)
 	}()
 	ingest := stdout.await(t, `post +(http://\S+)/increments\n`)[1]
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -100,7 +100,7 @@ func TestTotalsSurviveARestart(t *testing.T) {
 		stdout, stderr := &lines{written: make(chan struct{}, 1)}, &lines{written: make(chan struct{}, 1)}
 		ended := make(chan error, 1)
 		go func() {
-			ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms", "LOG_FORMAT": "json"}, "127.0.0.1:0", folder, stdout, stderr)
+			ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms", "LOG_FORMAT": "json"}, "127.0.0.1:0", 0, folder, stdout, stderr)
 		}()
 		ingest, query := stdout.await(t, `post +(http://\S+)/increments\n`)[1], stdout.await(t, `read +(http://\S+)/stats\n`)[1]
 		if want != `{"foo":4}` {
@@ -143,7 +143,7 @@ func TestOneAddressServesEverything(t *testing.T) {
 	stdout := &lines{written: make(chan struct{}, 1)}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms"}, "127.0.0.1:0", "", stdout, io.Discard)
+		ended <- run(ctx, map[string]string{"WINDOW": "100ms", "REFRESH": "20ms"}, "127.0.0.1:0", 0, "", stdout, io.Discard)
 	}()
 	address := stdout.await(t, `look +(http://\S+)/\n`)[1]
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
