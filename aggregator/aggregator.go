@@ -42,7 +42,7 @@ func New(config Config, parts Parts) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)
 	}
-	handler := service.CORS(config.CORSOrigins, service.HealthHandler(parts.Checks, parts.Telemetry.Handler()))
+	handler := service.CORS(config.CORSOrigins, service.Hide(config.Hide, service.HealthHandler(parts.Checks, parts.Telemetry.Handler())))
 	server, err := service.NewServer(config.Port, handler, serverDrain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("aggregator: %w", err)

@@ -46,7 +46,7 @@ func New(config Config, parts Parts) (*Service, error) {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	handler := api.New(batcher, names.New(config.Tags, config.NewTags), web.Base{Checks: parts.Checks, Log: parts.Log, Telemetry: parts.Telemetry})
-	server, err := service.NewServer(config.Port, service.CORS(config.CORSOrigins, handler), drain, parts.Log)
+	server, err := service.NewServer(config.Port, service.CORS(config.CORSOrigins, service.Hide(config.Hide, handler)), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}

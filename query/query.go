@@ -83,7 +83,7 @@ func New(config Config, parts Parts) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	server, err := service.NewServer(config.Port, service.CORS(config.CORSOrigins, handler), drain, parts.Log)
+	server, err := service.NewServer(config.Port, service.CORS(config.CORSOrigins, service.Hide(config.Hide, handler)), drain, parts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}

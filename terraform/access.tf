@@ -3,12 +3,12 @@
 
 resource "google_service_account" "this" {
   for_each = toset(concat(
-    ["ingest", "aggregator", "query"],
-    var.recognitions_endpoint == null ? [] : ["recognitions-push"],
+    local.single ? ["accrue"] : ["ingest", "aggregator", "query"],
+    var.recognitions_endpoint == null ? [] : ["push"],
     var.archive ? ["archive"] : [],
   ))
 
-  account_id   = "accrue-${each.value}"
+  account_id   = each.value == "accrue" ? "accrue-${local.prefix}single" : "accrue-${local.prefix}${each.value}"
   display_name = "Accrue ${each.value}"
 
   depends_on = [google_project_service.this]
@@ -17,12 +17,12 @@ resource "google_service_account" "this" {
 # Ingest's readiness checks that its topic exists, which the publisher role does not allow. The other services do not check
 # theirs, since they can do most of their work without them.
 resource "google_pubsub_topic_iam_member" "this" {
-  for_each = {
+  for_each = { for what, grant in {
     "ingest publishes increments"       = { who = "ingest", role = "roles/pubsub.publisher", topic = google_pubsub_topic.increments.name }
     "ingest looks at increments"        = { who = "ingest", role = "roles/pubsub.viewer", topic = google_pubsub_topic.increments.name }
     "aggregator publishes dead letters" = { who = "aggregator", role = "roles/pubsub.publisher", topic = google_pubsub_topic.dead_letter.name }
     "query publishes recognitions"      = { who = "query", role = "roles/pubsub.publisher", topic = google_pubsub_topic.recognitions.name }
-  }
+  } : what => merge(grant, local.single ? { who = "accrue" } : {}) }
 
   topic  = each.value.topic
   role   = each.value.role
@@ -31,19 +31,16 @@ resource "google_pubsub_topic_iam_member" "this" {
 
 # The aggregator reads its subscription's lease and retention.
 resource "google_pubsub_subscription_iam_member" "this" {
-  for_each = {
-    "aggregator pulls increments"    = "roles/pubsub.subscriber"
-    "aggregator looks at increments" = "roles/pubsub.viewer"
-  }
+  for_each = { for pair in setproduct(keys(local.subscriptions), ["subscriber", "viewer"]) : join(" ", pair) => pair }
 
-  subscription = google_pubsub_subscription.aggregator.name
-  role         = each.value
-  member       = google_service_account.this["aggregator"].member
+  subscription = google_pubsub_subscription.aggregator[each.value[0]].name
+  role         = "roles/pubsub.${each.value[1]}"
+  member       = google_service_account.this[local.single ? "accrue" : "aggregator"].member
 }
 
 # Firestore's roles are granted on the project; the condition narrows them to the one database.
 resource "google_project_iam_member" "database" {
-  for_each = toset(["aggregator", "query"])
+  for_each = toset(local.single ? ["accrue"] : ["aggregator", "query"])
 
   project = var.project
   role    = "roles/datastore.user"
@@ -51,8 +48,17 @@ resource "google_project_iam_member" "database" {
 
   condition {
     title      = "accrue-database"
-    expression = "resource.name == \"projects/${var.project}/databases/${google_firestore_database.this.name}\""
+    expression = "resource.name == \"projects/${var.project}/databases/${local.database}\""
   }
+}
+
+# The collector writes time series, which are of the project: IAM has no condition for them.
+resource "google_project_iam_member" "metrics" {
+  for_each = var.collector == null || local.single ? toset([]) : toset(["ingest", "aggregator", "query"])
+
+  project = var.project
+  role    = "roles/monitoring.metricWriter"
+  member  = google_service_account.this[each.value].member
 }
 
 # Pub/Sub writes the archive's rows as this account.
@@ -67,7 +73,7 @@ resource "google_bigquery_table_iam_member" "archive" {
 
 # Pub/Sub signs requests as one of these accounts and writes as the other.
 locals {
-  impersonated = setintersection(keys(google_service_account.this), ["recognitions-push", "archive"])
+  impersonated = setintersection(keys(google_service_account.this), ["push", "archive"])
 }
 
 data "google_project" "this" {

@@ -5,14 +5,16 @@
 locals {
   increments_topic   = "monitored_resource=\"pubsub_topic\",topic_id=\"${google_pubsub_topic.increments.name}\""
   recognitions_topic = "monitored_resource=\"pubsub_topic\",topic_id=\"${google_pubsub_topic.recognitions.name}\""
-  aggregator_backlog = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${google_pubsub_subscription.aggregator.name}\""
+  aggregator_backlog = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${local.prefix}increments-aggregator.*\""
   redrive_backlog    = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${google_pubsub_subscription.redrive.name}\""
-  push_backlog       = "monitored_resource=\"pubsub_subscription\",subscription_id=\"recognitions-push\""
-  commits            = "monitored_resource=\"datastore_request\",api_method=\"Commit\""
-  queries            = "monitored_resource=\"datastore_request\",api_method=\"RunQuery\""
-  services           = "monitored_resource=\"cloud_run_revision\",service_name=~\"ingest|query\""
-  worker             = "monitored_resource=\"cloud_run_worker_pool\",worker_pool_name=\"aggregator\""
+  push_backlog       = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${local.prefix}recognitions-push\""
+  commits            = "monitored_resource=\"firestore.googleapis.com/Database\",database_id=\"${local.database}\",api_method=\"Commit\""
+  queries            = "monitored_resource=\"firestore.googleapis.com/Database\",database_id=\"${local.database}\",api_method=\"RunQuery\""
+  services           = "monitored_resource=\"cloud_run_revision\",service_name=~\"${local.prefix}(${local.posting}|${local.reading})\""
+  pools              = "monitored_resource=\"cloud_run_worker_pool\",worker_pool_name=~\"${local.prefix}aggregator.*\""
+  worker             = "monitored_resource=\"${local.single ? "cloud_run_revision" : "cloud_run_worker_pool"}\""
 
+  title  = var.name == "" ? "Accrue" : "Accrue ${var.name}"
   oldest = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.aggregator_backlog}})"
 
   alerts = {
@@ -74,13 +76,15 @@ locals {
           query    = <<-EOT
             sum(rate(pubsub_googleapis_com:topic_send_request_count{${local.increments_topic},response_class!="success"}[5m]))
             / sum(rate(pubsub_googleapis_com:topic_send_request_count{${local.increments_topic}}[5m])) > 0.01
+            and sum(rate(pubsub_googleapis_com:topic_send_request_count{${local.increments_topic},response_class!="success"}[5m])) > 0.02
           EOT
           duration = "120s"
         }
         "one request in a hundred fails" = {
           query    = <<-EOT
-            sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="ingest",response_code_class="5xx"}[5m]))
-            / sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="ingest"}[5m])) > 0.01
+            sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.posting}",response_code_class="5xx"}[5m]))
+            / sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.posting}"}[5m])) > 0.01
+            and sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.posting}",response_code_class="5xx"}[5m])) > 0.02
           EOT
           duration = "120s"
         }
@@ -95,6 +99,7 @@ locals {
           query    = <<-EOT
             sum(rate(firestore_googleapis_com:api_request_count{${local.commits},response_code=~"FAILED_PRECONDITION|ALREADY_EXISTS|ABORTED"}[10m]))
             / sum(rate(firestore_googleapis_com:api_request_count{${local.commits}}[10m])) > 0.2
+            and sum(rate(firestore_googleapis_com:api_request_count{${local.commits}}[10m])) > 0.1
           EOT
           duration = "600s"
         }
@@ -106,13 +111,18 @@ locals {
       summary  = "Query serves totals that no longer change, or fails to serve them."
       conditions = {
         "the checkpoints are not read" = {
-          query    = "(sum(increase(firestore_googleapis_com:api_request_count{${local.queries},response_code=\"OK\"}[10m])) or vector(0)) == 0"
+          # Only where they were read within the last day: not on the first apply, and not if Google renames a label.
+          query    = <<-EOT
+            sum(increase(firestore_googleapis_com:api_request_count{${local.queries},response_code="OK"}[1d])) > 0
+            unless sum(increase(firestore_googleapis_com:api_request_count{${local.queries},response_code="OK"}[10m])) > 0
+          EOT
           duration = "300s"
         }
         "one request in a hundred fails" = {
           query    = <<-EOT
-            sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="query",response_code_class="5xx"}[5m]))
-            / sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="query"}[5m])) > 0.01
+            sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.reading}",response_code_class="5xx"}[5m]))
+            / sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.reading}"}[5m])) > 0.01
+            and sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.reading}",response_code_class="5xx"}[5m])) > 0.02
           EOT
           duration = "300s"
         }
@@ -159,7 +169,7 @@ locals {
           duration = "300s"
         }
         "the aggregator uses more than four fifths" = {
-          query    = "histogram_quantile(0.99, sum by (le) (rate(run_googleapis_com:container_memory_utilizations_bucket{${local.worker}}[5m]))) > 0.8"
+          query    = "histogram_quantile(0.99, sum by (le) (rate(run_googleapis_com:container_memory_utilizations_bucket{${local.pools}}[5m]))) > 0.8"
           duration = "300s"
         }
       }
@@ -167,10 +177,20 @@ locals {
   }
 }
 
+locals {
+  emails = [for channel in google_monitoring_notification_channel.email : channel.id]
+  channels = {
+    page   = concat(local.emails, tolist(var.notification_channels.page))
+    ticket = concat(local.emails, tolist(var.notification_channels.ticket))
+  }
+  # What sleeps is not late: in one process only lost messages and failures alert.
+  alerting = { for name, alert in local.alerts : name => alert if var.alerts && (!local.single || contains(["assertion-failed", "dead-letters", "publish-failures"], name)) }
+}
+
 resource "google_monitoring_notification_channel" "email" {
   for_each = var.alert_emails
 
-  display_name = "Accrue: ${each.value}"
+  display_name = "${local.title}: ${each.value}"
   type         = "email"
   labels       = { email_address = each.value }
 
@@ -178,12 +198,12 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 resource "google_monitoring_alert_policy" "this" {
-  for_each = { for name, alert in local.alerts : name => alert if var.alerts }
+  for_each = local.alerting
 
-  display_name          = "Accrue: ${each.key}"
+  display_name          = "${local.title}: ${each.key}"
   severity              = each.value.severity
   combiner              = "OR"
-  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.id]
+  notification_channels = each.value.severity == "CRITICAL" ? local.channels.page : local.channels.ticket
 
   dynamic "conditions" {
     for_each = each.value.conditions
@@ -201,11 +221,15 @@ resource "google_monitoring_alert_policy" "this" {
 
   documentation {
     mime_type = "text/markdown"
-    subject   = "Accrue: ${each.key}"
+    subject   = "${local.title}: ${each.key}"
     content   = "${each.value.summary}\n\nWhat to look at, and what to do: ${var.playbooks}/${each.key}.md"
     links {
       display_name = "Playbook"
       url          = "${var.playbooks}/${each.key}.md"
+    }
+    links {
+      display_name = "Warnings and errors"
+      url          = "https://console.cloud.google.com/logs/query;query=${urlencode(google_logging_metric.faults.filter)}?project=${var.project}"
     }
   }
 

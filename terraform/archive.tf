@@ -4,7 +4,7 @@
 resource "google_bigquery_dataset" "archive" {
   count = var.archive ? 1 : 0
 
-  dataset_id  = "accrue"
+  dataset_id  = replace("${local.prefix}accrue", "-", "_")
   description = "Every message that ingest published."
   location    = var.region
 
@@ -52,7 +52,7 @@ resource "google_bigquery_table" "increments" {
 resource "google_pubsub_subscription" "archive" {
   count = var.archive ? 1 : 0
 
-  name                       = "increments-archive"
+  name                       = "${local.prefix}increments-archive"
   topic                      = google_pubsub_topic.increments.id
   ack_deadline_seconds       = local.lease
   message_retention_duration = local.month

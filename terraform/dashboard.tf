@@ -9,8 +9,8 @@ locals {
       "by service and status" = "sum by (service_name, response_code_class) (rate(run_googleapis_com:request_count{${local.services}}[1m]))"
     } },
     { title = "Latency of ingest", unit = "ms", lines = {
-      "p50" = "histogram_quantile(0.50, sum by (le) (rate(run_googleapis_com:request_latencies_bucket{monitored_resource=\"cloud_run_revision\",service_name=\"ingest\"}[1m])))"
-      "p99" = "histogram_quantile(0.99, sum by (le) (rate(run_googleapis_com:request_latencies_bucket{monitored_resource=\"cloud_run_revision\",service_name=\"ingest\"}[1m])))"
+      "p50" = "histogram_quantile(0.50, sum by (le) (rate(run_googleapis_com:request_latencies_bucket{monitored_resource=\"cloud_run_revision\",service_name=\"${local.prefix}${local.posting}\"}[1m])))"
+      "p99" = "histogram_quantile(0.99, sum by (le) (rate(run_googleapis_com:request_latencies_bucket{monitored_resource=\"cloud_run_revision\",service_name=\"${local.prefix}${local.posting}\"}[1m])))"
     } },
     { title = "Publishes", unit = "1/s", lines = {
       "by outcome" = "sum by (response_class) (rate(pubsub_googleapis_com:topic_send_request_count{${local.increments_topic}}[1m]))"
@@ -26,8 +26,8 @@ locals {
       "by outcome" = "sum by (response_code) (rate(firestore_googleapis_com:api_request_count{${local.commits}}[1m]))"
     } },
     { title = "Documents written and read", unit = "1/s", lines = {
-      "written" = "sum(rate(firestore_googleapis_com:document_write_count{monitored_resource=\"firestore_instance\"}[1m]))"
-      "read"    = "sum(rate(firestore_googleapis_com:document_read_count{monitored_resource=\"firestore_instance\"}[1m]))"
+      "written" = "sum(rate(firestore_googleapis_com:document_write_count{monitored_resource=\"firestore.googleapis.com/Database\",database_id=\"${local.database}\"}[1m]))"
+      "read"    = "sum(rate(firestore_googleapis_com:document_read_count{monitored_resource=\"firestore.googleapis.com/Database\",database_id=\"${local.database}\"}[1m]))"
     } },
     { title = "Dead letters waiting", unit = "1", lines = {
       "waiting" = "max(pubsub_googleapis_com:subscription_num_undelivered_messages{${local.redrive_backlog}})"
@@ -41,7 +41,7 @@ locals {
     } },
     { title = "Memory, of its limit", unit = "1", lines = {
       "by service" = "histogram_quantile(0.99, sum by (le, service_name) (rate(run_googleapis_com:container_memory_utilizations_bucket{${local.services}}[5m])))"
-      "aggregator" = "histogram_quantile(0.99, sum by (le) (rate(run_googleapis_com:container_memory_utilizations_bucket{${local.worker}}[5m])))"
+      "aggregator" = "histogram_quantile(0.99, sum by (le) (rate(run_googleapis_com:container_memory_utilizations_bucket{${local.pools}}[5m])))"
     } },
   ]
 
@@ -52,29 +52,30 @@ locals {
 
 resource "google_monitoring_dashboard" "this" {
   dashboard_json = jsonencode({
-    displayName = "Accrue"
+    displayName = local.title
     mosaicLayout = {
       columns = 48
-      tiles = [for i, chart in local.charts : {
-        xPos   = (i % local.columns) * local.width
-        yPos   = floor(i / local.columns) * local.height
-        width  = local.width
-        height = local.height
-        widget = {
-          title = chart.title
-          xyChart = {
-            yAxis = { label = chart.unit }
-            # A query that groups has many lines. Cloud Monitoring names them by their labels.
-            dataSets = [for legend, query in chart.lines : merge({
-              plotType = "LINE"
-              timeSeriesQuery = {
-                prometheusQuery = query
-                unitOverride    = chart.unit
-              }
-            }, startswith(legend, "by ") ? {} : { legendTemplate = legend })]
+      # A position of 0 is left out, as the API does: every plan would show a change otherwise.
+      tiles = [for i, chart in local.charts : merge(
+        i % local.columns == 0 ? {} : { xPos = (i % local.columns) * local.width },
+        i < local.columns ? {} : { yPos = floor(i / local.columns) * local.height }, {
+          width                         = local.width
+          height                        = local.height
+          widget = {
+            title = chart.title
+            xyChart = {
+              yAxis = { label = chart.unit }
+              # A query that groups has many lines. Cloud Monitoring names them by their labels.
+              dataSets = [for legend, query in chart.lines : merge({
+                plotType = "LINE"
+                timeSeriesQuery = {
+                  prometheusQuery = query
+                  unitOverride    = chart.unit
+                }
+              }, startswith(legend, "by ") ? {} : { legendTemplate = legend })]
+            }
           }
-        }
-      }]
+      })]
     }
   })
 

@@ -2,7 +2,7 @@
 # grows, such as a time, caps its collection at about 500 writes per second. So only what is queried is indexed.
 
 resource "google_firestore_database" "this" {
-  name                              = "(default)"
+  name                              = var.database
   location_id                       = coalesce(var.database_location, var.region)
   type                              = "FIRESTORE_NATIVE"
   delete_protection_state           = var.database_protected ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
@@ -10,6 +10,24 @@ resource "google_firestore_database" "this" {
   deletion_policy                   = "DELETE" # terraform destroy deletes it, once the protection is off
 
   depends_on = [google_project_service.this]
+}
+
+resource "google_firestore_backup_schedule" "this" {
+  for_each = { for name, retention in var.backups : name => retention if retention != null }
+
+  database  = google_firestore_database.this.name
+  retention = each.value
+
+  dynamic "daily_recurrence" {
+    for_each = each.key == "daily" ? [1] : []
+    content {}
+  }
+  dynamic "weekly_recurrence" {
+    for_each = each.key == "weekly" ? [1] : []
+    content {
+      day = "SUNDAY"
+    }
+  }
 }
 
 locals {
@@ -21,10 +39,12 @@ resource "google_firestore_field" "unindexed" {
   for_each = toset(concat(["audit", "contributors", "layouts", "partitions", "recognitions", "rejected", "tags"], local.expiring))
 
   database   = google_firestore_database.this.name
-  collection = each.value
+  collection = "${var.settings.collection_prefix}${each.value}"
   field      = "*"
 
   index_config {}
+
+  deletion_policy = "ABANDON" # it goes with the database, and 13 deletions at once fail
 }
 
 # On for the single-field queries of pkg/store/firestore: contributors by contributions, in either order; pending
@@ -37,7 +57,7 @@ resource "google_firestore_field" "queried" {
   }
 
   database   = google_firestore_database.this.name
-  collection = split("/", each.key)[0]
+  collection = "${var.settings.collection_prefix}${split("/", each.key)[0]}"
   field      = split("/", each.key)[1]
 
   index_config {
@@ -49,13 +69,17 @@ resource "google_firestore_field" "queried" {
       }
     }
   }
+
+  deletion_policy = "ABANDON"
 }
 
 # Contributors to be recognized: an equality and a range, so that an empty answer costs one read, however many there are.
 resource "google_firestore_index" "due" {
   database    = google_firestore_database.this.name
-  collection  = "contributors"
+  collection  = "${var.settings.collection_prefix}contributors"
   query_scope = "COLLECTION"
+
+  deletion_policy = "ABANDON"
 
   fields {
     field_path = "recognized_tier"
@@ -70,8 +94,10 @@ resource "google_firestore_index" "due" {
 # The latest recognitions. The shard before the time spreads the writes over the index.
 resource "google_firestore_index" "latest" {
   database    = google_firestore_database.this.name
-  collection  = "recognitions"
+  collection  = "${var.settings.collection_prefix}recognitions"
   query_scope = "COLLECTION"
+
+  deletion_policy = "ABANDON"
 
   fields {
     field_path = "shard"
@@ -104,7 +130,7 @@ resource "google_firebaserules_ruleset" "clients" {
 resource "google_firebaserules_release" "clients" {
   count = var.firestore_rules == null ? 0 : 1
 
-  name         = "cloud.firestore" # the (default) database
+  name         = local.database == "(default)" ? "cloud.firestore" : "cloud.firestore/${local.database}"
   ruleset_name = "projects/${var.project}/rulesets/${google_firebaserules_ruleset.clients[0].name}"
 
   depends_on = [google_firestore_database.this]
@@ -115,9 +141,11 @@ resource "google_firestore_field" "expiring" {
   for_each = toset(local.expiring)
 
   database   = google_firestore_database.this.name
-  collection = each.value
+  collection = "${var.settings.collection_prefix}${each.value}"
   field      = "expire_at"
 
   index_config {}
   ttl_config {}
+
+  deletion_policy = "ABANDON"
 }

@@ -6,12 +6,27 @@ locals {
   week          = "${7 * 86400}s"  # of unacknowledged messages
   month         = "${31 * 86400}s" # the longest that Pub/Sub keeps one
   regions       = toset([var.region])
+
+  # The filters of the shards, which are 0 to 63: a partition modulo 64. A filter has at most 256 bytes, so that two halves
+  # are taken by their first digits. What has no shard goes to the first.
+  halves = ["NOT attributes:shard OR hasPrefix(attributes.shard, \"1\") OR hasPrefix(attributes.shard, \"2\") OR hasPrefix(attributes.shard, \"3\")",
+  "attributes:shard AND NOT hasPrefix(attributes.shard, \"1\") AND NOT hasPrefix(attributes.shard, \"2\") AND NOT hasPrefix(attributes.shard, \"3\")"]
+  filters = var.aggregator.shards == 2 ? local.halves : [
+    for shard in range(var.aggregator.shards) : join(" OR ", concat(
+      shard == 0 ? ["NOT attributes:shard"] : [],
+      [for value in range(64) : "attributes.shard=\"${value}\"" if value % var.aggregator.shards == shard],
+    ))
+  ]
+  subscriptions = merge(
+    var.aggregator.shards == 1 || var.aggregator.unsharded ? { all = null } : {},
+    var.aggregator.shards == 1 ? {} : { for i, filter in local.filters : tostring(i) => filter },
+  )
 }
 
 resource "google_pubsub_schema" "increments" {
   count = var.message_schema == null ? 0 : 1
 
-  name       = "increments"
+  name       = "${local.prefix}increments"
   type       = "PROTOCOL_BUFFER"
   definition = file(var.message_schema)
 
@@ -19,7 +34,7 @@ resource "google_pubsub_schema" "increments" {
 }
 
 resource "google_pubsub_topic" "increments" {
-  name                       = "increments"
+  name                       = "${local.prefix}increments"
   message_retention_duration = var.message_retention
 
   message_storage_policy {
@@ -41,7 +56,10 @@ resource "google_pubsub_topic" "increments" {
 # see retried publishes. No dead-letter policy: a restart would count as failed deliveries. No retry policy: messages that
 # are released at a shutdown must be redelivered at once.
 resource "google_pubsub_subscription" "aggregator" {
-  name                       = "increments-aggregator"
+  for_each = local.subscriptions
+
+  name                       = "${local.prefix}increments-aggregator${each.key == "all" ? "" : "-${each.key}"}"
+  filter                     = each.value
   topic                      = google_pubsub_topic.increments.id
   ack_deadline_seconds       = local.lease
   message_retention_duration = local.week
@@ -53,7 +71,7 @@ resource "google_pubsub_subscription" "aggregator" {
 
 # Messages that the aggregator could not decode. It publishes them itself, each with its reason.
 resource "google_pubsub_topic" "dead_letter" {
-  name = "increments-dead-letter"
+  name = "${local.prefix}increments-dead-letter"
 
   message_storage_policy {
     allowed_persistence_regions = local.regions
@@ -64,7 +82,7 @@ resource "google_pubsub_topic" "dead_letter" {
 
 # Without a subscription the dead letters would be lost. They wait here to be inspected and redriven.
 resource "google_pubsub_subscription" "redrive" {
-  name                       = "increments-dead-letter-redrive"
+  name                       = "${local.prefix}increments-dead-letter-redrive"
   topic                      = google_pubsub_topic.dead_letter.id
   ack_deadline_seconds       = local.lease
   message_retention_duration = local.month
@@ -76,7 +94,7 @@ resource "google_pubsub_subscription" "redrive" {
 
 # Kept for a month, so that a later consumer can seek back to the first event.
 resource "google_pubsub_topic" "recognitions" {
-  name                       = "recognitions"
+  name                       = "${local.prefix}recognitions"
   message_retention_duration = local.month
 
   message_storage_policy {
@@ -90,7 +108,7 @@ resource "google_pubsub_topic" "recognitions" {
 resource "google_pubsub_subscription" "recognitions_push" {
   count = var.recognitions_endpoint == null ? 0 : 1
 
-  name                       = "recognitions-push"
+  name                       = "${local.prefix}recognitions-push"
   topic                      = google_pubsub_topic.recognitions.id
   ack_deadline_seconds       = local.lease
   message_retention_duration = local.week
@@ -101,7 +119,7 @@ resource "google_pubsub_subscription" "recognitions_push" {
       write_metadata = true
     }
     oidc_token {
-      service_account_email = google_service_account.this["recognitions-push"].email
+      service_account_email = google_service_account.this["push"].email
     }
   }
   retry_policy {

@@ -20,7 +20,78 @@ variable "image_tag" {
   }
 }
 
-# Where.
+variable "digests" {
+  description = "Digests of the images, sha256:..., in place of image_tag. `accrue` is the image of mode single."
+  type = object({
+    ingest     = optional(string)
+    aggregator = optional(string)
+    query      = optional(string)
+    accrue     = optional(string)
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for d in values(var.digests) : d == null || can(regex("^sha256:[0-9a-f]{64}$", d))])
+    error_message = "digests are sha256: and 64 hexadecimal digits."
+  }
+}
+
+# What, and where.
+
+variable "mode" {
+  description = "services: ingest, aggregator and query, for any load. single: everything in one service that sleeps without requests, for a few thousand increments a day."
+  type        = string
+  default     = "services"
+
+  validation {
+    condition     = contains(["services", "single"], var.mode)
+    error_message = "mode is services or single."
+  }
+}
+
+variable "name" {
+  description = "Name of this deployment, before the names of everything, such as staging: so that several share a project. Empty for the only one."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([a-z][a-z0-9]{0,9})?$", var.name))
+    error_message = "name is empty, or up to ten lower-case letters and digits with a letter first."
+  }
+}
+
+variable "database" {
+  description = "Id of the Firestore database that is created. (default) is for a project without another application."
+  type        = string
+  default     = "(default)"
+
+  validation {
+    condition     = can(regex("^(\\(default\\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$", var.database))
+    error_message = "database is (default), or 4 to 63 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "restored_database" {
+  description = "Id of a database that was restored beside the one above and takes its place; null for none: docs/operate.md."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.restored_database == null || (can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", var.restored_database)) && var.restored_database != var.database)
+    error_message = "restored_database is the id of another database than database."
+  }
+}
+
+variable "registry" {
+  description = "Path of a registry that has the images, such as another deployment's output `images`; null for one of its own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.registry == null || can(regex("^[a-z0-9-]+-docker\\.pkg\\.dev/[^/]+/[^/]+$", var.registry))
+    error_message = "registry is a path such as us-central1-docker.pkg.dev/my-project/accrue."
+  }
+}
 
 variable "region" {
   description = "Region of everything: services, images, messages. Keep it beside the database: each call to a distant one adds its latency."
@@ -58,6 +129,8 @@ variable "settings" {
     idempotency_keys    = optional(number, 5000000)     # aggregator: keys in memory, 40 to 80 bytes each
     refresh             = optional(string, "500ms")     # query: time between two reads of the checkpoints
     recognition_tiers   = optional(list(number), [3])   # query: numbers of contributions that are recognized
+    collection_prefix   = optional(string, "")          # aggregator, query: before the names of collections, in a shared database
+    hide                = optional(list(string), [])    # all: metrics, contributors, or both: not served to other machines
     cors_origins        = optional(list(string), ["*"]) # all: origins whose pages may call the services
   })
   default = {}
@@ -69,6 +142,14 @@ variable "settings" {
   validation {
     condition     = var.settings.partitions >= 1 && var.settings.partitions <= 4096
     error_message = "partitions is 1 to 4096. Raise it at any time; never lower it while tags are near a checkpoint's limit."
+  }
+  validation {
+    condition     = can(regex("^([A-Za-z][A-Za-z0-9_]{0,62})?$", var.settings.collection_prefix))
+    error_message = "collection_prefix is empty, or up to 63 letters, digits and underscores with a letter first."
+  }
+  validation {
+    condition     = length(setsubtract(var.settings.hide, ["metrics", "contributors"])) == 0
+    error_message = "hide is a list of metrics and contributors."
   }
   validation {
     condition     = var.settings.commits >= 1 && var.settings.commits <= 10000
@@ -111,7 +192,7 @@ variable "ingest" {
     cpu           = optional(string, "1")
     memory        = optional(string, "512Mi")
     min_instances = optional(number, 0)
-    max_instances = optional(number, 20)
+    max_instances = optional(number, 3)
     concurrency   = optional(number, 500)
     cpu_idle      = optional(bool, true)
   })
@@ -137,7 +218,7 @@ variable "query" {
     cpu           = optional(string, "1")
     memory        = optional(string, "512Mi")
     min_instances = optional(number, 1)
-    max_instances = optional(number, 10)
+    max_instances = optional(number, 3)
     concurrency   = optional(number, 1000)
   })
   default = {}
@@ -157,13 +238,19 @@ variable "aggregator" {
   type = object({
     cpu       = optional(string, "1")
     memory    = optional(string, "1Gi")
-    instances = optional(number, 1)
+    instances = optional(number, 1)   # of each pool
+    shards    = optional(number, 1)   # pools, each with a subscription of its own
+    unsharded = optional(bool, false) # while shards are introduced or given up: the plain subscription and its pool, too
   })
   default = {}
 
   validation {
     condition     = var.aggregator.instances >= 0
     error_message = "aggregator's instances are 0 or more."
+  }
+  validation {
+    condition     = contains([1, 2, 8, 16, 32], var.aggregator.shards) && (var.aggregator.shards == 1 || var.mode == "services")
+    error_message = "aggregator's shards are 1, 2, 8, 16 or 32, whose filters fit into 256 bytes, and 1 in mode single."
   }
   validation {
     condition     = try(tonumber(regex("^([0-9]+)Mi$", var.aggregator.memory)[0]), tonumber(regex("^([0-9]+)Gi$", var.aggregator.memory)[0]) * 1024, 0) * 1048576 >= 4 * var.settings.buffer_bytes + 80 * var.settings.idempotency_keys
@@ -196,7 +283,88 @@ variable "invokers" {
   }
 }
 
+variable "ingress" {
+  description = "Where requests may come from: INGRESS_TRAFFIC_ALL, INGRESS_TRAFFIC_INTERNAL_ONLY or INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER. With load_balancer it is the last."
+  type        = string
+  default     = "INGRESS_TRAFFIC_ALL"
+
+  validation {
+    condition     = contains(["INGRESS_TRAFFIC_ALL", "INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"], var.ingress)
+    error_message = "ingress is one of Cloud Run's three values."
+  }
+}
+
+variable "default_urls" {
+  description = "Whether the services have addresses under run.app. With load_balancer they have none."
+  type        = bool
+  default     = true
+}
+
+variable "load_balancer" {
+  description = "A load balancer with a certificate for a domain, which takes so many requests a minute from one address; null for none. About $18 a month, and Cloud Armor's $6."
+  type = object({
+    domain              = string
+    requests_per_minute = optional(number, 600)
+  })
+  default = null
+
+  validation {
+    condition     = var.load_balancer == null || can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.load_balancer.domain))
+    error_message = "load_balancer.domain is a domain's name, such as counts.example.com."
+  }
+  validation {
+    condition     = var.load_balancer == null || try(var.load_balancer.requests_per_minute >= 1 && var.load_balancer.requests_per_minute <= 1000000, false)
+    error_message = "load_balancer.requests_per_minute is 1 to 1000000."
+  }
+}
+
+variable "budget" {
+  description = "A budget for the project: the id of the billing account, and an amount a month in its currency. E-mails go to its administrators and to the channels for tickets at 50, 90 and 100 %. null for none."
+  type = object({
+    billing_account = string
+    amount          = number
+  })
+  default = null
+
+  validation {
+    condition     = var.budget == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.budget.billing_account))
+    error_message = "budget.billing_account is an id such as 0X0X0X-0X0X0X-0X0X0X, in hexadecimal digits."
+  }
+  validation {
+    condition     = var.budget == null || try(var.budget.amount >= 1 && floor(var.budget.amount) == var.budget.amount, false)
+    error_message = "budget.amount is a whole number, 1 or more."
+  }
+}
+
+variable "canary" {
+  description = "Revisions of ingest and query that keep the traffic while the latest gets a percentage: {ingest = {stable = \"ingest-00012-abc\", percent = 10}}. null when all goes to the latest."
+  type = object({
+    ingest = optional(object({ stable = string, percent = number }))
+    query  = optional(object({ stable = string, percent = number }))
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for c in values(var.canary) : c == null || try(c.percent >= 0 && c.percent <= 99 && length(c.stable) > 0, false)])
+    error_message = "canary's percent is 0 to 99, beside the name of a revision."
+  }
+}
+
 # Safety and retention.
+
+variable "backups" {
+  description = "How long daily and weekly backups of the database are kept, up to 8467200s (14 weeks); null for none. Each costs storage."
+  type = object({
+    daily  = optional(string)
+    weekly = optional(string)
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for r in values(var.backups) : r == null || try(tonumber(trimsuffix(r, "s")) >= 86400 && tonumber(trimsuffix(r, "s")) <= 8467200, false)])
+    error_message = "backups are kept for 86400s to 8467200s."
+  }
+}
 
 variable "database_protected" {
   description = "Whether the database refuses to be deleted. Set it to false, and apply, before terraform destroy."
@@ -294,6 +462,53 @@ variable "alert_emails" {
   validation {
     condition     = alltrue([for a in var.alert_emails : can(regex("^[^@ ]+@[^@ ]+$", a))])
     error_message = "alert_emails are e-mail addresses."
+  }
+}
+
+variable "notification_channels" {
+  description = "Channels of Cloud Monitoring by their full names: `page` for what must be looked at now (CRITICAL), `ticket` for the rest. alert_emails get both."
+  type = object({
+    page   = optional(set(string), [])
+    ticket = optional(set(string), [])
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for c in setunion(var.notification_channels.page, var.notification_channels.ticket) : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", c))])
+    error_message = "notification_channels are names such as projects/my-project/notificationChannels/123."
+  }
+}
+
+variable "slos" {
+  description = "The shares that are promised over 28 days: of ingest's requests without a 5xx, and of minutes in which no message waits for ten seconds. null for no SLOs."
+  type = object({
+    availability = optional(number, 0.999)
+    freshness    = optional(number, 0.99)
+  })
+  default = null
+
+  validation {
+    condition     = var.slos == null || try(alltrue([for goal in values(var.slos) : goal >= 0.5 && goal < 1]), false)
+    error_message = "slos are shares from 0.5 to below 1."
+  }
+  validation {
+    condition     = var.slos == null || var.mode == "services"
+    error_message = "slos need mode services: what sleeps is late."
+  }
+}
+
+variable "collector" {
+  description = "The image of an OpenTelemetry Collector that runs beside each container and brings the metrics of docs/metrics.md to Cloud Monitoring; null for none. It costs half a vCPU for each instance."
+  type        = object({ image = optional(string, "us-docker.pkg.dev/cloud-ops-agents-artifacts/google-cloud-opentelemetry-collector/otelcol-google:0.156.0") })
+  default     = null
+
+  validation {
+    condition     = var.collector == null || try(can(regex("(:[^:@/]+|@sha256:[0-9a-f]{64})$", var.collector.image)) && !endswith(var.collector.image, ":latest"), false)
+    error_message = "collector.image has a tag that does not move, or a digest."
+  }
+  validation {
+    condition     = var.collector == null || var.mode == "services"
+    error_message = "collector needs mode services: one that sleeps brings nothing."
   }
 }
 

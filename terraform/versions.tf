@@ -8,9 +8,3 @@ terraform {
     }
   }
 }
-
-provider "google" {
-  project        = var.project
-  region         = var.region
-  default_labels = { app = "accrue" }
-}

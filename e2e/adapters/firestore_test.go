@@ -12,9 +12,9 @@ import (
 	"github.com/accrue/accrue/tools/emulator/emulatortest"
 )
 
-func connectFirestore(t *testing.T) *firestore.Client {
+func connectFirestore(t *testing.T, options ...firestore.Option) *firestore.Client {
 	t.Helper()
-	client, err := firestore.Connect(t.Context(), emulatortest.Project(t), "(default)", emulatortest.Firestore(t))
+	client, err := firestore.Connect(t.Context(), emulatortest.Project(t), "(default)", emulatortest.Firestore(t), options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +29,11 @@ func connectFirestore(t *testing.T) *firestore.Client {
 func TestFirestoreContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) storetest.Store { return connectFirestore(t) })
+}
+
+func TestFirestoreContractInCollectionsWithAPrefix(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) storetest.Store { return connectFirestore(t, firestore.WithPrefix("accrue_")) })
 }
 
 // A Commit that can never succeed returns ErrRefused, unlike one that may succeed when it is retried.

@@ -28,6 +28,8 @@ type Config struct {
 	// CORSOrigins are the origins whose pages may use the service from a browser: * for all, or a list of at most 100, such
 	// as https://example.com,http://localhost:3000. CORS restricts browsers only.
 	CORSOrigins []string `env:"CORS_ORIGINS" envDefault:"*"`
+	// Hide lists what is served to the same machine only: metrics, and contributors with their recognitions.
+	Hide []string `env:"HIDE"`
 }
 
 // Rules returns the rules of the shared settings.
@@ -38,6 +40,7 @@ func (c *Config) Rules() []Rule {
 		{"PORT", c.Port >= 0 && c.Port <= 65535, "a number from 0 to 65535, such as 8080"},
 		{"LOG_LEVEL", isLevel(c.LogLevel), "debug, info, warn or error"},
 		{"CORS_ORIGINS", validOrigins(c.CORSOrigins), "* or up to 100 origins separated by commas, such as https://example.com,http://localhost:3000"},
+		{"HIDE", canHide(c.Hide), "metrics, contributors or both, separated by a comma"},
 	}
 }
 
@@ -47,6 +50,8 @@ type Firestore struct {
 	FirestoreEmulatorHost string `env:"FIRESTORE_EMULATOR_HOST"`
 	// Database is the id of the Firestore database.
 	Database string `env:"FIRESTORE_DATABASE" envDefault:"(default)"`
+	// CollectionPrefix comes before the names of all collections, for a database that others use too. Empty means none.
+	CollectionPrefix string `env:"COLLECTION_PREFIX"`
 }
 
 // Rules returns the rules of the Firestore settings.
@@ -54,8 +59,15 @@ func (f *Firestore) Rules() []Rule {
 	return []Rule{
 		{"FIRESTORE_EMULATOR_HOST", isHostPort(f.FirestoreEmulatorHost), "host:port, such as localhost:8081"},
 		{"FIRESTORE_DATABASE", f.Database != "" && !strings.Contains(f.Database, "/"), "the id of a database, such as (default)"},
+		{"COLLECTION_PREFIX", ValidPrefix(f.CollectionPrefix), "up to 63 letters, digits and underscores, with a letter first, such as accrue_"},
 	}
 }
+
+// prefix matches a prefix of the names of collections. Firestore reserves names between two underscores.
+var prefix = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9_]{0,62})?$`)
+
+// ValidPrefix reports whether COLLECTION_PREFIX may be s.
+func ValidPrefix(s string) bool { return prefix.MatchString(s) }
 
 // Rule says what one environment variable must be.
 type Rule struct {

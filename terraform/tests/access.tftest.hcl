@@ -41,24 +41,24 @@ run "defaults" {
   # Each container runs as its own account.
   assert {
     condition = (
-      module.ingest.account == google_service_account.this["ingest"].email &&
-      module.aggregator.account == google_service_account.this["aggregator"].email &&
-      module.query.account == google_service_account.this["query"].email
+      module.ingest[0].account == google_service_account.this["ingest"].email &&
+      module.aggregator["all"].account == google_service_account.this["aggregator"].email &&
+      module.query[0].account == google_service_account.this["query"].email
     )
     error_message = "A container runs as another's account."
   }
 
   # The services are public by mission; the aggregator cannot be called at all.
   assert {
-    condition     = module.ingest.invokers == ["roles/run.invoker allUsers"] && module.query.invokers == ["roles/run.invoker allUsers"]
+    condition     = module.ingest[0].invokers == ["roles/run.invoker allUsers"] && module.query[0].invokers == ["roles/run.invoker allUsers"]
     error_message = "The services are not public by default."
   }
   assert {
-    condition     = module.aggregator.worker && module.aggregator.url == null && module.aggregator.invokers == []
+    condition     = module.aggregator["all"].worker && module.aggregator["all"].url == null && module.aggregator["all"].invokers == []
     error_message = "The aggregator is a worker pool: it has no address and no invoker."
   }
   assert {
-    condition     = !module.ingest.worker && !module.query.worker
+    condition     = !module.ingest[0].worker && !module.query[0].worker
     error_message = "Ingest and query are services."
   }
 }
@@ -69,7 +69,7 @@ run "private" {
   }
 
   assert {
-    condition     = module.ingest.invokers == ["roles/run.invoker serviceAccount:producer@example.iam.gserviceaccount.com"] && module.query.invokers == []
+    condition     = module.ingest[0].invokers == ["roles/run.invoker serviceAccount:producer@example.iam.gserviceaccount.com"] && module.query[0].invokers == []
     error_message = "Others than those named may call the services."
   }
 }

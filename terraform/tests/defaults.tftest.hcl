@@ -11,40 +11,40 @@ run "defaults" {
   # Services.
   assert {
     condition = (
-      module.ingest.container.image == "us-central1-docker.pkg.dev/accrue-test/accrue/ingest:0123abc" &&
-      module.aggregator.container.image == "us-central1-docker.pkg.dev/accrue-test/accrue/aggregator:0123abc" &&
-      module.query.container.image == "us-central1-docker.pkg.dev/accrue-test/accrue/query:0123abc"
+      module.ingest[0].container.image == "us-central1-docker.pkg.dev/accrue-test/accrue/ingest:0123abc" &&
+      module.aggregator["all"].container.image == "us-central1-docker.pkg.dev/accrue-test/accrue/aggregator:0123abc" &&
+      module.query[0].container.image == "us-central1-docker.pkg.dev/accrue-test/accrue/query:0123abc"
     )
     error_message = "An image is not the one that docs/deploy.md has pushed."
   }
   assert {
-    condition     = module.ingest.container.resources[0].cpu_idle == true
+    condition     = module.ingest[0].container.resources[0].cpu_idle == true
     error_message = "Ingest is billed for more than its requests."
   }
   assert {
-    condition     = module.query.container.resources[0].cpu_idle == false && module.query.instances == { min = 1, max = 10 }
+    condition     = module.query[0].container.resources[0].cpu_idle == false && module.query[0].instances == { min = 1, max = 3 }
     error_message = "Query refreshes between requests: it needs its CPU always, and an instance at least."
   }
   assert {
-    condition     = module.ingest.instances == { min = 0, max = 20 } && module.aggregator.instances == { min = 1, max = 1 }
+    condition     = module.ingest[0].instances == { min = 0, max = 3 } && module.aggregator["all"].instances == { min = 1, max = 1 }
     error_message = "Ingest goes down to nothing, and there is one aggregator."
   }
   assert {
-    condition     = module.query.timeout == "3600s"
+    condition     = module.query[0].timeout == "3600s"
     error_message = "Query's streams are cut sooner than they need be."
   }
 
   # The subscription leaves out what costs or spoils: see messages.tf.
   assert {
     condition = (
-      google_pubsub_subscription.aggregator.ack_deadline_seconds == 12 &&
-      google_pubsub_subscription.aggregator.expiration_policy[0].ttl == "" &&
-      length(google_pubsub_subscription.aggregator.dead_letter_policy) == 0 &&
-      length(google_pubsub_subscription.aggregator.retry_policy) == 0 &&
-      length(google_pubsub_subscription.aggregator.push_config) == 0 &&
-      google_pubsub_subscription.aggregator.enable_message_ordering == null &&
-      google_pubsub_subscription.aggregator.enable_exactly_once_delivery == null &&
-      google_pubsub_subscription.aggregator.filter == null
+      google_pubsub_subscription.aggregator["all"].ack_deadline_seconds == 12 &&
+      google_pubsub_subscription.aggregator["all"].expiration_policy[0].ttl == "" &&
+      length(google_pubsub_subscription.aggregator["all"].dead_letter_policy) == 0 &&
+      length(google_pubsub_subscription.aggregator["all"].retry_policy) == 0 &&
+      length(google_pubsub_subscription.aggregator["all"].push_config) == 0 &&
+      google_pubsub_subscription.aggregator["all"].enable_message_ordering == null &&
+      google_pubsub_subscription.aggregator["all"].enable_exactly_once_delivery == null &&
+      google_pubsub_subscription.aggregator["all"].filter == null
     )
     error_message = "The aggregator's subscription is not the plain one that the commit protocol was made for."
   }

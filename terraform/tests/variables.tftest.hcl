@@ -134,3 +134,89 @@ run "traces_to_nowhere" {
   }
   expect_failures = [var.traces, var.traces, var.traces]
 }
+
+run "a_mode_that_is_none" {
+  command = plan
+  variables {
+    mode = "double"
+  }
+  expect_failures = [var.mode]
+}
+
+run "a_name_that_is_too_long_for_accounts" {
+  command = plan
+  variables {
+    name = "production1"
+  }
+  expect_failures = [var.name]
+}
+
+
+run "databases_out_of_bounds" {
+  command = plan
+  variables {
+    database          = "Accrue"
+    restored_database = "ab"
+  }
+  expect_failures = [var.database, var.restored_database]
+}
+
+run "a_database_restored_into_itself" {
+  command = plan
+  variables {
+    database          = "accrue"
+    restored_database = "accrue"
+  }
+  expect_failures = [var.restored_database]
+}
+
+run "pins_and_places_that_are_none" {
+  command = plan
+  variables {
+    digests               = { query = "0123abc" }
+    registry              = "docker.io/accrue"
+    ingress               = "EVERYWHERE"
+    backups               = { daily = "3600s" }
+    notification_channels = { page = ["oncall@example.com"] }
+    canary                = { query = { stable = "", percent = 10 } }
+  }
+  expect_failures = [var.digests, var.registry, var.ingress, var.backups, var.notification_channels, var.canary]
+}
+
+run "edges_out_of_bounds" {
+  command = plan
+  variables {
+    load_balancer = { domain = "localhost", requests_per_minute = 0 }
+    budget        = { billing_account = "mine", amount = 0.5 }
+    slos          = { availability = 1 }
+    collector     = { image = "otelcol:latest" }
+  }
+  expect_failures = [var.load_balancer, var.load_balancer, var.budget, var.budget, var.slos, var.collector]
+}
+
+run "what_a_single_service_does_not_have" {
+  command = plan
+  variables {
+    mode       = "single"
+    aggregator = { shards = 2 }
+    slos       = {}
+    collector  = {}
+  }
+  expect_failures = [var.aggregator, var.slos, var.collector]
+}
+
+run "shards_whose_filters_do_not_fit" {
+  command = plan
+  variables {
+    aggregator = { shards = 4 }
+  }
+  expect_failures = [var.aggregator]
+}
+
+run "collections_and_hidden_things_that_are_none" {
+  command = plan
+  variables {
+    settings = { collection_prefix = "1/", hide = ["docs"] }
+  }
+  expect_failures = [var.settings, var.settings]
+}

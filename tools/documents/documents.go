@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/accrue/accrue/pkg/database"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/pkg/store/firestore"
@@ -37,6 +38,8 @@ type Store interface {
 // Flags name the store.
 type Flags struct {
 	Project, Emulator, Database string
+	// Prefix comes before the names of all collections.
+	Prefix string
 	// Data is a folder, or empty.
 	Data string
 }
@@ -47,6 +50,7 @@ func (f *Flags) Add(c *cobra.Command, variables map[string]string) {
 	flags.StringVar(&f.Project, "project", variables["GOOGLE_CLOUD_PROJECT"], "Google Cloud project (GOOGLE_CLOUD_PROJECT)")
 	flags.StringVar(&f.Emulator, "firestore-emulator", variables["FIRESTORE_EMULATOR_HOST"], "host:port of a Firestore emulator (FIRESTORE_EMULATOR_HOST)")
 	flags.StringVar(&f.Database, "database", cmp.Or(variables["FIRESTORE_DATABASE"], "(default)"), "id of the Firestore database (FIRESTORE_DATABASE)")
+	flags.StringVar(&f.Prefix, "collection-prefix", variables["COLLECTION_PREFIX"], "prefix of the names of collections (COLLECTION_PREFIX)")
 	flags.StringVar(&f.Data, "data", "", "folder of accrue run, which must not be running, instead of a project")
 }
 
@@ -54,6 +58,9 @@ func (f *Flags) Add(c *cobra.Command, variables map[string]string) {
 func (f *Flags) Check() error {
 	if f.Project == "" && f.Data == "" {
 		return cli.Usagef("--project, GOOGLE_CLOUD_PROJECT or --data is required")
+	}
+	if !service.ValidPrefix(f.Prefix) {
+		return cli.Usagef("--collection-prefix must be letters, digits and underscores, with a letter first")
 	}
 	return nil
 }
@@ -84,7 +91,7 @@ func (f *Flags) Open(ctx context.Context) (*Opened, error) {
 	if err := cli.Reach(ctx, f.Emulator); err != nil {
 		return nil, fmt.Errorf("connect to the emulator: %w", err)
 	}
-	client, err := firestore.Connect(ctx, f.Project, f.Database, f.Emulator)
+	client, err := firestore.Connect(ctx, f.Project, f.Database, f.Emulator, firestore.WithPrefix(f.Prefix))
 	if err != nil {
 		return nil, fmt.Errorf("connect to Firestore: %w", err)
 	}

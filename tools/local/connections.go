@@ -49,7 +49,7 @@ type connections struct {
 	increments, deadLetters topic
 	recognitions            topic
 	source                  aggregator.Source
-	recognized              consumer.Source
+	recognized              consumer.Source // nil if recognitions are not printed
 	store                   documents
 	brokerChecks            []service.Check
 	storeChecks             []service.Check
@@ -170,14 +170,17 @@ func (all *connections) connectBroker(ctx context.Context, c configs, d *databas
 	if err := client.EnsureSubscription(ctx, c.aggregator.Subscription, c.aggregator.Topic, aggregator.AckDeadline); err != nil {
 		return "", fmt.Errorf("prepare: %w", err)
 	}
+	source := client.Subscription(c.aggregator.Subscription)
+	all.increments, all.deadLetters = client.Topic(c.aggregator.Topic), client.Topic(c.aggregator.DeadLetterTopic)
+	all.source, all.recognitions = source, client.Topic(c.query.RecognitionsTopic)
+	all.brokerChecks = []service.Check{{Name: "pubsub", Check: source.Check}}
+	if host == "" { // the project's topics and subscriptions belong to its deployment, which has none for printing
+		return "Pub/Sub " + where(c, host), nil
+	}
 	if err := client.EnsureSubscription(ctx, printSubscription, c.query.RecognitionsTopic, printDeadline); err != nil {
 		return "", fmt.Errorf("prepare: %w", err)
 	}
-	source := client.Subscription(c.aggregator.Subscription)
-	all.increments, all.deadLetters = client.Topic(c.aggregator.Topic), client.Topic(c.aggregator.DeadLetterTopic)
-	all.source = source
-	all.recognitions, all.recognized = client.Topic(c.query.RecognitionsTopic), client.Subscription(printSubscription)
-	all.brokerChecks = []service.Check{{Name: "pubsub", Check: source.Check}}
+	all.recognized = client.Subscription(printSubscription)
 	return "Pub/Sub " + where(c, host), nil
 }
 
@@ -189,7 +192,7 @@ func (all *connections) connectStore(ctx context.Context, c configs, d *database
 		all.storeChecks = []service.Check{{Name: "store", Check: documents.Check}}
 		return place, nil
 	}
-	client, err := firestore.Connect(ctx, c.aggregator.Project, c.aggregator.Database, host)
+	client, err := firestore.Connect(ctx, c.aggregator.Project, c.aggregator.Database, host, firestore.WithPrefix(c.aggregator.CollectionPrefix))
 	if err != nil {
 		return "", fmt.Errorf("connect: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	brokerembedded "github.com/accrue/accrue/pkg/broker/embedded"
 	"github.com/accrue/accrue/pkg/database"
+	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 	storeembedded "github.com/accrue/accrue/pkg/store/embedded"
 	"github.com/accrue/accrue/pkg/store/firestore"
@@ -26,9 +27,9 @@ import (
 const deadLetters = "dead-letter"
 
 type options struct {
-	data, project, databaseID, emulator string
-	keepKeys                            time.Duration
-	leaveDeadLetters, json              bool
+	data, project, databaseID, prefix, emulator string
+	keepKeys                                    time.Duration
+	leaveDeadLetters, json                      bool
 }
 
 // Command returns the command accrue migrate. Variables are the environment.
@@ -52,6 +53,8 @@ From its start on accrue run refuses the folder. To go back, restore a backup.`,
 				return cli.Usagef("--data is required")
 			case o.keepKeys <= 0:
 				return cli.Usagef("--keep-keys must be positive")
+			case !service.ValidPrefix(o.prefix):
+				return cli.Usagef("--collection-prefix must be letters, digits and underscores, with a letter first")
 			}
 			return o.run(c)
 		},
@@ -60,6 +63,7 @@ From its start on accrue run refuses the folder. To go back, restore a backup.`,
 	flags.StringVar(&o.data, "data", datafolder.Default(variables), "folder of the embedded database (DATA)")
 	flags.StringVar(&o.project, "project", variables["GOOGLE_CLOUD_PROJECT"], "Google Cloud project (GOOGLE_CLOUD_PROJECT)")
 	flags.StringVar(&o.databaseID, "database", cmp.Or(variables["FIRESTORE_DATABASE"], "(default)"), "id of the Firestore database (FIRESTORE_DATABASE)")
+	flags.StringVar(&o.prefix, "collection-prefix", variables["COLLECTION_PREFIX"], "prefix of the names of collections (COLLECTION_PREFIX)")
 	flags.StringVar(&o.emulator, "firestore-emulator", variables["FIRESTORE_EMULATOR_HOST"], "host:port of a Firestore emulator (FIRESTORE_EMULATOR_HOST)")
 	flags.DurationVar(&o.keepKeys, "keep-keys", 25*time.Hour, "how long idempotency keys are kept: the horizon and an hour")
 	flags.BoolVar(&o.leaveDeadLetters, "leave-dead-letters", false, "leave dead letters in the folder")
@@ -81,7 +85,7 @@ func (o *options) run(c *cobra.Command) (err error) {
 	if err := cli.Reach(ctx, o.emulator); err != nil {
 		return fmt.Errorf("connect to Firestore: %w", err)
 	}
-	documents, err := firestore.Connect(ctx, o.project, o.databaseID, o.emulator)
+	documents, err := firestore.Connect(ctx, o.project, o.databaseID, o.emulator, firestore.WithPrefix(o.prefix))
 	if err != nil {
 		return fmt.Errorf("connect to Firestore: %w", err)
 	}
@@ -114,7 +118,11 @@ func (o *options) run(c *cobra.Command) (err error) {
 
 // destination names the target.
 func (o *options) destination() string {
-	return "projects/" + o.project + "/databases/" + o.databaseID
+	database := "projects/" + o.project + "/databases/" + o.databaseID
+	if o.prefix != "" {
+		return database + "/documents/" + o.prefix + "*"
+	}
+	return database
 }
 
 // prepare checks that everything in a folder can be migrated.

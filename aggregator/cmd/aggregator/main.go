@@ -24,7 +24,7 @@ func run(ctx context.Context, config aggregator.Config, log zerolog.Logger, meas
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer messages.Close() //nolint:errcheck // the process ends
-	documents, err := firestore.Connect(ctx, config.Project, config.Database, config.FirestoreEmulatorHost)
+	documents, err := firestore.Connect(ctx, config.Project, config.Database, config.FirestoreEmulatorHost, firestore.WithPrefix(config.CollectionPrefix))
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

@@ -33,7 +33,7 @@ func (c *Client) PutAudit(ctx context.Context, r store.AuditRecord) error {
 // Audits returns up to limit audit records whose ids are after the given one, in the order of ids.
 func (c *Client) Audits(ctx context.Context, after string, limit int) ([]store.AuditRecord, error) {
 	query := &firestorepb.StructuredQuery{
-		From: from(store.Audit), OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)}, Limit: limitOf(limit),
+		From: c.from(store.Audit), OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)}, Limit: limitOf(limit),
 	}
 	if after != "" {
 		query.StartAt = startAfter(c.reference(store.Audit, after))
@@ -55,7 +55,7 @@ func (c *Client) Audits(ctx context.Context, after string, limit int) ([]store.A
 // Waiting returns the number of rejected entries in the first 1,000 documents, all of which it reads.
 func (c *Client) Waiting(ctx context.Context) (entries int64, err error) {
 	_, err = c.query(ctx, &firestorepb.StructuredQuery{
-		From: from(store.Rejected), Select: selectFields(fieldCount), Limit: limitOf(waitingPage),
+		From: c.from(store.Rejected), Select: selectFields(fieldCount), Limit: limitOf(waitingPage),
 	}, func(doc *firestorepb.Document) error {
 		entries += doc.GetFields()[fieldCount].GetIntegerValue()
 		return nil

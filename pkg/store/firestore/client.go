@@ -34,12 +34,21 @@ type Client struct {
 	api      *apiv1.Client
 	database string // projects/P/databases/D
 	unpacker store.Unpacker
+	prefix   string // of the names of all collections
+}
+
+// Option changes what a Client does.
+type Option func(*Client)
+
+// WithPrefix puts a prefix before the names of all collections and subcollections, so that others may share the database.
+func WithPrefix(prefix string) Option {
+	return func(c *Client) { c.prefix = prefix }
 }
 
 // Connect returns a client of a project's database. If emulatorHost is set, as host:port, the client uses that emulator without
 // credentials; otherwise it uses Google Cloud with the application default credentials. Connect does not wait for a connection;
 // Check does.
-func Connect(ctx context.Context, project, database, emulatorHost string) (*Client, error) {
+func Connect(ctx context.Context, project, database, emulatorHost string, changes ...Option) (*Client, error) {
 	r := newRouting(project, database)
 	options := []option.ClientOption{
 		option.WithGRPCConnectionPool(connections),
@@ -64,7 +73,11 @@ func Connect(ctx context.Context, project, database, emulatorHost string) (*Clie
 	if err != nil {
 		return nil, fmt.Errorf("connect to firestore: %w", err)
 	}
-	return &Client{api: api, database: r.prefix}, nil
+	c := &Client{api: api, database: r.prefix}
+	for _, change := range changes {
+		change(c)
+	}
+	return c, nil
 }
 
 // Close closes the connections.
@@ -95,7 +108,7 @@ func (owner) RequireTransportSecurity() bool { return false }
 func (c *Client) documents() string { return c.database + "/documents" }
 
 func (c *Client) name(collection, id string) string {
-	return c.documents() + "/" + collection + "/" + id
+	return c.documents() + "/" + c.prefix + collection + "/" + id
 }
 
 // get returns the named fields of a document, or all fields if none is named, and the time of the read. If the document does not

@@ -40,7 +40,7 @@ func (c *Client) Standing(ctx context.Context, contributor string) (store.Standi
 	}
 	first := store.RecognitionIDPrefix(contributor)
 	_, err = c.query(ctx, &firestorepb.StructuredQuery{
-		From: from(store.Recognitions),
+		From: c.from(store.Recognitions),
 		Where: both(
 			where(fieldName, atLeast, c.reference(store.Recognitions, first)),
 			where(fieldName, below, c.reference(store.Recognitions, first[:len(first)-1]+";")), // ";" follows ":"
@@ -64,7 +64,7 @@ func (c *Client) Standing(ctx context.Context, contributor string) (store.Standi
 func (c *Client) Contributors(
 	ctx context.Context, order store.Order, after store.Contributor, limit int,
 ) ([]store.Contributor, time.Time, error) {
-	q := &firestorepb.StructuredQuery{From: from(store.Contributors), Limit: limitOf(limit)}
+	q := &firestorepb.StructuredQuery{From: c.from(store.Contributors), Limit: limitOf(limit)}
 	descending := order == store.ByContributionsDescending
 	var cursor []*firestorepb.Value
 	if order != store.ByID {
@@ -86,7 +86,7 @@ func (c *Client) Contributors(
 // in no particular order.
 func (c *Client) Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error) {
 	due, _, err := c.contributors(ctx, &firestorepb.StructuredQuery{
-		From: from(store.Contributors),
+		From: c.from(store.Contributors),
 		Where: both(
 			where(fieldTier, equal, integer(recognized)),
 			where(fieldContributions, atLeast, integer(tier)),
@@ -110,7 +110,7 @@ func (c *Client) RecognizedTiers(ctx context.Context) ([]int64, error) {
 	last := int64(-1)
 	for range maxRecognizedTiers {
 		next, _, err := c.contributors(ctx, &firestorepb.StructuredQuery{
-			From:    from(store.Contributors),
+			From:    c.from(store.Contributors),
 			Where:   where(fieldTier, above, integer(last)),
 			OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldTier, false), by(fieldContributions, false)},
 			Limit:   limitOf(1),
@@ -130,9 +130,9 @@ func (c *Client) RecognizedTiers(ctx context.Context) ([]int64, error) {
 // CountRecognized counts the contributors whose recognized tier is tier or above, and then the recognitions of tier: if
 // there are fewer of these, some are missing. Firestore bills one read per 1,000 documents counted.
 func (c *Client) CountRecognized(ctx context.Context, tier int64) (contributors, recognitions int64, err error) {
-	if contributors, err = c.count(ctx, recognizedFrom(tier)); err == nil {
+	if contributors, err = c.count(ctx, c.recognizedFrom(tier)); err == nil {
 		recognitions, err = c.count(ctx, &firestorepb.StructuredQuery{
-			From: from(store.Recognitions), Where: where(fieldRecognitionTier, equal, integer(tier)),
+			From: c.from(store.Recognitions), Where: where(fieldRecognitionTier, equal, integer(tier)),
 		})
 	}
 	if err != nil {
@@ -147,7 +147,7 @@ func (c *Client) CountRecognized(ctx context.Context, tier int64) (contributors,
 func (c *Client) Unrecognized(
 	ctx context.Context, tier int64, after store.Contributor, limit int,
 ) (missing []store.Contributor, last store.Contributor, err error) {
-	q := recognizedFrom(tier)
+	q := c.recognizedFrom(tier)
 	q.Limit = limitOf(limit)
 	if after.ID != "" {
 		q.StartAt = startAfter(integer(after.RecognizedTier), integer(after.Contributions),
@@ -168,9 +168,9 @@ func (c *Client) Unrecognized(
 
 // recognizedFrom queries the contributors whose recognized tier is tier or above, in an order in which they only move towards
 // the end.
-func recognizedFrom(tier int64) *firestorepb.StructuredQuery {
+func (c *Client) recognizedFrom(tier int64) *firestorepb.StructuredQuery {
 	return &firestorepb.StructuredQuery{
-		From:    from(store.Contributors),
+		From:    c.from(store.Contributors),
 		Where:   where(fieldTier, atLeast, integer(tier)),
 		OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldTier, false), by(fieldContributions, false), by(fieldName, false)},
 	}

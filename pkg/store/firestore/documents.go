@@ -15,7 +15,7 @@ import (
 func (c *Client) Tags(ctx context.Context) ([]store.Tag, error) {
 	var all []store.Tag
 	_, err := c.query(ctx, &firestorepb.StructuredQuery{
-		From: from(store.Tags),
+		From: c.from(store.Tags),
 	}, func(doc *firestorepb.Document) error {
 		tag, err := tagOf(doc)
 		if err != nil {

@@ -80,7 +80,7 @@ func (c *Client) Load(ctx context.Context, partition uint32) (store.State, error
 func (c *Client) Owing(ctx context.Context) ([]store.Owing, time.Time, error) {
 	var all []store.Owing
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{
-		From: from(store.Partitions), Select: selectFields(fieldOwedSince),
+		From: c.from(store.Partitions), Select: selectFields(fieldOwedSince),
 	}, func(doc *firestorepb.Document) error {
 		at := doc.GetFields()[fieldOwedSince].GetTimestampValue()
 		if at == nil {
@@ -226,7 +226,7 @@ func (c *Client) increase(collection, id string, updated *firestorepb.Value, tra
 func (c *Client) Totals(ctx context.Context) ([]store.PartitionTotals, time.Time, error) {
 	var all []store.PartitionTotals
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{
-		From:   from(store.Partitions),
+		From:   c.from(store.Partitions),
 		Select: selectFields(fieldVersion, fieldTotals, fieldAcceptedAt),
 	}, func(doc *firestorepb.Document) error {
 		partition, err := store.PartitionOf(id(doc))

@@ -122,7 +122,7 @@ func (c *Client) historyWrites(commit *store.Commit) []*firestorepb.Write {
 // put returns the write of a whole document in a subcollection of a partition.
 func (c *Client) put(partition uint32, collection, id string, fields map[string]*firestorepb.Value) *firestorepb.Write {
 	return &firestorepb.Write{Operation: &firestorepb.Write_Update{Update: &firestorepb.Document{
-		Name: c.below(partition) + "/" + collection + "/" + id, Fields: fields,
+		Name: c.below(partition) + "/" + c.prefix + collection + "/" + id, Fields: fields,
 	}}}
 }
 
@@ -183,11 +183,11 @@ func (c *Client) between(
 ) error {
 	name := func(id string) *firestorepb.Value {
 		return &firestorepb.Value{ValueType: &firestorepb.Value_ReferenceValue{
-			ReferenceValue: c.below(partition) + "/" + collection + "/" + id,
+			ReferenceValue: c.below(partition) + "/" + c.prefix + collection + "/" + id,
 		}}
 	}
 	query := &firestorepb.StructuredQuery{
-		From:    from(collection),
+		From:    c.from(collection),
 		Where:   both(where(fieldName, atLeast, name(first)), where(fieldName, below, name(end))),
 		OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)},
 	}

@@ -20,8 +20,8 @@ const (
 	fieldName = "__name__"
 )
 
-func from(collection string) []*firestorepb.StructuredQuery_CollectionSelector {
-	return []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: collection}}
+func (c *Client) from(collection string) []*firestorepb.StructuredQuery_CollectionSelector {
+	return []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: c.prefix + collection}}
 }
 
 func where(field string, op firestorepb.StructuredQuery_FieldFilter_Operator, value *firestorepb.Value) *firestorepb.StructuredQuery_Filter {

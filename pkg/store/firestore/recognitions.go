@@ -137,7 +137,7 @@ func (c *Client) Latest(ctx context.Context, limit int) ([]store.Recognition, ti
 	}
 	var latest []store.Recognition
 	last, err := c.query(ctx, &firestorepb.StructuredQuery{
-		From: from(store.Recognitions),
+		From: c.from(store.Recognitions),
 		Where: where(fieldShard, in, &firestorepb.Value{ValueType: &firestorepb.Value_ArrayValue{
 			ArrayValue: &firestorepb.ArrayValue{Values: shards},
 		}}),
@@ -161,7 +161,7 @@ func (c *Client) Pending(
 	ctx context.Context, after store.Recognition, limit int,
 ) ([]store.PendingRecognition, time.Time, error) {
 	q := &firestorepb.StructuredQuery{
-		From:    from(store.Recognitions),
+		From:    c.from(store.Recognitions),
 		Where:   where(fieldState, equal, text(statePending)),
 		OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)},
 		Limit:   limitOf(limit),

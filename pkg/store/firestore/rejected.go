@@ -53,7 +53,7 @@ func (c *Client) redrivenWrite(commit *store.Commit) []*firestorepb.Write {
 // is before all others.
 func (c *Client) Rejected(ctx context.Context, after string, limit int) ([]store.RejectedEntries, error) {
 	query := &firestorepb.StructuredQuery{
-		From: from(store.Rejected), OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)}, Limit: limitOf(limit),
+		From: c.from(store.Rejected), OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)}, Limit: limitOf(limit),
 	}
 	if after != "" {
 		query.StartAt = startAfter(c.reference(store.Rejected, after))

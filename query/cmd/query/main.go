@@ -19,7 +19,7 @@ import (
 func main() { os.Exit(service.Main("query", run)) }
 
 func run(ctx context.Context, config query.Config, log zerolog.Logger, measured *telemetry.Telemetry) error {
-	documents, err := firestore.Connect(ctx, config.Project, config.Database, config.FirestoreEmulatorHost)
+	documents, err := firestore.Connect(ctx, config.Project, config.Database, config.FirestoreEmulatorHost, firestore.WithPrefix(config.CollectionPrefix))
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

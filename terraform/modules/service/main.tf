@@ -10,12 +10,13 @@ locals {
 resource "google_cloud_run_v2_service" "this" {
   count = var.kind == "service" ? 1 : 0
 
-  name                = var.name
-  description         = var.description
-  location            = var.region
-  ingress             = "INGRESS_TRAFFIC_ALL"
-  launch_stage        = var.readiness_probe ? "BETA" : "GA"
-  deletion_protection = false # it is stateless
+  name                 = var.name
+  description          = var.description
+  location             = var.region
+  ingress              = var.ingress
+  default_uri_disabled = !var.default_url
+  launch_stage         = var.readiness_probe ? "BETA" : "GA"
+  deletion_protection  = false # it is stateless
 
   template {
     service_account                  = var.service_account
@@ -28,7 +29,9 @@ resource "google_cloud_run_v2_service" "this" {
     }
 
     containers {
+      name  = "accrue"
       image = var.image
+      args  = var.arguments
 
       ports {
         container_port = local.port
@@ -83,6 +86,42 @@ resource "google_cloud_run_v2_service" "this" {
         }
       }
     }
+
+    dynamic "containers" {
+      for_each = var.collector == null ? [] : [var.collector]
+      content {
+        name       = "collector"
+        image      = containers.value.image
+        args       = ["--config=env:COLLECTOR"]
+        depends_on = ["accrue"]
+
+        resources {
+          limits   = { cpu = "0.5", memory = "256Mi" }
+          cpu_idle = var.cpu_idle
+        }
+        env {
+          name  = "COLLECTOR"
+          value = containers.value.config
+        }
+      }
+    }
+  }
+
+  # A canary: the latest revision gets a part, and the one before the rest.
+  dynamic "traffic" {
+    for_each = var.canary == null ? [] : [var.canary]
+    content {
+      type    = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+      percent = traffic.value.percent
+    }
+  }
+  dynamic "traffic" {
+    for_each = var.canary == null ? [] : [var.canary]
+    content {
+      type     = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+      revision = traffic.value.stable
+      percent  = 100 - traffic.value.percent
+    }
   }
 }
 
@@ -111,15 +150,16 @@ resource "google_cloud_run_v2_worker_pool" "this" {
     service_account = var.service_account
 
     containers {
+      name  = "accrue"
       image = var.image
+      args  = var.arguments
 
       resources {
         limits = { cpu = var.cpu, memory = var.memory }
       }
 
-      # Cloud Run does not set PORT in a worker pool, and the probes need it.
       dynamic "env" {
-        for_each = merge(var.environment, { PORT = tostring(local.port) })
+        for_each = var.environment
         content {
           name  = env.key
           value = env.value
@@ -142,6 +182,24 @@ resource "google_cloud_run_v2_worker_pool" "this" {
         http_get {
           path = local.live_path
           port = local.port
+        }
+      }
+    }
+
+    dynamic "containers" {
+      for_each = var.collector == null ? [] : [var.collector]
+      content {
+        name       = "collector"
+        image      = containers.value.image
+        args       = ["--config=env:COLLECTOR"]
+        depends_on = ["accrue"]
+
+        resources {
+          limits = { cpu = "0.5", memory = "256Mi" }
+        }
+        env {
+          name  = "COLLECTOR"
+          value = containers.value.config
         }
       }
     }

@@ -3,6 +3,29 @@ output "url" {
   value       = one(google_cloud_run_v2_service.this[*].uri)
 }
 
+output "revision" {
+  description = "The latest revision that is ready; null for a worker."
+  value       = one(google_cloud_run_v2_service.this[*].latest_ready_revision)
+}
+
+output "collector" {
+  description = "The collector's container, for the tests; null without one."
+  value = try(one(concat(
+    [for s in google_cloud_run_v2_service.this : s.template[0].containers[1]],
+    [for w in google_cloud_run_v2_worker_pool.this : w.template[0].containers[1]],
+  )), null)
+}
+
+output "traffic" {
+  description = "The shares of traffic by revision, for the tests."
+  value       = flatten(google_cloud_run_v2_service.this[*].traffic)
+}
+
+output "reach" {
+  description = "Where requests may come from, and whether there is an address under run.app, for the tests."
+  value       = one([for s in google_cloud_run_v2_service.this : { ingress = s.ingress, default_url = !s.default_uri_disabled }])
+}
+
 output "container" {
   description = "The container's configuration, for the tests."
   value = one(concat(

@@ -38,6 +38,36 @@ variable "environment" {
   type        = map(string)
 }
 
+variable "arguments" {
+  description = "Arguments of the program; null for those of the image."
+  type        = list(string)
+  default     = null
+}
+
+variable "ingress" {
+  description = "Service only: where requests may come from."
+  type        = string
+  default     = "INGRESS_TRAFFIC_ALL"
+}
+
+variable "default_url" {
+  description = "Service only: whether it has an address under run.app."
+  type        = bool
+  default     = true
+}
+
+variable "canary" {
+  description = "Service only: the revision that keeps the traffic, and the percentage that the latest one gets."
+  type        = object({ stable = string, percent = number })
+  default     = null
+}
+
+variable "collector" {
+  description = "The OpenTelemetry Collector beside the program: its image, and its configuration as YAML."
+  type        = object({ image = string, config = string })
+  default     = null
+}
+
 variable "cpu" {
   description = "vCPUs of one instance."
   type        = string
