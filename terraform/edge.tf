@@ -57,7 +57,7 @@ resource "google_compute_region_network_endpoint_group" "this" {
     service = "${local.prefix}${each.value}"
   }
 
-  depends_on = [module.ingest, module.query, module.single]
+  depends_on = [google_project_service.this, module.ingest, module.query, module.single]
 }
 
 resource "google_compute_backend_service" "this" {
