@@ -46,7 +46,8 @@ func (c *Checkpoint) Owe(deltas []Delta) {
 		}
 		sum = append(sum, d)
 	}
-	c.Owed = append(sum, owed...)
+	sum = append(sum, owed...)
+	c.Owed = sum
 }
 
 // Pay takes what some tags are owed out of a checkpoint that Next has returned, whose Commit must write it to their documents. Paid must

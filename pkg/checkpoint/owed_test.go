@@ -87,7 +87,7 @@ func TestOwedSinceTheFirstThatIsNotPaid(t *testing.T) {
 	var c checkpoint.Checkpoint
 	for i, step := range []struct {
 		owe, pay []string
-		want     time.Duration
+		want     int // seconds, or -1 if nothing is owed
 	}{{[]string{"foo"}, nil, 0}, {[]string{"bar", "foo"}, nil, 0}, {nil, []string{"bar"}, 0}, {nil, []string{"foo"}, -1}, {[]string{"zoo"}, nil, 4}} {
 		c = c.Next(start.Add(time.Duration(i)*time.Second), retention, nil, nil)
 		values := make(map[string]int64)
@@ -102,7 +102,7 @@ func TestOwedSinceTheFirstThatIsNotPaid(t *testing.T) {
 			}
 		}
 		c.Pay(paid)
-		want := start.Add(step.want * time.Second)
+		want := start.Add(time.Duration(step.want) * time.Second)
 		if step.want < 0 {
 			want = time.Time{}
 		}

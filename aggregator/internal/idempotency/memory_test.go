@@ -32,19 +32,19 @@ func TestManyKeysStayWithinTheirMemory(t *testing.T) { // not parallel: it measu
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc) //nolint:gosec // it is far below
+		return int64(m.HeapAlloc)
 	}
 	names, items := make([]string, tags), make([][]uint16, partitions) // items are the places of a batch, by partition
 	for i := range names {
 		names[i] = "tag_" + string([]byte{'a' + byte(i/10), 'a' + byte(i%10)})
 		p := increment.Partition(names[i], partitions)
-		items[p] = append(items[p], uint16(i)) //nolint:gosec // less than tags
+		items[p] = append(items[p], uint16(i))
 	}
 	before := heap()
 	budget := idempotency.NewBudget(limit)
 	indexes, numbers := make([]*idempotency.Index, partitions), make([]uint64, partitions)
 	for p := range indexes {
-		indexes[p] = idempotency.New(uint32(p), 24*time.Hour, budget) //nolint:gosec // less than partitions
+		indexes[p] = idempotency.New(uint32(p), 24*time.Hour, budget)
 	}
 	var batches uint64
 	var counted, worst, worstBound int64

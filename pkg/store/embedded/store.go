@@ -560,7 +560,7 @@ func (s *Store) Owing(ctx context.Context) ([]store.Owing, time.Time, error) {
 			if err == nil && len(p.owed) > 0 {
 				all = append(all, store.Owing{Partition: id, Since: p.owedSince})
 			}
-			return nil //nolint:nilerr // whoever loads it reports it
+			return nil // whoever loads it reports it
 		})
 	})
 	return all, at, err
