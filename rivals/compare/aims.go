@@ -44,24 +44,26 @@ const (
 
 const (
 	singles, hundreds, thousandsOf = 0, 2, 3 // places in shapes
+
+	twoDigits = "%.2f"
 )
 
 func aims() []aim {
 	waiting := "A group commit makes each post wait, and waiting costs in net/http: a background read, parking, waking, and answers in smaller bursts. " + profileSingle
 	return []aim{
-		{"CPU of a single post, in memory, all three services / no-op that waits", singles, cpuRatio(nameMemory, nameWaits), 1.3, true, "%.2f", waiting},
-		{"single posts, in memory / no-op", singles, rateRatio(nameMemory, nameNothing), 0.8, false, "%.2f", waiting},
-		{"single posts, in memory / no-op that waits", singles, rateRatio(nameMemory, nameWaits), 0.8, false, "%.2f", waiting},
-		{"single posts, in memory / Gin and rueidis, everysec", singles, rateRatio(nameMemory, nameEverysec), 1.15, false, "%.2f", waiting},
-		{"single posts, exact, D2 / Gin and rueidis, always, exact", singles, rateRatio(nameKeys, nameAlways), 1.4, false, "%.2f", waiting},
-		{"single posts, exact, D2 / Gin and PostgreSQL, exact", singles, rateRatio(nameKeys, namePostgres), 1.3, false, "%.2f", waiting},
+		{"CPU of a single post, in memory, all three services / no-op that waits", singles, cpuRatio(nameMemory, nameWaits), 1.3, true, twoDigits, waiting},
+		{"single posts, in memory / no-op", singles, rateRatio(nameMemory, nameNothing), 0.8, false, twoDigits, waiting},
+		{"single posts, in memory / no-op that waits", singles, rateRatio(nameMemory, nameWaits), 0.8, false, twoDigits, waiting},
+		{"single posts, in memory / Gin and rueidis, everysec", singles, rateRatio(nameMemory, nameEverysec), 1.15, false, twoDigits, waiting},
+		{"single posts, exact, D2 / Gin and rueidis, always, exact", singles, rateRatio(nameKeys, nameAlways), 1.4, false, twoDigits, waiting},
+		{"single posts, exact, D2 / Gin and PostgreSQL, exact", singles, rateRatio(nameKeys, namePostgres), 1.3, false, twoDigits, waiting},
 		{"single posts, exact, D2 / Gin and NATS SyncAlways, exact", singles, rateRatio(nameKeys, nameNATS), 6, false, "%.1f", waiting},
-		{"CPU of a single post, exact, D2 / the least of any rival", singles, leastCPU, 1, true, "%.2f", waiting},
+		{"CPU of a single post, exact, D2 / the least of any rival", singles, leastCPU, 1, true, twoDigits, waiting},
 		{"batches of 1,000: increments/s accepted, in memory", thousandsOf, rates(nameMemory), 2.5e6, false, "%.0f", "Decoding JSON is most of it. " + profileBatch},
-		{"batches of 1,000, D2 / the fastest D2 rival", thousandsOf, ofFastest, 1, false, "%.2f", "Decoding JSON is most of it. " + profileBatch},
-		{"batches of 100, D2: with a key for each / without", hundreds, rateRatio(nameKeys, nameAccrue), 0.95, false, "%.2f", "A range of keys is looked up and kept for each message. " + profileCount},
-		{"batches of 1,000, D2: with a key for each / without", thousandsOf, rateRatio(nameKeys, nameAccrue), 0.95, false, "%.2f", "A range of keys is looked up and kept for each message. " + profileCount},
-		{"CPU of an increment in batches of 1,000, in memory, all three services, µs", thousandsOf, cpus(nameMemory), 0.4, true, "%.2f", "Decoding JSON, then sums and checkpoints. " + profileBatch + ", " + strings.ReplaceAll(profileCount, "idempotency -run '^$' -bench BenchmarkIndex", "window -run '^$' -bench BenchmarkSum")},
+		{"batches of 1,000, D2 / the fastest D2 rival", thousandsOf, ofFastest, 1, false, twoDigits, "Decoding JSON is most of it. " + profileBatch},
+		{"batches of 100, D2: with a key for each / without", hundreds, rateRatio(nameKeys, nameAccrue), 0.95, false, twoDigits, "A range of keys is looked up and kept for each message. " + profileCount},
+		{"batches of 1,000, D2: with a key for each / without", thousandsOf, rateRatio(nameKeys, nameAccrue), 0.95, false, twoDigits, "A range of keys is looked up and kept for each message. " + profileCount},
+		{"CPU of an increment in batches of 1,000, in memory, all three services, µs", thousandsOf, cpus(nameMemory), 0.4, true, twoDigits, "Decoding JSON, then sums and checkpoints. " + profileBatch + ", " + strings.ReplaceAll(profileCount, "idempotency -run '^$' -bench BenchmarkIndex", "window -run '^$' -bench BenchmarkSum")},
 	}
 }
 
@@ -84,7 +86,7 @@ func cpu(t turn) (sum float64) {
 func quotient(name, by string, figure func(turn) float64) func(*report, int) []float64 {
 	return func(r *report, shape int) []float64 {
 		of, peers := r.turns(shape, name), r.turns(shape, by)
-		var all []float64
+		all := make([]float64, 0, min(len(of), len(peers)))
 		for i := range min(len(of), len(peers)) {
 			all = append(all, figure(of[i])/figure(peers[i]))
 		}
