@@ -51,6 +51,9 @@ type prices struct {
 	balancer                   price
 }
 
+// unitGiB is the unit of prices by size.
+const unitGiB = "GiB"
+
 func listPrices() prices {
 	return prices{
 		throughput:     price{"Pub/Sub, published or delivered", "TiB", 40, tib, pubsubPricing},
@@ -64,14 +67,14 @@ func listPrices() prices {
 		instanceMemory: price{"Cloud Run, memory, billed by instances", "GiB-second", 0.000002, 1, runPricing},
 		workerCPU:      price{"Cloud Run, CPU of a worker pool", "vCPU-second", 0.000011244, 1, runPricing},
 		workerMemory:   price{"Cloud Run, memory of a worker pool", "GiB-second", 0.000001235, 1, runPricing},
-		logs:           price{"Cloud Logging, stored", "GiB", 0.50, gib, loggingPricing},
-		answers:        price{"Answers to the internet", "GiB", 0.12, gib, networkPricing},
+		logs:           price{"Cloud Logging, stored", unitGiB, 0.50, gib, loggingPricing},
+		answers:        price{"Answers to the internet", unitGiB, 0.12, gib, networkPricing},
 		remove:         price{"Firestore, documents deleted", "100,000", 0.01, 1e5, firestorePricing},
-		storage:        price{"Firestore, stored, a month", "GiB", 0.15, gib, firestorePricing},
-		recovery:       price{"Firestore, point-in-time recovery, a month", "GiB", 0.15, gib, firestorePricing},
-		backups:        price{"Firestore, backups, a month", "GiB", 0.03, gib, firestorePricing},
-		retention:      price{"Pub/Sub, retained by the topic, a month", "GiB", 0.27, gib, pubsubPricing},
-		table:          price{"BigQuery, stored, a month", "GiB", 0.02, gib, "https://cloud.google.com/bigquery/pricing"},
+		storage:        price{"Firestore, stored, a month", unitGiB, 0.15, gib, firestorePricing},
+		recovery:       price{"Firestore, point-in-time recovery, a month", unitGiB, 0.15, gib, firestorePricing},
+		backups:        price{"Firestore, backups, a month", unitGiB, 0.03, gib, firestorePricing},
+		retention:      price{"Pub/Sub, retained by the topic, a month", unitGiB, 0.27, gib, pubsubPricing},
+		table:          price{"BigQuery, stored, a month", unitGiB, 0.02, gib, "https://cloud.google.com/bigquery/pricing"},
 		condition:      price{"Cloud Monitoring, a condition of an alert, a month", "condition", 1.50, 1, loggingPricing},
 		samples:        price{"Managed Service for Prometheus, samples", "million", 0.06, 1e6, loggingPricing},
 		balancer:       price{"A load balancer's rule, and Cloud Armor's policy and rule, a month", "deployment", 24.25, 1, networkPricing},
