@@ -151,14 +151,20 @@ run "a_name_that_is_too_long_for_accounts" {
   expect_failures = [var.name]
 }
 
-
-run "databases_out_of_bounds" {
+run "a_database_out_of_bounds" {
   command = plan
   variables {
-    database          = "Accrue"
+    database = "Accrue"
+  }
+  expect_failures = [var.database]
+}
+
+run "a_restored_database_out_of_bounds" {
+  command = plan
+  variables {
     restored_database = "ab"
   }
-  expect_failures = [var.database, var.restored_database]
+  expect_failures = [var.restored_database]
 }
 
 run "a_database_restored_into_itself" {
