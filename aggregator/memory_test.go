@@ -144,13 +144,17 @@ func hang(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// anything is a ledger without keys that takes every Commit and keeps none.
+// anything is a ledger without keys that takes every Commit, keeps none, and owes nothing.
 type anything struct{ partition.Ledger }
 
 func (anything) Load(context.Context, uint32) (store.State, error) { return store.State{}, nil }
 
 func (anything) Commit(context.Context, store.Commit) (store.Revision, error) {
 	return store.Revision{}, nil
+}
+
+func (anything) Owing(context.Context) ([]store.Owing, time.Time, error) {
+	return nil, time.Now(), nil
 }
 
 // hangingTopic answers nothing.
