@@ -76,7 +76,7 @@ https://github.com/accrue/accrue/blob/main/docs/settings.md.`,
 	flags := command.Flags()
 	flags.IntVar(&port, "port", 8080, "port, 0 for a free one")
 	flags.StringVar(&listen, "listen", "127.0.0.1", "address to listen on, 0.0.0.0 for all")
-	flags.DurationVar(&hold, "hold", 0, "answer posts this much later, for a machine whose CPU stops between requests: the window and some")
+	flags.DurationVar(&hold, "hold", 0, "answer posts this much later, where the CPU stops between requests: the window and some")
 	flags.StringVar(&data, "data", folder.Default(variables), "folder of the embedded database (DATA); empty keeps nothing")
 	flags.StringVar(&project, "project", variables["GOOGLE_CLOUD_PROJECT"], "use Pub/Sub and Firestore of a Google Cloud project (GOOGLE_CLOUD_PROJECT)")
 	flags.StringVar(&pubsub, "emulator", variables["PUBSUB_EMULATOR_HOST"], "host:port of a Pub/Sub emulator to use (PUBSUB_EMULATOR_HOST)")
