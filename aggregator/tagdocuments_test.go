@@ -218,7 +218,7 @@ func TestWhatIsOwedMakesRoomForNewTags(t *testing.T) {
 	}
 }
 
-// A document that the store refuses keeps nobody else's from being written, and its tag is counted.
+// If the store refuses a document, the other documents are still written, and its tag is counted.
 func TestARefusedDocumentIsOwedAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -250,7 +250,7 @@ func (r *retiring) TagsNamed(ctx context.Context, names []string) ([]store.Tag, 
 	return found, err
 }
 
-// What the sampler is asked to do is bounded, and nobody waits for it.
+// The queue of the sampler is bounded, and no partition waits for it.
 func TestSamplesAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

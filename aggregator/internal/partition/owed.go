@@ -14,7 +14,7 @@ import (
 
 // With TAG_DOCUMENTS, Commits do not write the documents of tags: their checkpoint owes the documents what they lack, and a Commit of
 // its own pays it later, when the first of it is as old as the setting says. That Commit replaces the checkpoint with the same
-// precondition as any other, so what is owed is written once, whoever pays it and however often it is tried.
+// precondition as any other, so what is owed is written once, whichever aggregator pays it and after any number of attempts.
 //
 // What is owed also takes room in the checkpoint, which new tags and publishers may need. Then some of it is paid early.
 

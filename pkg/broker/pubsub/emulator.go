@@ -178,7 +178,7 @@ const (
 
 // createSubscription creates a subscription, and reports whether it did not exist. The emulator lets concurrent calls of
 // CreateSubscription succeed, each of which replaces the subscription and drops what was published meanwhile. It creates a
-// topic only once. So whoever creates the topic "{subscription}.creator" creates the subscription, and the others wait for it.
+// topic only once. So the process that creates the topic "{subscription}.creator" creates the subscription, and the others wait for it.
 func (c *Client) createSubscription(ctx context.Context, n need) (created bool, err error) {
 	creator := n.subscription + ".creator"
 	name := &pubsubpb.GetSubscriptionRequest{Subscription: c.subscriptionName(n.subscription)}

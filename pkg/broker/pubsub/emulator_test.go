@@ -86,7 +86,7 @@ func TestMissingTopicsAndSubscriptionsAreCreatedAgain(t *testing.T) {
 	}
 }
 
-// Whoever decided to create a subscription may have been killed before it did.
+// A process that won the right to create a subscription may be killed before it does.
 func TestSubscriptionOfAKilledCreatorIsCreated(t *testing.T) {
 	t.Parallel()
 	fake, host := inProcessServer(t)
