@@ -98,6 +98,11 @@ model: ## explore every state of small worlds with the production code, and chec
 	@MODEL=1 go test -count=1 -v -timeout 30m -run 'TestEveryStateOfSmallWorlds|TestTheExplorer' ./aggregator/internal/partition | grep -vE '^=== |^\s+--- '
 	@cd e2e && go test -count=1 -v ./model | grep -vE '^=== '
 
+OPERATE := TestRestoredDatabaseIsExactAfterAReplay|TestUpgradeAndRollbackLoseAndDoubleNothing|TestSettingsChangeUnderLoad|TestShardsAreIntroducedUnderLoad|TestSingleProcessWakesAndCountsWhatWaited
+.PHONY: operate
+operate: ## try docs/operate.md on the emulators: restore, upgrade and rollback, settings and shards under load, the single process
+	@cd e2e && CI=true go test -count=1 -v -timeout 30m -run '^($(OPERATE))$$' . | grep -vE '^=== '
+
 SEEDS ?= 1000
 .PHONY: simulate
 simulate: ## run SEEDS seeds, from FIRST on, of the three services behind faults with a simulated clock, or one SEED
