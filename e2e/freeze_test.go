@@ -27,7 +27,7 @@ const (
 )
 
 // Firestore freezes for 20 seconds under load: it neither answers nor refuses. Afterwards the totals are exact, the metrics have
-// shown what was stuck, and the logs were short. docs/playbooks/not-draining.md has the table that this test prints.
+// shown what was stuck, and the logs were short. docs/measured.md has the table that this test prints.
 func TestFirestoreFrozenUnderLoad(t *testing.T) {
 	t.Parallel()
 	emulatortest.Firestore(t) // skips the test, or fails it in CI, if there is no emulator
@@ -72,7 +72,7 @@ func TestFirestoreFrozenUnderLoad(t *testing.T) {
 }
 
 // Pub/Sub freezes under load. Posts are answered 503 after the publish deadline of 5 s, and their producers retry them with the
-// same keys until the answer is 202. Each counts once. docs/playbooks/publish-failures.md has the table that this test prints.
+// same keys until the answer is 202. Each counts once. docs/measured.md has the table that this test prints.
 func TestPubSubFrozenUnderLoad(t *testing.T) {
 	t.Parallel()
 	emulatortest.PubSub(t) // skips the test, or fails it in CI, if there is no emulator
@@ -263,7 +263,7 @@ func takeSample(t *testing.T, services []*process) sample {
 	return now
 }
 
-// tabulate formats samples as the rows of the table in the playbooks.
+// tabulate formats samples as the rows of the table in docs/measured.md.
 func tabulate(samples []sample) string {
 	var table strings.Builder
 	for _, name := range []string{

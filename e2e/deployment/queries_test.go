@@ -91,7 +91,7 @@ func pageQueries(t *testing.T) map[string]string {
 	t.Helper()
 	queries := make(map[string]string)
 	for name, content := range pages(t) {
-		for _, found := range span.FindAllStringSubmatch(content, -1) {
+		for _, found := range span.FindAllStringSubmatch(codeBlock.ReplaceAllString(content, ""), -1) {
 			if metricName.MatchString(found[1]) {
 				queries[name+": "+found[1]] = found[1]
 			}
