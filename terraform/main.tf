@@ -63,7 +63,8 @@ module "ingest" {
     CORS_ORIGINS         = join(",", var.settings.cors_origins)
   })
 
-  depends_on = [google_pubsub_topic_iam_member.this, module.aggregator]
+  # What is published before a subscription exists is not in it.
+  depends_on = [google_pubsub_topic_iam_member.this, google_project_iam_member.metrics, google_pubsub_subscription.archive, module.aggregator]
 }
 
 # One pool, or one for each shard. While shards are introduced, the pool without one drains the plain subscription.
@@ -101,9 +102,11 @@ module "aggregator" {
     CORS_ORIGINS            = join(",", var.settings.cors_origins)
   })
 
-  # It reads the subscription's settings at its start.
+  # It reads the subscription's settings at its start. A document that is written before its exemption is indexed, and a dead letter
+  # without a subscription is lost.
   depends_on = [
-    google_pubsub_subscription_iam_member.this, google_pubsub_topic_iam_member.this, google_project_iam_member.database,
+    google_pubsub_subscription_iam_member.this, google_pubsub_topic_iam_member.this, google_project_iam_member.database, google_project_iam_member.metrics,
+    google_firestore_field.unindexed, google_firestore_field.expiring, google_pubsub_subscription.redrive,
     module.query,
   ]
 }
@@ -143,7 +146,11 @@ module "query" {
     CORS_ORIGINS         = join(",", var.settings.cors_origins)
   })
 
-  depends_on = [google_pubsub_topic_iam_member.this, google_project_iam_member.database]
+  # Recognition needs its indexes.
+  depends_on = [
+    google_pubsub_topic_iam_member.this, google_project_iam_member.database, google_project_iam_member.metrics,
+    google_firestore_index.due, google_firestore_index.latest, google_firestore_field.queried, google_pubsub_subscription.recognitions_push,
+  ]
 }
 
 # Everything in one process that sleeps without requests. Its CPU stops between them, so a post is answered once it had time
@@ -194,5 +201,10 @@ module "single" {
     PENDING_BYTES    = 8388608
   })
 
-  depends_on = [google_pubsub_subscription_iam_member.this, google_pubsub_topic_iam_member.this, google_project_iam_member.database]
+  # What the three services need.
+  depends_on = [
+    google_pubsub_subscription_iam_member.this, google_pubsub_topic_iam_member.this, google_project_iam_member.database, google_project_iam_member.metrics,
+    google_firestore_field.unindexed, google_firestore_field.expiring, google_firestore_index.due, google_firestore_index.latest, google_firestore_field.queried,
+    google_pubsub_subscription.redrive, google_pubsub_subscription.archive, google_pubsub_subscription.recognitions_push,
+  ]
 }

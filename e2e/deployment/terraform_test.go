@@ -167,34 +167,6 @@ func TestCountedErrorsAreLogged(t *testing.T) {
 	}
 }
 
-var (
-	resourceBlock = regexp.MustCompile(`(?ms)^resource "(google_\w+)" "(\w+)" \{\n(.*?)^\}`)
-	resourceUse   = regexp.MustCompile(`\bgoogle_\w+\.\w+`)
-)
-
-// Terraform makes what a resource refers to before it. A resource that refers to nothing could be made before its API is enabled,
-// which works in a project that has it and fails in a new one.
-func TestNothingIsMadeBeforeItsAPI(t *testing.T) {
-	t.Parallel()
-	seen := 0
-	for path, content := range terraform(t) {
-		if strings.Contains(path, "modules") { // main.tf gives it accounts, topics and roles
-			continue
-		}
-		for _, found := range resourceBlock.FindAllStringSubmatch(content, -1) {
-			seen++
-			self := found[1] + "." + found[2]
-			uses := slices.DeleteFunc(resourceUse.FindAllString(found[3], -1), func(use string) bool { return use == self })
-			if len(uses) == 0 && found[1] != "google_project_service" {
-				t.Errorf("%s: %s needs nothing that needs its API", path, self)
-			}
-		}
-	}
-	if seen < 40 {
-		t.Errorf("found %d resources", seen)
-	}
-}
-
 var dependsOn = regexp.MustCompile(`(?ms)^module "(\w+)" \{\n.*?depends_on = \[(.*?)\]`)
 
 // What reads is upgraded before what writes.
