@@ -12,6 +12,7 @@ locals {
   queries            = "monitored_resource=\"firestore.googleapis.com/Database\",database_id=\"${local.database}\",api_method=\"RunQuery\""
   services           = "monitored_resource=\"cloud_run_revision\",service_name=~\"${local.prefix}(${local.posting}|${local.reading})\""
   pools              = "monitored_resource=\"cloud_run_worker_pool\",worker_pool_name=~\"${local.prefix}aggregator.*\""
+  uptime             = "monitored_resource=\"uptime_url\",check_id=~\"${join("|", [for c in google_monitoring_uptime_check_config.this : c.uptime_check_id])}\""
   worker             = "monitored_resource=\"${local.single ? "cloud_run_revision" : "cloud_run_worker_pool"}\""
 
   title  = var.name == "" ? "Accrue" : "Accrue ${var.name}"
@@ -85,6 +86,21 @@ locals {
             sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.posting}",response_code_class="5xx"}[5m]))
             / sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.posting}"}[5m])) > 0.01
             and sum(rate(run_googleapis_com:request_count{monitored_resource="cloud_run_revision",service_name="${local.prefix}${local.posting}",response_code_class="5xx"}[5m])) > 0.02
+          EOT
+          duration = "120s"
+        }
+      }
+    }
+
+    unreachable = {
+      severity = "CRITICAL"
+      summary  = "Google reaches ingest or query from fewer than half of its places, as strangers would."
+      conditions = {
+        "fewer than half of the places get an answer" = {
+          # Only where one got an answer within the last day: a certificate for a new domain takes up to an hour.
+          query    = <<-EOT
+            avg by (check_id) (avg_over_time(monitoring_googleapis_com:uptime_check_check_passed{${local.uptime}}[10m])) < 0.5
+            and max by (check_id) (max_over_time(monitoring_googleapis_com:uptime_check_check_passed{${local.uptime}}[1d])) > 0
           EOT
           duration = "120s"
         }
@@ -184,7 +200,9 @@ locals {
     ticket = concat(local.emails, tolist(var.notification_channels.ticket))
   }
   # What sleeps is not late: in one process only lost messages and failures alert.
-  alerting = { for name, alert in local.alerts : name => alert if var.alerts && (!local.single || contains(["assertion-failed", "dead-letters", "publish-failures"], name)) }
+  alerting = { for name, alert in local.alerts : name => alert if var.alerts && (name != "unreachable" || var.uptime_checks) && (
+    !local.single || contains(["assertion-failed", "dead-letters", "publish-failures"], name)
+  ) }
 }
 
 resource "google_monitoring_notification_channel" "email" {
@@ -226,6 +244,10 @@ resource "google_monitoring_alert_policy" "this" {
     links {
       display_name = "Playbook"
       url          = "${var.playbooks}/${each.key}.md"
+    }
+    links {
+      display_name = "Dashboard"
+      url          = local.dashboard
     }
     links {
       display_name = "Warnings and errors"

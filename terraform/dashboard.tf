@@ -45,6 +45,8 @@ locals {
     } },
   ]
 
+  dashboard = "https://console.cloud.google.com/monitoring/dashboards/builder/${element(split("/", google_monitoring_dashboard.this.id), -1)}?project=${var.project}"
+
   columns = 3
   width   = 48 / local.columns
   height  = 14

@@ -31,7 +31,7 @@ output "images" {
 
 output "dashboard" {
   description = "URL of the dashboard."
-  value       = "https://console.cloud.google.com/monitoring/dashboards/builder/${element(split("/", google_monitoring_dashboard.this.id), -1)}?project=${var.project}"
+  value       = local.dashboard
 }
 
 output "public" {

@@ -479,6 +479,24 @@ variable "notification_channels" {
   }
 }
 
+variable "uptime_checks" {
+  description = "Whether Google asks ingest and query every five minutes from several places, with an alert: some cents a month. For services that anybody can call, since it has no credentials."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.uptime_checks || var.mode == "services"
+    error_message = "uptime_checks need mode services: they would wake one that sleeps."
+  }
+  validation {
+    condition = !var.uptime_checks || (
+      contains(var.invokers.ingest, "allUsers") && contains(var.invokers.query, "allUsers") &&
+      (var.load_balancer != null || var.ingress == "INGRESS_TRAFFIC_ALL" && var.default_urls)
+    )
+    error_message = "uptime_checks need allUsers among the invokers, and an address that is open to all."
+  }
+}
+
 variable "slos" {
   description = "The shares that are promised over 28 days: of ingest's requests without a 5xx, and of minutes in which no message waits for ten seconds. null for no SLOs."
   type = object({

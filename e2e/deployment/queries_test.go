@@ -23,6 +23,8 @@ var (
 	// alertQuery and chartQuery match PromQL in Terraform, on one line or as a heredoc.
 	alertQuery = regexp.MustCompile(`(?ms)query += (?:"((?:[^"\\]|\\.)*)"|<<-EOT\n(.*?)\n +EOT)`)
 	chartQuery = regexp.MustCompile(`(?m)^      "[^"]+" += "((?:[^"\\]|\\.)*)"$`)
+	// burnQuery matches the shares of failures that the alerts of SLOs compare, whose time range is RANGE.
+	burnQuery = regexp.MustCompile(`(?m)^    \w+ += "((?:[^"\\]|\\.)*\[RANGE(?:[^"\\]|\\.)*)"$`)
 	// span matches a code span in a page.
 	span = regexp.MustCompile("(?s)`([^`]+)`")
 	// metricName matches the name of a metric of the services or the platform.
@@ -62,6 +64,10 @@ func terraformQueries(t *testing.T) map[string]string {
 		case "dashboard.tf":
 			for _, found := range chartQuery.FindAllStringSubmatch(content, -1) {
 				add("dashboard.tf", found[1])
+			}
+		case "slos.tf":
+			for _, found := range burnQuery.FindAllStringSubmatch(content, -1) {
+				add("slos.tf", strings.ReplaceAll(found[1], "RANGE", "5m"))
 			}
 		}
 	}
@@ -104,8 +110,13 @@ func pageQueries(t *testing.T) map[string]string {
 func TestQueriesParse(t *testing.T) {
 	t.Parallel()
 	all := terraformQueries(t)
-	if len(all) < 20 {
-		t.Errorf("found %d queries in Terraform", len(all))
+	of := make(map[string]int)
+	for where := range all {
+		file, _, _ := strings.Cut(where, ":")
+		of[file]++
+	}
+	if of["alerts.tf"] < 15 || of["dashboard.tf"] < 15 || of["slos.tf"] < 2 {
+		t.Errorf("found %v queries in Terraform", of)
 	}
 	for where, query := range pageQueries(t) {
 		all[where] = query

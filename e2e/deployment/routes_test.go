@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -79,6 +82,34 @@ func TestServicesServeTheProbedPaths(t *testing.T) {
 			if response.StatusCode != http.StatusOK && (path == base.LivePath || response.StatusCode != http.StatusServiceUnavailable) {
 				t.Errorf("GET %s of %s = %d", path, name, response.StatusCode)
 			}
+		}
+	}
+}
+
+var uptimeCheck = regexp.MustCompile(`(?m)^    (\w+) += \{ url = .*, path = "([^"]+)", status = (\d+) \}$`)
+
+// A check of a path that is not answered as it expects alerts from the first day on.
+func TestServicesAnswerTheUptimeChecks(t *testing.T) {
+	t.Parallel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	services := start(t)
+	checks := uptimeCheck.FindAllStringSubmatch(terraform(t)[filepath.Join(root, "terraform", "uptime.tf")], -1)
+	if len(checks) != 2 {
+		t.Errorf("found %d checks", len(checks))
+	}
+	for _, check := range checks {
+		name, path, status := check[1], check[2], check[3]
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", services[name].Port(), path), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if got := strconv.Itoa(response.StatusCode); got != status {
+			t.Errorf("GET %s of %s = %s, want %s", path, name, got, status)
 		}
 	}
 }

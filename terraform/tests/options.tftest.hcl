@@ -348,6 +348,21 @@ run "shards" {
   }
 }
 
+run "shards_measured" {
+  variables {
+    aggregator = { shards = 8 }
+    slos       = {}
+  }
+
+  assert {
+    condition = length(google_monitoring_slo.freshness) == 8 && alltrue([
+      for name, s in google_monitoring_slo.freshness :
+      strcontains(s.windows_based_sli[0].metric_mean_in_range[0].time_series, "\"${google_pubsub_subscription.aggregator[trimprefix(name, "freshness-")].name}\"")
+    ]) && length(google_monitoring_alert_policy.burn) == 4
+    error_message = "A shard has no measure of its freshness, or another's."
+  }
+}
+
 run "shards_introduced" {
   variables {
     aggregator = { shards = 2, unsharded = true }
@@ -407,6 +422,7 @@ run "measured" {
   variables {
     collector             = {}
     slos                  = {}
+    uptime_checks         = true
     notification_channels = { page = ["projects/accrue-test/notificationChannels/1"], ticket = ["projects/accrue-test/notificationChannels/2"] }
   }
 
@@ -417,8 +433,29 @@ run "measured" {
     error_message = "A container has no collector, or may not write metrics."
   }
   assert {
-    condition     = { for name, s in google_monitoring_slo.this : name => s.goal } == { availability = 0.999, freshness = 0.99 } && length(google_monitoring_alert_policy.burn) == 4
+    condition     = google_monitoring_slo.availability[0].goal == 0.999 && { for name, s in google_monitoring_slo.freshness : name => s.goal } == { freshness = 0.99 } && length(google_monitoring_alert_policy.burn) == 4
     error_message = "The SLOs or the alerts on their allowance are missing."
+  }
+  assert {
+    condition = (
+      strcontains(google_monitoring_alert_policy.burn["availability-fast"].conditions[0].condition_prometheus_query_language[0].query, "[1h])) > 0.014 and ") &&
+      endswith(google_monitoring_alert_policy.burn["freshness-slow"].conditions[0].condition_prometheus_query_language[0].query, "> bool 10)[30m:1m]) > 0.06")
+    )
+    error_message = "An alert does not compare with what the goal allows."
+  }
+  assert {
+    condition = { for name, c in google_monitoring_uptime_check_config.this : name => "${c.monitored_resource[0].labels.host}${c.http_check[0].path}" } == {
+      ingest = "${trimprefix(output.ingest_url, "https://")}/increments", query = "${trimprefix(output.query_url, "https://")}/health/live"
+    }
+    error_message = "Google asks at another address, or for another path."
+  }
+  assert {
+    condition     = alltrue([for c in google_monitoring_uptime_check_config.this : strcontains(google_monitoring_alert_policy.this["unreachable"].conditions[0].condition_prometheus_query_language[0].query, c.uptime_check_id)])
+    error_message = "No alert looks at a check."
+  }
+  assert {
+    condition     = sum([for a in concat(values(google_monitoring_alert_policy.this), values(google_monitoring_alert_policy.burn)) : length(a.conditions)]) == 21
+    error_message = "tools/cost has the price of another number of conditions."
   }
   assert {
     condition = alltrue([

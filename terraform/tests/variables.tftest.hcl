@@ -226,3 +226,21 @@ run "collections_and_hidden_things_that_are_none" {
   }
   expect_failures = [var.settings, var.settings]
 }
+
+run "uptime_checks_of_what_is_closed" {
+  command = plan
+  variables {
+    uptime_checks = true
+    invokers      = { query = [] }
+  }
+  expect_failures = [var.uptime_checks]
+}
+
+run "uptime_checks_of_what_has_no_address" {
+  command = plan
+  variables {
+    uptime_checks = true
+    default_urls  = false
+  }
+  expect_failures = [var.uptime_checks]
+}

@@ -46,7 +46,8 @@ module "accrue" {
   settings      = { new_tags_per_minute = 1000, hide = ["metrics"] }
 
   # Seen.
-  collector    = {}
-  slos         = {}
-  alert_emails = var.alert_emails
+  collector     = {}
+  slos          = {}
+  uptime_checks = true
+  alert_emails  = var.alert_emails
 }
