@@ -231,11 +231,11 @@ func static(path string) error {
 
 func TestImagesArePinnedLabelledAndNotRoot(t *testing.T) {
 	t.Parallel()
-	pinned := regexp.MustCompile(`^[a-z0-9./_-]+(:[A-Za-z0-9._-]+)$`)
+	pinned := regexp.MustCompile(`^[a-z0-9./_-]+:[A-Za-z0-9._-]+@sha256:[0-9a-f]{64}$`)
 	all := stages(t)
 	for _, s := range all[:2] { // the others are made from these
-		if tag := pinned.FindStringSubmatch(s.image); tag == nil || tag[1] == ":latest" {
-			t.Errorf("FROM %s: want an image with a tag", s.image)
+		if !pinned.MatchString(s.image) {
+			t.Errorf("FROM %s: want an image with a tag, for people, and a digest", s.image)
 		}
 	}
 	base := make(map[string]string)
