@@ -64,6 +64,7 @@ what most of it is for. With --table it prints the items, with --json for progra
 	flags.Float64Var(&l.partitions, "partitions", l.partitions, "ingest's PARTITIONS")
 	flags.Float64Var(&l.ingests, "ingests", l.ingests, "instances of ingest, 0 for as many as the rate needs")
 	flags.Float64Var(&l.queries, "queries", l.queries, "instances of query")
+	flags.Float64Var(&l.reads, "reads", l.reads, "requests of /stats per second, each for all tags and not compressed")
 	flags.BoolVar(&l.byRequests, "by-requests", l.byRequests, "ingest is billed by requests (cpu_idle), not by instances")
 	flags.BoolVar(&l.requestLogs, "request-logs", l.requestLogs, "Cloud Run's request logs are stored")
 	flags.BoolVar(&l.multiRegion, "multi-region", l.multiRegion, "the database is multi-region")
@@ -104,6 +105,7 @@ func (l *load) validate() error {
 	check(l.tiers >= 1 && l.tiers <= 20, "tiers", "1 to 20")
 	check(l.partitions >= 1 && l.partitions <= 4096, "partitions", "1 to 4096")
 	check(l.ingests >= 0 && l.ingests <= 1000, "ingests", "0 to 1000")
+	check(l.reads >= 0 && l.reads <= 1e6, "reads", "0 to 1e6")
 	check(l.queries >= 1 && l.queries <= 1000, "queries", "1 to 1000")
 	return errors.Join(faults...)
 }

@@ -45,6 +45,8 @@ func TestCostEqualsAManualCalculation(t *testing.T) {
 		"requests in batches": {vary(func(l *load) { l.batch = 1000 }), func(b bill) float64 { return b.ingest }, 0.4 + (24+1.25)*(1-math.Exp(-0.1))},
 		// 250 bytes a request.
 		"answers": {l, func(b bill) float64 { return b.answers }, 250e9 / gib * 0.12},
+		// And 20 bytes for each of 10 tags, twice a second.
+		"answers of /stats": {vary(func(l *load) { l.reads = 2 }), func(b bill) float64 { return b.answers }, (250e9 + 2e6*200) / gib * 0.12},
 		// A publish begins 2.5 ms after the one before, and e^-2.5 ms later on average, when a request comes: 387.28 a second of 2.582 increments of
 		// 14 bytes, of 2.382 tags, in 4*(1-(3/4)^2.382) = 1.984 messages of 33 and 36 bytes. That is 173.0, which counts as 1,000; and 80 pulls a second,
 		// which count as 1,000 each.
@@ -281,20 +283,23 @@ func TestModeSingleIsFreeForAFewThousandPostsADay(t *testing.T) {
 // The expected costs are calculated by hand.
 func TestCostOfStrangersEqualsAManualCalculation(t *testing.T) {
 	t.Parallel()
+	const gigabit = 125e6 * 86400 / gib * 0.12
 	for name, tc := range map[string]struct {
-		bounds           bounds
-		posting, reading float64
+		bounds                  bounds
+		posting, reading, stats float64
 	}{
-		// 60,000 requests a second, on 20 instances of a vCPU and half a GiB; 100 pages a second of 1,001 documents.
-		"unbounded": {bounds{20, 10, true, 0, 0}, 5184*0.4 + 20*86400*(0.000024+0.00000125) + 5184e6*250/gib*0.12, 100 * 1001 * 86400 / 1e5 * 0.03},
-		// An instance, whatever the number of requests; a thousand documents a second.
-		"bounded": {bounds{1, 1, false, 1000, 0}, 86400*0.000019 + 259.2e6*250/gib*0.12, 1000 * 86400 / 1e5 * 0.03},
-		// Ten requests a second.
-		"throttled": {bounds{3, 3, true, 1000, 10}, 0.864*0.4 + 86400*(0.000024+0.00000125) + 0.864e6*250/gib*0.12, 3000 * 86400 / 1e5 * 0.03},
+		// 60,000 requests a second, on 20 instances of a vCPU and half a GiB; 100 pages a second of 1,001 documents; 600 MB a second would be answered.
+		"unbounded": {bounds{20, 10, true, 0, 0}, 5184*0.4 + 20*86400*(0.000024+0.00000125) + 5184e6*250/gib*0.12, 100 * 1001 * 86400 / 1e5 * 0.03, gigabit},
+		// An instance, whatever the number of requests; a thousand documents a second; 60 MB a second.
+		"bounded": {bounds{1, 1, false, 1000, 0}, 86400*0.000019 + 259.2e6*250/gib*0.12, 1000 * 86400 / 1e5 * 0.03, 60e6 * 86400 / gib * 0.12},
+		// Ten requests a second, of 20 kB.
+		"throttled": {bounds{3, 3, true, 1000, 10}, 0.864*0.4 + 86400*(0.000024+0.00000125) + 0.864e6*250/gib*0.12, 3000 * 86400 / 1e5 * 0.03, 0.2e6 * 86400 / gib * 0.12},
 	} {
-		posting, reading := abuse(tc.bounds, listPrices())
-		if math.Abs(posting-tc.posting) > 0.001*tc.posting || math.Abs(reading-tc.reading) > 0.001*tc.reading {
-			t.Errorf("%s: posting $%.2f and reading $%.2f a day, want $%.2f and $%.2f", name, posting, reading, tc.posting, tc.reading)
+		posting, reading, stats := abuse(tc.bounds, listPrices())
+		for what, pair := range map[string][2]float64{"posting": {posting, tc.posting}, "reading": {reading, tc.reading}, "/stats": {stats, tc.stats}} {
+			if math.Abs(pair[0]-pair[1]) > 0.001*pair[1] {
+				t.Errorf("%s: %s costs $%.2f a day, want $%.2f", name, what, pair[0], pair[1])
+			}
 		}
 	}
 }

@@ -30,6 +30,8 @@ type load struct {
 	// ingests is the number of instances of ingest, or 0 for as many as the rate needs.
 	ingests float64
 	queries float64
+	// reads is the number of requests of /stats per second, each answered with all tags.
+	reads float64
 
 	// byRequests selects request-based billing for ingest: CPU is allocated and billed only while an instance serves requests.
 	byRequests bool
@@ -83,6 +85,8 @@ const (
 	// publishLogs is the maximum number of "published" lines per second and instance.
 	publishLogs = 4
 	answerBytes = 250
+	// totalBytes is the size of a tag in an answer of /stats that is not compressed.
+	totalBytes = 20
 	// The sizes of a stream event and of each tag in it.
 	eventBytes, changeBytes = 100, 15
 	// streamsPerQuery is the number of streams per instance of query.
@@ -173,7 +177,7 @@ func estimate(l load, increments float64, p prices) bill {
 	} else {
 		b.ingest = instances * seconds * (p.instanceCPU.of(1) + p.instanceMemory.of(ingestGiB))
 	}
-	b.answers = p.answers.of(requests * answerBytes)
+	b.answers = p.answers.of(requests*answerBytes + seconds*l.reads*l.tags*totalBytes)
 
 	// Pub/Sub, in and out.
 	publishes := publishesOf(requests/seconds, instances)

@@ -2,6 +2,7 @@ package cost
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -16,7 +17,7 @@ func summary(l load, p prices) string {
 		usd        float64
 	}{
 		{"requests and CPU of ingest", "batches, and above ten requests a second instances instead of requests", b.ingest},
-		{"answers", "batches", b.answers},
+		{"answers", "batches, and /stats read with an ETag", b.answers},
 		{"Pub/Sub", "batches, and fewer instances of ingest", b.pubsub},
 		{"documents written", "a longer WINDOW", b.writes},
 		{"documents read", "a longer REFRESH, and fewer partitions", b.reads},
@@ -117,11 +118,19 @@ type bounds struct {
 	perSecond        float64 // requests of one address, 0 for any number
 }
 
-// Planning values of abuse: requests a second that an instance takes, and the largest page of contributors.
-const requestsPerInstance, largestPage = 3000, 1001
+// Planning values of abuse.
+const (
+	// requestsPerInstance is the number of requests a second that an instance takes.
+	requestsPerInstance = 3000
+	// largestPage is the number of documents of the largest page of contributors.
+	largestPage = 1001
+	// linkBytes is what one computer receives in a second: 1 Gbit.
+	linkBytes = 1e9 / 8
+)
 
-// abuse returns what a day of one stranger costs who posts, and one who reads lists, as fast as the bounds allow.
-func abuse(b bounds, p prices) (posting, reading float64) {
+// abuse returns what a day of one stranger costs who posts, one who reads lists of contributors, and one who reads /stats of 1,000 tags
+// without compression and without ETags, as fast as the bounds allow.
+func abuse(b bounds, p prices) (posting, reading, stats float64) {
 	const day = 86_400
 	posts := b.ingests * requestsPerInstance
 	pages := b.reads * b.queries / largestPage
@@ -140,25 +149,30 @@ func abuse(b bounds, p prices) (posting, reading float64) {
 	}
 	posting += p.answers.of(posts * answerBytes * day)
 	reading = p.read.of(pages * largestPage * day)
-	return posting, reading
+	answers := math.Min(linkBytes, b.queries*requestsPerInstance*1000*totalBytes)
+	if b.perSecond > 0 {
+		answers = math.Min(answers, b.perSecond*1000*totalBytes)
+	}
+	stats = p.answers.of(answers * day)
+	return posting, reading, stats
 }
 
 // strangers returns the table of docs/abuse.md.
 func strangers(p prices) string {
 	var d strings.Builder
-	d.WriteString("| a day of one stranger | posting | reading lists of contributors |\n|---|--:|--:|\n")
+	d.WriteString("| a day of one stranger | posting | reading lists of contributors | reading `/stats` |\n|---|--:|--:|--:|\n")
 	for _, r := range []struct {
 		what string
 		b    bounds
 	}{
-		{"20 instances of ingest, no bounds, as it was", bounds{20, 10, true, 0, 0}},
+		{"no bounds: 20 instances of ingest, 10 of query", bounds{20, 10, true, 0, 0}},
 		{"the defaults: three instances, and a bound on reads", bounds{3, 3, true, 1000, 0}},
 		{"`cpu_idle = false`: no price per request", bounds{3, 3, false, 1000, 0}},
 		{"`max_instances = 1`", bounds{1, 1, true, 1000, 0}},
 		{"`load_balancer`, 600 requests a minute", bounds{3, 3, true, 1000, 10}},
 	} {
-		posting, reading := abuse(r.b, p)
-		fmt.Fprintf(&d, "| %s | %s | %s |\n", r.what, dollars(posting), dollars(reading))
+		posting, reading, stats := abuse(r.b, p)
+		fmt.Fprintf(&d, "| %s | %s | %s | %s |\n", r.what, dollars(posting), dollars(reading), dollars(stats))
 	}
 	return d.String()
 }
@@ -176,7 +190,7 @@ func keeping(p prices) string {
 		{"7 daily and 14 weekly backups of it", p.backups.of(stored * (weekly + daily))},
 		{"`message_retention` of 7 days, for 10 GiB of messages a month", p.retention.of(messages * 7 / 30)},
 		{"`archive`, for 10 GiB of messages a month, after a year", p.archive.of(messages) + p.table.of(12*messages)},
-		{"alerts, 18 conditions", p.condition.of(18)},
+		{"alerts, 21 conditions", p.condition.of(21)},
 		{"`collector`, half a vCPU beside three instances, and 500 series every 30 s", 3*(p.instanceCPU.of(month.Seconds()/2)+p.instanceMemory.of(month.Seconds()/4)) + p.samples.of(500*month.Seconds()/30)},
 		{"`load_balancer` and its policy", p.balancer.of(1)},
 	}
