@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -80,4 +81,64 @@ func TestEmulatorMayStartLate(t *testing.T) {
 	query := s.start(t, "query")
 	mustPost(t, waiting.url+"/increments", `{"name":"late","value":4}`)
 	awaitStats(t, query, map[string]int64{"late": 4}, 60*time.Second)
+}
+
+// A Pub/Sub emulator that restarts has lost its topics, subscriptions and messages. What is answered 202 afterwards is counted,
+// whichever service notices the restart first.
+func TestPubSubEmulatorMayRestart(t *testing.T) {
+	t.Parallel()
+	emulatortest.PubSub(t) // skips the test, or fails it in CI, if there is no emulator
+	_, text, err := net.SplitHostPort(freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func() *emulator.Emulator {
+		e, err := emulator.StartPubSub(t.Context(), emulator.Options{Port: port})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := e.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		return e
+	}
+	s := newSystem(t)
+	s.pubSub = "127.0.0.1:" + text
+	running := start()
+	ingest, query := s.start(t, "ingest"), s.start(t, "query")
+	s.start(t, "aggregator")
+	s.start(t, "aggregator")
+
+	want := make(map[string]int64)
+	for restart := range 3 {
+		if restart > 0 {
+			if err := running.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			running = start()
+		}
+		for i := range 5 {
+			await(t, "a post is answered 202", 60*time.Second, func() error {
+				r, err := http.NewRequest(http.MethodPost, ingest.url+"/increments", strings.NewReader(`{"name":"restarts","value":4}`))
+				if err != nil {
+					return err
+				}
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("Idempotency-Key", fmt.Sprintf("%d-%d", restart, i))
+				answer, err := do(r)
+				if err == nil && answer.status != http.StatusAccepted {
+					err = fmt.Errorf("%d %s", answer.status, answer.body)
+				}
+				return err
+			})
+			want["restarts"] += 4
+		}
+		awaitStats(t, query, want, 60*time.Second) // a restart loses what the emulator holds
+	}
 }

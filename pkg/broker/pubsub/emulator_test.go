@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -126,39 +127,61 @@ func TestTopicsThatCouldNotBeCreatedAreCreatedLater(t *testing.T) {
 // that restarts has lost both.
 func TestPublishWaitsForTheSubscription(t *testing.T) {
 	t.Parallel()
-	const topic = "projects/test/topics/increments"
-	first := pstest.NewServer()
-	host := first.Addr
-	client := connect(t, "test", host)
-	client.NeedTopic("increments")
-	client.NeedSubscription("increments-aggregator", "increments", time.Minute)
-	publish := func(server *pstest.Server) {
-		t.Helper()
-		if _, err := server.GServer.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topic}); err != nil {
-			t.Fatal(err)
-		}
-		if err := client.Topic("increments").Publish(t.Context(), []broker.Message{{Data: []byte("ping")}}); err != nil {
-			t.Fatal(err)
-		}
-		deliveries, err := client.Subscription("increments-aggregator").Pull(t.Context(), 10)
-		if err != nil || len(deliveries) != 1 {
-			t.Errorf("%d messages, %v", len(deliveries), err)
-		}
+	const topic, subscription = "projects/test/topics/increments", "projects/test/subscriptions/increments-aggregator"
+	for name, byAnother := range map[string]bool{"created by this process": false, "created by another process": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := pstest.NewServer()
+			host := server.Addr
+			client := connect(t, "test", host)
+			client.NeedTopic("increments")
+			client.NeedSubscription("increments-aggregator", "increments", time.Minute)
+			publish := func() {
+				t.Helper()
+				if _, err := server.GServer.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topic}); err != nil {
+					t.Fatal(err)
+				}
+				if byAnother {
+					_, err := server.GServer.CreateSubscription(t.Context(), &pubsubpb.Subscription{Name: subscription, Topic: topic, AckDeadlineSeconds: 60})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := client.Topic("increments").Publish(t.Context(), []broker.Message{{Data: []byte("ping")}}); err != nil {
+					t.Fatal(err)
+				}
+				deliveries, err := client.Subscription("increments-aggregator").Pull(t.Context(), 10)
+				if err != nil || len(deliveries) != 1 {
+					t.Errorf("%d messages, %v", len(deliveries), err)
+				}
+			}
+			publish()
+			if err := server.Close(); err != nil {
+				t.Fatal(err)
+			}
+			_, text, _ := strings.Cut(host, ":")
+			port, err := strconv.Atoi(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var reactors []pstest.ServerReactorOption
+			if byAnother {
+				reactors = append(reactors, pstest.ServerReactorOption{FuncName: "Publish", Reactor: new(dropsFirst)})
+			}
+			server = pstest.NewServerWithPort(port, reactors...)
+			t.Cleanup(func() {
+				if err := server.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			publish()
+		})
 	}
-	publish(first)
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, text, _ := strings.Cut(host, ":")
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	second := pstest.NewServerWithPort(port)
-	t.Cleanup(func() {
-		if err := second.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	publish(second)
+}
+
+// dropsFirst drops what is published first, as a topic does whose subscription is not created yet.
+type dropsFirst struct{ dropped atomic.Bool }
+
+func (d *dropsFirst) React(any) (handled bool, answer any, err error) {
+	return !d.dropped.Swap(true), &pubsubpb.PublishResponse{MessageIds: []string{"dropped"}}, nil
 }
