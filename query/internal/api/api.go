@@ -27,6 +27,15 @@ type Views interface {
 
 // New returns the handler of all of query's requests. Tiers are those that contributors are recognized for, rising.
 func New(views Views, store Contributors, changes History, tiers []int64, base web.Base) (http.Handler, error) {
+	router, err := newRouter(views, store, changes, tiers, base)
+	if err != nil {
+		return nil, err
+	}
+	return canonical(router), nil
+}
+
+// newRouter returns a router with all routes.
+func newRouter(views Views, store Contributors, changes History, tiers []int64, base web.Base) (*gin.Engine, error) {
 	const streamPath = "/stats/stream"
 	router := base.Router(web.API{Title: title, Document: document, Streams: []string{streamPath}, EscapedPaths: true})
 	get := func(path string, handler gin.HandlerFunc) {

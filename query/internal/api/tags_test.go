@@ -493,3 +493,17 @@ func BenchmarkTags(b *testing.B) {
 		})
 	}
 }
+
+// Paths that differ only in needless escapes are the same (RFC 3986, section 6.2.2.2). A slash in a name stays part of it.
+func TestNeedlessEscapesInPathsDoNotMatter(t *testing.T) {
+	t.Parallel()
+	address := serve(t, handler(several()))
+	for path, status := range map[string]int{
+		"/%73tats": http.StatusOK, "/%74ags/%66oo": http.StatusOK, "/tags/foo%2fhistory": http.StatusNotFound, "/tags%2Ffoo": http.StatusNotFound,
+		"/%E0%A4": http.StatusNotFound,
+	} {
+		if got := request(t, http.MethodGet, address+path); got.status != status {
+			t.Errorf("%s: %d %s, want %d", path, got.status, got.body, status)
+		}
+	}
+}

@@ -270,15 +270,22 @@ for (const input of document.querySelectorAll('input[name=theme]')) {
   });
 }
 
-// readHealth shows which partitions the service cannot read: their totals are old or missing.
+// What it means that a check of the service fails.
+const troubles = {
+  checkpoints: 'Some totals are old or missing: the service cannot read all of its data.',
+  'rejected entries': 'Some increments are not in the totals yet:',
+};
+
+// readHealth shows which totals are not complete, and why.
 async function readHealth() {
   if (document.hidden || !service.current()) return; // the state says more
   try {
     const { degraded = [] } = await read('health/ready');
-    const partitions = degraded.filter((d) => d.parameter === 'checkpoints');
-    e.degraded.textContent = partitions.length > 0
-      ? `Some totals are old or missing: the service cannot read all of its data. ${partitions.map((d) => d.detail).join('; ')}` : '';
-    e.degraded.hidden = partitions.length === 0;
+    e.degraded.textContent = Object.entries(troubles).flatMap(([check, trouble]) => {
+      const details = degraded.filter((d) => d.parameter === check).map((d) => d.detail);
+      return details.length > 0 ? [`${trouble} ${details.join('; ')}.`] : [];
+    }).join(' ');
+    e.degraded.hidden = e.degraded.textContent === '';
   } catch {
     // The state of the stream shows it.
   }
