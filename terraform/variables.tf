@@ -160,12 +160,57 @@ variable "settings" {
     error_message = "commit_documents is 1 to 5000."
   }
   validation {
-    condition     = can(regex("^(window|off|[1-9][0-9]*(s|m|h))$", var.settings.tag_documents))
-    error_message = "tag_documents is window, off, or a whole number of s, m or h, such as 30s."
+    condition     = var.settings.pending_bytes >= 8388608
+    error_message = "pending_bytes is 8388608 (8 MiB) or more."
   }
   validation {
-    condition     = alltrue([for d in [var.settings.window, var.settings.refresh] : can(regex("^[0-9]+(ms|s)$", d))])
-    error_message = "window and refresh are a whole number of ms or s, such as 500ms or 1s."
+    condition     = var.settings.buffer_bytes >= 1048576
+    error_message = "buffer_bytes is 1048576 (1 MiB) or more."
+  }
+  validation {
+    condition     = var.settings.idempotency_keys >= 1000
+    error_message = "idempotency_keys is 1000 or more."
+  }
+  validation {
+    condition     = var.settings.new_tags_per_minute >= 0 && var.settings.new_tags_per_minute <= 1000000
+    error_message = "new_tags_per_minute is 0 to 1000000."
+  }
+  validation {
+    condition     = length(var.settings.tags) <= 10000 && alltrue([for t in var.settings.tags : can(regex("^[a-z_*]+$", t))])
+    error_message = "tags are up to 10,000 names of lower-case letters and underscores, with * for any characters."
+  }
+  validation {
+    condition = can(regex("^[1-9][0-9]*[mh]$", var.settings.idempotency_horizon)) && try(
+      tonumber(trimsuffix(var.settings.idempotency_horizon, "m")) <= 48960,
+      tonumber(trimsuffix(var.settings.idempotency_horizon, "h")) <= 816,
+      false,
+    )
+    error_message = "idempotency_horizon is a whole number of m or h, 1m to 816h."
+  }
+  validation {
+    condition = contains(["window", "off"], var.settings.tag_documents) || can(regex("^[1-9][0-9]*[smh]$", var.settings.tag_documents)) && try(
+      tonumber(trimsuffix(var.settings.tag_documents, "s")) <= 86400,
+      tonumber(trimsuffix(var.settings.tag_documents, "m")) <= 1440,
+      tonumber(trimsuffix(var.settings.tag_documents, "h")) <= 24,
+      false,
+    )
+    error_message = "tag_documents is window, off, or a whole number of s, m or h, 1s to 24h."
+  }
+  validation {
+    condition = can(regex("^[0-9]+(ms|s)$", var.settings.window)) && try(
+      tonumber(trimsuffix(var.settings.window, "ms")) >= 50 && tonumber(trimsuffix(var.settings.window, "ms")) <= 20000,
+      tonumber(trimsuffix(var.settings.window, "s")) >= 1 && tonumber(trimsuffix(var.settings.window, "s")) <= 20,
+      false,
+    )
+    error_message = "window is a whole number of ms or s, 50ms to 20s."
+  }
+  validation {
+    condition = can(regex("^[0-9]+(ms|s)$", var.settings.refresh)) && try(
+      tonumber(trimsuffix(var.settings.refresh, "ms")) >= 10 && tonumber(trimsuffix(var.settings.refresh, "ms")) <= 60000,
+      tonumber(trimsuffix(var.settings.refresh, "s")) >= 1 && tonumber(trimsuffix(var.settings.refresh, "s")) <= 60,
+      false,
+    )
+    error_message = "refresh is a whole number of ms or s, 10ms to 60s."
   }
   validation {
     condition = (

@@ -1,4 +1,5 @@
-# What is refused before anything is made.
+# What is refused before anything is made, and the ends of what is accepted. e2e/deployment checks that each validation of each
+# variable is refused in a run of its own, and that each variable is set in a run that succeeds.
 
 mock_provider "google" {}
 
@@ -7,47 +8,251 @@ variables {
   image_tag = "0123abc"
 }
 
-run "a_project_s_number" {
+run "the_least_of_everything" {
   command = plan
   variables {
-    project = "123456789012"
+    name              = "a"
+    database          = "abcd"
+    restored_database = "abce"
+    region            = "us-west1"
+    mode              = "services"
+    readiness_probes  = false
+    firestore_rules   = null
+    settings = {
+      log_level         = "debug", partitions = 1, tags = ["a*"], new_tags_per_minute = 0, pending_bytes = 8388608, window = "50ms", tag_documents = "1s",
+      commit_documents  = 1, commits = 1, buffer_bytes = 1048576, idempotency_horizon = "1m", idempotency_keys = 1000, refresh = "10ms",
+      recognition_tiers = [1], collection_prefix = "a", hide = [], cors_origins = ["http://a"]
+    }
+    ingest            = { memory = "32Mi", min_instances = 0, max_instances = 1, concurrency = 1 }
+    query             = { min_instances = 1, max_instances = 1, concurrency = 1 }
+    aggregator        = { memory = "5Mi", instances = 0, shards = 1 }
+    invokers          = { ingest = [], query = [] }
+    load_balancer     = { domain = "a.de", requests_per_minute = 1 }
+    budget            = { billing_account = "012345-6789AB-CDEF01", amount = 1 }
+    canary            = { ingest = { stable = "a", percent = 0 } }
+    backups           = { daily = "86400s" }
+    message_retention = "600s"
+    traces            = { endpoint = "http://a", ratio = 0 }
+    slos              = { availability = 0.5, freshness = 0.5 }
   }
-  expect_failures = [var.project]
+
+  assert {
+    condition     = google_pubsub_topic.increments.message_retention_duration == "600s"
+    error_message = "The least is not what is planned."
+  }
 }
 
-run "a_tag_that_moves" {
+run "the_most_of_everything" {
   command = plan
   variables {
-    image_tag = "latest"
+    name     = "abcdefghij"
+    database = "a23456789-123456789-123456789-123456789-123456789-123456789-123"
+    mode     = "services"
+    settings = {
+      log_level         = "error", partitions = 4096, tags = ["abc", "d_*"], new_tags_per_minute = 1000000, window = "20s", tag_documents = "24h",
+      commit_documents  = 5000, commits = 10000, idempotency_horizon = "816h", refresh = "60s",
+      recognition_tiers = [for i in range(20) : i + 1], collection_prefix = "a23456789_123456789_123456789_123456789_123456789_123456789_123"
+      hide              = ["metrics", "contributors"], cors_origins = [for i in range(100) : "https://${i}.example.com"]
+    }
+    ingest            = { min_instances = 3, max_instances = 3, concurrency = 1000 }
+    query             = { min_instances = 3, max_instances = 3, concurrency = 1000 }
+    aggregator        = { instances = 10, shards = 32 }
+    load_balancer     = { domain = "a.b.example.com", requests_per_minute = 1000000 }
+    canary            = { query = { stable = "a", percent = 99 } }
+    backups           = { weekly = "8467200s" }
+    message_retention = "2678400s"
+    traces            = { endpoint = "https://a:4317", protocol = "grpc", ratio = 1 }
+    slos              = { availability = 0.9999, freshness = 0.9999 }
   }
-  expect_failures = [var.image_tag]
+
+  assert {
+    condition     = google_pubsub_topic.increments.message_retention_duration == "2678400s"
+    error_message = "The most is not what is planned."
+  }
 }
 
-run "a_multi_region_for_services" {
+run "a_single_service_by_minutes" {
   command = plan
   variables {
-    region = "eur3"
+    mode     = "single"
+    settings = { tag_documents = "1440m", idempotency_horizon = "48960m", window = "1s", refresh = "1000ms" }
   }
-  expect_failures = [var.region]
+
+  assert {
+    condition     = length(module.single) == 1
+    error_message = "It is not single."
+  }
 }
 
-run "settings_out_of_bounds" {
+run "refuses_log_level" {
   command = plan
   variables {
-    settings = { log_level = "loud", partitions = 5000, commit_documents = 0, window = "soon" }
-  }
-  expect_failures = [var.settings, var.settings, var.settings, var.settings]
-}
-
-run "tiers_that_do_not_rise" {
-  command = plan
-  variables {
-    settings = { recognition_tiers = [3, 3] }
+    settings = { log_level = "loud" }
   }
   expect_failures = [var.settings]
 }
 
-run "no_tiers" {
+run "refuses_partitions" {
+  command = plan
+  variables {
+    settings = { partitions = 0 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_partitions_2" {
+  command = plan
+  variables {
+    settings = { partitions = 4097 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_commits" {
+  command = plan
+  variables {
+    settings = { commits = 0 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_commits_2" {
+  command = plan
+  variables {
+    settings = { commits = 10001 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_commit_documents" {
+  command = plan
+  variables {
+    settings = { commit_documents = 0 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_commit_documents_2" {
+  command = plan
+  variables {
+    settings = { commit_documents = 5001 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_pending_bytes" {
+  command = plan
+  variables {
+    settings = { pending_bytes = 8388607 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_buffer_bytes" {
+  command = plan
+  variables {
+    settings = { buffer_bytes = 1048575 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_idempotency_keys" {
+  command = plan
+  variables {
+    settings = { idempotency_keys = 999 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_new_tags_per_minute" {
+  command = plan
+  variables {
+    settings = { new_tags_per_minute = -1 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_new_tags_per_minute_2" {
+  command = plan
+  variables {
+    settings = { new_tags_per_minute = 1000001 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_tags" {
+  command = plan
+  variables {
+    settings = { tags = ["Foo"] }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_idempotency_horizon" {
+  command = plan
+  variables {
+    settings = { idempotency_horizon = "1s" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_idempotency_horizon_2" {
+  command = plan
+  variables {
+    settings = { idempotency_horizon = "817h" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_tag_documents" {
+  command = plan
+  variables {
+    settings = { tag_documents = "0s" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_tag_documents_2" {
+  command = plan
+  variables {
+    settings = { tag_documents = "25h" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_window" {
+  command = plan
+  variables {
+    settings = { window = "49ms" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_window_2" {
+  command = plan
+  variables {
+    settings = { window = "21s" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_refresh" {
+  command = plan
+  variables {
+    settings = { refresh = "9ms" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_refresh_2" {
+  command = plan
+  variables {
+    settings = { refresh = "61s" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_recognition_tiers" {
   command = plan
   variables {
     settings = { recognition_tiers = [] }
@@ -55,7 +260,31 @@ run "no_tiers" {
   expect_failures = [var.settings]
 }
 
-run "an_origin_with_a_path" {
+run "refuses_recognition_tiers_2" {
+  command = plan
+  variables {
+    settings = { recognition_tiers = [3, 3] }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_collection_prefix" {
+  command = plan
+  variables {
+    settings = { collection_prefix = "1/" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_hide" {
+  command = plan
+  variables {
+    settings = { hide = ["docs"] }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_cors_origins" {
   command = plan
   variables {
     settings = { cors_origins = ["https://example.com/"] }
@@ -63,108 +292,111 @@ run "an_origin_with_a_path" {
   expect_failures = [var.settings]
 }
 
-run "more_pending_than_memory" {
+run "low_or_short" {
   command = plan
   variables {
-    settings = { pending_bytes = 268435456 }
-  }
-  expect_failures = [var.ingest]
-}
-
-run "more_buffer_than_memory" {
-  command = plan
-  variables {
-    aggregator = { memory = "256Mi" }
-  }
-  expect_failures = [var.aggregator]
-}
-
-run "query_scaled_to_nothing" {
-  command = plan
-  variables {
-    query = { min_instances = 0 }
-  }
-  expect_failures = [var.query]
-}
-
-run "an_invoker_that_is_no_member" {
-  command = plan
-  variables {
-    invokers = { query = ["everybody"] }
-  }
-  expect_failures = [var.invokers]
-}
-
-run "retention_that_pubsub_does_not_have" {
-  command = plan
-  variables {
-    message_retention = "7d"
-  }
-  expect_failures = [var.message_retention]
-}
-
-run "an_archive_without_columns" {
-  command = plan
-  variables {
-    archive = true
-  }
-  expect_failures = [var.archive]
-}
-
-run "an_endpoint_in_the_open" {
-  command = plan
-  variables {
+    project               = "abc"
+    image_tag             = "latest"
+    digests               = { query = "0123abc" }
+    name                  = "1a"
+    database              = "abc"
+    registry              = "docker.io/accrue"
+    region                = "eur3"
+    query                 = { min_instances = 0 }
+    aggregator            = { instances = -1 }
+    invokers              = { query = ["everybody"] }
+    load_balancer         = { domain = "a.de", requests_per_minute = 0 }
+    budget                = { billing_account = "012345-6789AB-CDEF01", amount = 0 }
+    canary                = { query = { stable = "a", percent = -1 } }
+    backups               = { daily = "86399s" }
+    message_retention     = "599s"
+    traces                = { endpoint = "http://a", ratio = -1 }
     recognitions_endpoint = "http://example.com"
+    alert_emails          = ["not-an-address"]
+    notification_channels = { page = ["oncall@example.com"] }
+    slos                  = { availability = 0.49 }
+    ingress               = "EVERYWHERE"
   }
-  expect_failures = [var.recognitions_endpoint]
+  expect_failures = [var.project, var.image_tag, var.digests, var.name, var.database, var.registry, var.region, var.query, var.aggregator, var.invokers, var.load_balancer, var.budget, var.canary, var.backups, var.message_retention, var.traces, var.recognitions_endpoint, var.alert_emails, var.notification_channels, var.slos, var.ingress]
 }
 
-run "an_address_that_is_none" {
+run "high_or_long" {
   command = plan
   variables {
-    alert_emails = ["not-an-address"]
+    project               = "123456789012"
+    image_tag             = "a b"
+    digests               = { query = "sha256:0123abc" }
+    name                  = "production1"
+    database              = "Accrue"
+    region                = "us"
+    query                 = { min_instances = 4 }
+    invokers              = { ingest = ["user:"] }
+    load_balancer         = { domain = "a.de", requests_per_minute = 1000001 }
+    budget                = { billing_account = "012345-6789AB-CDEF01", amount = 1.5 }
+    canary                = { query = { stable = "a", percent = 100 } }
+    backups               = { daily = "8467201s" }
+    message_retention     = "2678401s"
+    traces                = { endpoint = "http://a", ratio = 1.1 }
+    slos                  = { freshness = 1 }
+    notification_channels = { ticket = ["projects/a"] }
+    ingest                = { min_instances = -1 }
   }
-  expect_failures = [var.alert_emails]
+  expect_failures = [var.project, var.image_tag, var.digests, var.name, var.database, var.region, var.query, var.invokers, var.load_balancer, var.budget, var.canary, var.backups, var.message_retention, var.traces, var.slos, var.notification_channels, var.ingest]
 }
 
-run "traces_to_nowhere" {
+run "of_another_form" {
   command = plan
   variables {
-    traces = { endpoint = "collector.internal:4318", protocol = "http/json", ratio = 2 }
+    canary            = { query = { stable = "", percent = 10 } }
+    message_retention = "7d"
+    traces            = { endpoint = "collector.internal:4318" }
+    load_balancer     = { domain = "localhost" }
+    budget            = { billing_account = "mine", amount = 1 }
+    query             = { concurrency = 0 }
+    ingest            = { concurrency = 0 }
+    collector         = { image = "otelcol:latest" }
+    aggregator        = { shards = 4 }
   }
-  expect_failures = [var.traces, var.traces, var.traces]
+  expect_failures = [var.canary, var.message_retention, var.traces, var.load_balancer, var.budget, var.query, var.ingest, var.collector, var.aggregator]
 }
 
-run "a_mode_that_is_none" {
-  command = plan
-  variables {
-    mode = "double"
-  }
-  expect_failures = [var.mode]
-}
-
-run "a_name_that_is_too_long_for_accounts" {
-  command = plan
-  variables {
-    name = "production1"
-  }
-  expect_failures = [var.name]
-}
-
-run "a_database_out_of_bounds" {
-  command = plan
-  variables {
-    database = "Accrue"
-  }
-  expect_failures = [var.database]
-}
-
-run "a_restored_database_out_of_bounds" {
+run "of_no_such_protocol" {
   command = plan
   variables {
     restored_database = "ab"
+    traces            = { endpoint = "http://a", protocol = "http/json" }
+    query             = { concurrency = 1001 }
+    ingest            = { concurrency = 1001 }
+    collector         = { image = "otelcol" }
   }
-  expect_failures = [var.restored_database]
+  expect_failures = [var.restored_database, var.traces, var.query, var.ingest, var.collector]
+}
+
+run "fewer_at_most_than_at_least" {
+  command = plan
+  variables {
+    restored_database = "Restored"
+    ingest            = { min_instances = 4, max_instances = 3 }
+  }
+  expect_failures = [var.restored_database, var.ingest]
+}
+
+run "more_than_memory" {
+  command = plan
+  variables {
+    ingest     = { memory = "255Mi" }
+    aggregator = { memory = "256Mi" }
+  }
+  expect_failures = [var.ingest, var.aggregator]
+}
+
+run "memory_of_no_unit" {
+  command = plan
+  variables {
+    ingest     = { memory = "1G" }
+    aggregator = { memory = "1G" }
+  }
+  expect_failures = [var.ingest, var.aggregator]
 }
 
 run "a_database_restored_into_itself" {
@@ -176,55 +408,24 @@ run "a_database_restored_into_itself" {
   expect_failures = [var.restored_database]
 }
 
-run "pins_and_places_that_are_none" {
+run "an_archive_without_columns" {
   command = plan
   variables {
-    digests               = { query = "0123abc" }
-    registry              = "docker.io/accrue"
-    ingress               = "EVERYWHERE"
-    backups               = { daily = "3600s" }
-    notification_channels = { page = ["oncall@example.com"] }
-    canary                = { query = { stable = "", percent = 10 } }
+    archive = true
   }
-  expect_failures = [var.digests, var.registry, var.ingress, var.backups, var.notification_channels, var.canary]
-}
-
-run "edges_out_of_bounds" {
-  command = plan
-  variables {
-    load_balancer = { domain = "localhost", requests_per_minute = 0 }
-    budget        = { billing_account = "mine", amount = 0.5 }
-    slos          = { availability = 1 }
-    collector     = { image = "otelcol:latest" }
-  }
-  expect_failures = [var.load_balancer, var.load_balancer, var.budget, var.budget, var.slos, var.collector]
+  expect_failures = [var.archive]
 }
 
 run "what_a_single_service_does_not_have" {
   command = plan
   variables {
-    mode       = "single"
-    aggregator = { shards = 2 }
-    slos       = {}
-    collector  = {}
+    mode          = "single"
+    aggregator    = { shards = 2 }
+    slos          = {}
+    collector     = {}
+    uptime_checks = true
   }
-  expect_failures = [var.aggregator, var.slos, var.collector]
-}
-
-run "shards_whose_filters_do_not_fit" {
-  command = plan
-  variables {
-    aggregator = { shards = 4 }
-  }
-  expect_failures = [var.aggregator]
-}
-
-run "collections_and_hidden_things_that_are_none" {
-  command = plan
-  variables {
-    settings = { collection_prefix = "1/", hide = ["docs"] }
-  }
-  expect_failures = [var.settings, var.settings]
+  expect_failures = [var.aggregator, var.slos, var.collector, var.uptime_checks]
 }
 
 run "uptime_checks_of_what_is_closed" {
@@ -243,4 +444,12 @@ run "uptime_checks_of_what_has_no_address" {
     default_urls  = false
   }
   expect_failures = [var.uptime_checks]
+}
+
+run "a_mode_that_is_none" {
+  command = plan
+  variables {
+    mode = "double"
+  }
+  expect_failures = [var.mode]
 }
