@@ -15,6 +15,9 @@ locals {
   uptime             = "monitored_resource=\"uptime_url\",check_id=~\"${join("|", [for c in google_monitoring_uptime_check_config.this : c.uptime_check_id])}\""
   worker             = "monitored_resource=\"${local.single ? "cloud_run_revision" : "cloud_run_worker_pool"}\""
 
+  # Two windows, in seconds.
+  promised_seconds = format("%.6g", 2 * try(tonumber(trimsuffix(var.settings.window, "ms")) / 1000, tonumber(trimsuffix(var.settings.window, "s"))))
+
   title  = var.name == "" ? "Accrue" : "Accrue ${var.name}"
   oldest = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.aggregator_backlog}})"
 
@@ -38,9 +41,14 @@ locals {
     freshness = {
       severity = "WARNING"
       summary  = "Totals are older than promised: messages wait for longer than two windows."
-      conditions = {
+      conditions = merge({
         "messages wait for more than ten seconds" = { query = "${local.oldest} > 10", duration = "300s" }
-      }
+        }, var.collector == null ? {} : {
+        "one increment in a hundred is older than two windows" = {
+          query    = "histogram_quantile(0.99, sum by (le) (rate(accrue_freshness_seconds_bucket{deployment=\"${local.deployment}\"}[5m]))) > ${local.promised_seconds}"
+          duration = "300s"
+        }
+      })
     }
 
     assertion-failed = {

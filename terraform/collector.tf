@@ -3,6 +3,8 @@
 # with cpu_idle = false only.
 
 locals {
+  deployment = var.name == "" ? "accrue" : var.name # a label of each metric: several deployments may share a project
+
   collector_config = yamlencode({
     receivers = {
       prometheus = {
@@ -10,7 +12,7 @@ locals {
           scrape_configs = [{
             job_name        = "accrue"
             scrape_interval = "30s"
-            static_configs  = [{ targets = ["localhost:8080"] }]
+            static_configs  = [{ targets = ["localhost:8080"], labels = { deployment = local.deployment } }]
             metric_relabel_configs = [{
               source_labels = ["__name__"]
               regex         = "accrue_.*|process_(cpu_seconds_total|resident_memory_bytes)|up"

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -131,8 +132,8 @@ func TestQueriesParse(t *testing.T) {
 
 var documentedMetric = regexp.MustCompile("(?m)^\\| `(accrue_[a-z_]+)` \\| [a-z, ]+ \\| ([a-z]+) \\|")
 
-// The playbooks use only metrics from the table in docs/metrics.md.
-func TestPlaybooksUseExistingMetrics(t *testing.T) {
+// The playbooks and the alerts use only metrics from the table in docs/metrics.md.
+func TestQueriesUseExistingMetrics(t *testing.T) {
 	t.Parallel()
 	table, err := os.ReadFile(filepath.Join(root, "docs", "metrics.md"))
 	if err != nil {
@@ -143,7 +144,9 @@ func TestPlaybooksUseExistingMetrics(t *testing.T) {
 		kinds[row[1]] = row[2]
 	}
 	named := 0
-	for where, query := range pageQueries(t) {
+	all := terraformQueries(t)
+	maps.Copy(all, pageQueries(t))
+	for where, query := range all {
 		for _, name := range metricName.FindAllString(query, -1) {
 			if !strings.HasPrefix(name, "accrue_") {
 				continue

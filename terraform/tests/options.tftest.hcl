@@ -433,6 +433,12 @@ run "measured" {
     error_message = "A container has no collector, or may not write metrics."
   }
   assert {
+    condition = anytrue([for c in google_monitoring_alert_policy.this["freshness"].conditions : endswith(c.condition_prometheus_query_language[0].query, "{deployment=\"accrue\"}[5m]))) > 2")]) && (
+      strcontains(one(module.query[0].collector.env).value, "\"deployment\": \"accrue\"")
+    )
+    error_message = "The promise is not watched, or that of another deployment."
+  }
+  assert {
     condition     = google_monitoring_slo.availability[0].goal == 0.999 && { for name, s in google_monitoring_slo.freshness : name => s.goal } == { freshness = 0.99 } && length(google_monitoring_alert_policy.burn) == 4
     error_message = "The SLOs or the alerts on their allowance are missing."
   }
@@ -454,7 +460,7 @@ run "measured" {
     error_message = "No alert looks at a check."
   }
   assert {
-    condition     = sum([for a in concat(values(google_monitoring_alert_policy.this), values(google_monitoring_alert_policy.burn)) : length(a.conditions)]) == 21
+    condition     = sum([for a in concat(values(google_monitoring_alert_policy.this), values(google_monitoring_alert_policy.burn)) : length(a.conditions)]) == 22
     error_message = "tools/cost has the price of another number of conditions."
   }
   assert {

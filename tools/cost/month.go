@@ -190,7 +190,7 @@ func keeping(p prices) string {
 		{"7 daily and 14 weekly backups of it", p.backups.of(stored * (weekly + daily))},
 		{"`message_retention` of 7 days, for 10 GiB of messages a month", p.retention.of(messages * 7 / 30)},
 		{"`archive`, for 10 GiB of messages a month, after a year", p.archive.of(messages) + p.table.of(12*messages)},
-		{"alerts, 21 conditions", p.condition.of(21)},
+		{"alerts, 22 conditions", p.condition.of(22)},
 		{"`collector`, half a vCPU beside three instances, and 500 series every 30 s", 3*(p.instanceCPU.of(month.Seconds()/2)+p.instanceMemory.of(month.Seconds()/4)) + p.samples.of(500*month.Seconds()/30)},
 		{"`load_balancer` and its policy", p.balancer.of(1)},
 	}
