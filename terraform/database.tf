@@ -109,6 +109,28 @@ resource "google_firestore_index" "latest" {
   }
 }
 
+# Those of one tier, likewise.
+resource "google_firestore_index" "latest_of_tier" {
+  database    = google_firestore_database.this.name
+  collection  = "${var.settings.collection_prefix}recognitions"
+  query_scope = "COLLECTION"
+
+  deletion_policy = "ABANDON"
+
+  fields {
+    field_path = "tier"
+    order      = "ASCENDING"
+  }
+  fields {
+    field_path = "shard"
+    order      = "ASCENDING"
+  }
+  fields {
+    field_path = "recognized_at"
+    order      = "DESCENDING"
+  }
+}
+
 # The rules for Firebase clients. A ruleset is immutable and is replaced by another; the release names the current one.
 resource "google_firebaserules_ruleset" "clients" {
   count = var.firestore_rules == null ? 0 : 1

@@ -101,6 +101,9 @@ func drawRequest(t *rapid.T, method, path string, o *openapi3.Operation) (r requ
 			r.set(ref.Value, to.Add(-time.Duration(rapid.IntRange(1, 1e6).Draw(t, "seconds"))*time.Second).Format(time.RFC3339))
 		}
 	}
+	if media := listTypes(o); media != nil {
+		r.header.Set("Accept", rapid.SampledFrom(media).Draw(t, "accept"))
+	}
 	if o.RequestBody == nil {
 		return r, nil
 	}
@@ -108,6 +111,14 @@ func drawRequest(t *rapid.T, method, path string, o *openapi3.Operation) (r requ
 	body = drawValue(t, "body", o.RequestBody.Value.Content[jsonType].Schema.Value)
 	r.body = encode(t, body)
 	return r, body
+}
+
+// listTypes returns the media types of an operation that is also available as rows, nil for another one.
+func listTypes(o *openapi3.Operation) []string {
+	if o.Responses.Status(http.StatusNotAcceptable) == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(o.Responses.Status(http.StatusOK).Value.Content))
 }
 
 // jsonType is the media type of request bodies.
@@ -367,6 +378,9 @@ func breakRequest(t *rapid.T, path string, o *openapi3.Operation, valid request,
 			})
 		}
 	}
+	if listTypes(o) != nil {
+		put("another media type", func(r *request) { r.header.Set("Accept", "image/png") })
+	}
 	if o.RequestBody == nil {
 		return all
 	}
@@ -414,6 +428,8 @@ func breakParameter(p *openapi3.Parameter) []broken[string] {
 			}
 		}
 		return all
+	case p.In == openapi3.ParameterInQuery && s.Pattern != "":
+		return breakText(s, "ada")
 	case p.In == openapi3.ParameterInPath:
 		return slices.DeleteFunc(breakText(s, "ada"), func(b broken[string]) bool { return b.with == "" })
 	default:

@@ -241,7 +241,7 @@ func checkAnswer(ctx context.Context, input *openapi3filter.RequestValidationInp
 	answer := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: e.Status, Header: e.Header, Options: &openapi3filter.Options{
 			IncludeResponseStatus: true, MultiError: true,
-			ExcludeResponseBody: strings.HasPrefix(media, "text/") || strings.HasPrefix(media, "image/") || media == "application/openmetrics-text" || e.Request.Method == http.MethodHead,
+			ExcludeResponseBody: strings.HasPrefix(media, "text/") || strings.HasPrefix(media, "image/") || media == "application/openmetrics-text" || media == "application/x-ndjson" || e.Request.Method == http.MethodHead,
 		},
 	}
 	answer.SetBodyBytes(e.Answer)

@@ -96,15 +96,21 @@ var fast compressor // a cache of memory
 
 func (z *compressor) compress(body []byte) []byte {
 	compressed := bytes.NewBuffer(make([]byte, 0, len(body)/4+64))
-	w, ok := z.writers.Get().(*gzip.Writer)
-	if ok {
-		w.Reset(compressed)
-	} else {
-		w, _ = gzip.NewWriterLevel(compressed, gzip.BestSpeed) // a valid level
-	}
+	w := z.writer(compressed)
 	write(w, body)
 	z.writers.Put(w)
 	return compressed.Bytes()
+}
+
+// writer returns a writer that compresses what is written to it into another. It is to be put back into writers once it is closed.
+func (z *compressor) writer(into io.Writer) *gzip.Writer {
+	w, ok := z.writers.Get().(*gzip.Writer)
+	if ok {
+		w.Reset(into)
+	} else {
+		w, _ = gzip.NewWriterLevel(into, gzip.BestSpeed) // a valid level
+	}
+	return w
 }
 
 // compress compresses a body at a level.

@@ -144,6 +144,15 @@ func (s *Store) Contributors(
 	})
 }
 
+// ContributorsWith reads a page of the contributors whose ids have a prefix.
+func (s *Store) ContributorsWith(
+	ctx context.Context, prefix string, after store.Contributor, limit int,
+) ([]store.Contributor, time.Time, error) {
+	return doPage(ctx, s.faults, "ContributorsWith", func(ctx context.Context) ([]store.Contributor, time.Time, error) {
+		return s.Store.ContributorsWith(ctx, prefix, after, limit)
+	})
+}
+
 // Due reads the contributors who have reached a tier.
 func (s *Store) Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error) {
 	return do(ctx, s.faults, Call{Method: "Due"}, func(ctx context.Context) ([]store.Contributor, error) {
@@ -161,10 +170,12 @@ func (s *Store) Raise(ctx context.Context, contributor string, tier int64) error
 	return call(ctx, s.faults, "Raise", func(ctx context.Context) error { return s.Store.Raise(ctx, contributor, tier) })
 }
 
-// Latest reads the latest recognitions.
-func (s *Store) Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error) {
-	return doPage(ctx, s.faults, "Latest", func(ctx context.Context) ([]store.Recognition, time.Time, error) {
-		return s.Store.Latest(ctx, limit)
+// Recognitions reads a page of recognitions.
+func (s *Store) Recognitions(
+	ctx context.Context, filter store.RecognitionFilter, after store.Recognition, limit int,
+) ([]store.Recognition, time.Time, error) {
+	return doPage(ctx, s.faults, "Recognitions", func(ctx context.Context) ([]store.Recognition, time.Time, error) {
+		return s.Store.Recognitions(ctx, filter, after, limit)
 	})
 }
 

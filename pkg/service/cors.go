@@ -54,7 +54,7 @@ func CORS(origins []string, handler http.Handler) http.Handler {
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost},
 		AllowedHeaders: []string{"*"},
-		ExposedHeaders: []string{"Allow", "ETag", "Retry-After", "X-As-Of"},
+		ExposedHeaders: []string{"Allow", "ETag", "Link", "Retry-After", "X-As-Of"},
 		MaxAge:         int(preflightAge.Seconds()),
 	}).Handler(handler)
 }

@@ -76,7 +76,7 @@ func TestCORSLetsPagesOfTheOriginsRead(t *testing.T) {
 			if got := h.Get("Access-Control-Allow-Origin"); got != tc.want {
 				t.Errorf("Access-Control-Allow-Origin = %q, want %q", got, tc.want)
 			}
-			if got := h.Get("Access-Control-Expose-Headers"); (got == "Allow, Etag, Retry-After, X-As-Of") != (tc.want != "") {
+			if got := h.Get("Access-Control-Expose-Headers"); (got == "Allow, Etag, Link, Retry-After, X-As-Of") != (tc.want != "") {
 				t.Errorf("Access-Control-Expose-Headers = %q", got)
 			}
 			if h.Get("Access-Control-Allow-Credentials") != "" {

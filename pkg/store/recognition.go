@@ -1,6 +1,8 @@
 package store
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,13 +49,47 @@ const (
 	ByContributionsDescending Order = "-contributions"
 )
 
+// RecognitionFilter chooses recognitions. The zero value chooses all.
+type RecognitionFilter struct {
+	// Contributor, unless it is empty, is the one whose recognitions are chosen.
+	Contributor string
+	// Tier, unless it is 0, is the tier that they are for.
+	Tier int64
+	// Since, unless it is zero, is the time before which none was made.
+	Since time.Time
+}
+
+// chooses reports whether a recognition is chosen.
+func (f *RecognitionFilter) chooses(r *Recognition) bool {
+	return (f.Contributor == "" || r.Contributor == f.Contributor) && (f.Tier == 0 || r.Tier == f.Tier) && !r.RecognizedAt.Before(f.Since)
+}
+
+// Page returns up to limit of some recognitions, in any order, that are chosen and come after one: the latest first, and those of
+// one time by document id, descending. After is zero for the first page. It changes the order of all.
+func (f *RecognitionFilter) Page(all []Recognition, after Recognition, limit int) []Recognition {
+	later := func(a, b Recognition) int {
+		return cmp.Or(b.RecognizedAt.Compare(a.RecognizedAt),
+			strings.Compare(RecognitionID(b.Contributor, b.Tier), RecognitionID(a.Contributor, a.Tier)))
+	}
+	slices.SortFunc(all, later)
+	page := slices.DeleteFunc(all, func(r Recognition) bool {
+		return !f.chooses(&r) || (after.Contributor != "" && later(r, after) <= 0)
+	})
+	return page[:min(limit, len(page))]
+}
+
 // RecognitionID returns the document id of a recognition: that of the contributor, a colon, and the tier. Colons in the
 // contributor's id are escaped, so that the recognitions of a contributor have a prefix of their own.
 func RecognitionID(contributor string, tier int64) string {
-	return RecognitionIDPrefix(contributor) + strconv.FormatInt(tier, 10)
+	return escapedContributor(contributor) + RecognitionIDSuffix(tier)
 }
 
+// RecognitionIDSuffix returns the end of the document ids of a tier's recognitions. No other ids end with it.
+func RecognitionIDSuffix(tier int64) string { return ":" + strconv.FormatInt(tier, 10) }
+
 // RecognitionIDPrefix returns the prefix of the document ids of a contributor's recognitions. No other ids begin with it.
-func RecognitionIDPrefix(contributor string) string {
-	return strings.ReplaceAll(ContributorID(contributor), ":", "%3A") + ":"
+func RecognitionIDPrefix(contributor string) string { return escapedContributor(contributor) + ":" }
+
+func escapedContributor(contributor string) string {
+	return strings.ReplaceAll(ContributorID(contributor), ":", "%3A")
 }

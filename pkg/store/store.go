@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/accrue/accrue/pkg/checkpoint"
 )
@@ -255,6 +256,24 @@ var (
 // of 1,500 bytes, because only characters of one byte are escaped.
 func ContributorID(contributor string) string {
 	return "c-" + escape.Replace(contributor)
+}
+
+// ContributorIDsWith returns the document ids of the contributors whose ids begin with a prefix: from first on, and before end.
+// Escaping keeps prefixes, since it is done character by character.
+func ContributorIDsWith(prefix string) (first, end string) {
+	first = ContributorID(prefix)
+	for last := []rune(first); ; last = last[:len(last)-1] {
+		next := last[len(last)-1] + 1
+		switch next {
+		case '/': // which no id has, and no reference can
+			next++
+		case 0xd800: // surrogates, which are no characters
+			next = 0xe000
+		}
+		if next <= utf8.MaxRune { // there is such a character, since all begin with "c-"
+			return first, string(last[:len(last)-1]) + string(next)
+		}
+	}
 }
 
 // ContributorOf is the inverse of ContributorID.

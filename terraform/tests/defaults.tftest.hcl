@@ -96,6 +96,10 @@ run "defaults" {
     error_message = "The index that the latest recognitions are read by is not the one that it needs, or follows a time alone."
   }
   assert {
+    condition     = google_firestore_index.latest_of_tier.collection == "recognitions" && [for f in google_firestore_index.latest_of_tier.fields : "${f.field_path} ${f.order}"] == ["tier ASCENDING", "shard ASCENDING", "recognized_at DESCENDING"]
+    error_message = "The index that the latest recognitions of a tier are read by is not the one that it needs."
+  }
+  assert {
     condition = keys(google_firestore_field.expiring) == ["folds", "hours", "keys", "minutes"] && alltrue([
       for name, f in google_firestore_field.expiring :
       f.field == "expire_at" && length(f.ttl_config) == 1 && length(f.index_config[0].indexes) == 0 && contains(keys(google_firestore_field.unindexed), name)

@@ -251,7 +251,7 @@ run "named" {
   assert {
     condition = alltrue([for f in concat(values(google_firestore_field.unindexed), values(google_firestore_field.queried), values(google_firestore_field.expiring)) : startswith(f.collection, "accrue_")]) && alltrue([
       for container in [module.aggregator["all"].container, module.query[0].container] : one([for e in container.env : e.value if e.name == "COLLECTION_PREFIX"]) == "accrue_"
-    ]) && google_firestore_index.due.collection == "accrue_contributors" && google_firestore_index.latest.collection == "accrue_recognitions"
+    ]) && google_firestore_index.due.collection == "accrue_contributors" && google_firestore_index.latest.collection == "accrue_recognitions" && google_firestore_index.latest_of_tier.collection == "accrue_recognitions"
     error_message = "A collection lacks the prefix."
   }
   assert {

@@ -28,9 +28,10 @@ const generalFile = "openapi.go"
 const (
 	linesType = "application/x-ndjson"
 	textType  = "text/plain"
-	// pictureType is the media type of badges.
-	pictureType = "image/svg+xml"
 )
+
+// texts are the media types of answers of which OpenAPI 3.0 can only say that they are text, with the names of their examples.
+var texts = map[string]string{"image/svg+xml": "picture", "text/csv": "csv", linesType: "ndjson"}
 
 // problemSchema is the name of the schema of problem documents.
 const problemSchema = "Problem"
@@ -281,12 +282,12 @@ func (f *finisher) response(at, status string, r *openapi3.Response, o *openapi3
 	}
 	example := o.Extensions[extensionExampleOf+status]
 	for media, content := range r.Content {
-		if media == pictureType {
+		if name, ok := texts[media]; ok {
 			if strings.HasSuffix(content.Schema.Ref, "/"+problemSchema) {
 				delete(r.Content, media) // problems are documents, whatever was asked for
 				continue
 			}
-			content.Schema, content.Example = openapi3.NewStringSchema().NewRef(), o.Extensions[extensionExampleOf+"picture"]
+			content.Schema, content.Example = openapi3.NewStringSchema().NewRef(), o.Extensions[extensionExampleOf+name]
 			continue
 		}
 		if !strings.HasSuffix(content.Schema.Ref, "/"+problemSchema) {

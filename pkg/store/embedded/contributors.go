@@ -110,6 +110,29 @@ func (s *Store) Standing(ctx context.Context, id string) (store.Standing, error)
 	return standing, nil
 }
 
+// ContributorsWith returns a page of up to limit contributors whose ids begin with a prefix, by id, and the time of the read. After
+// is the last contributor of the previous page, or zero for the first page.
+func (s *Store) ContributorsWith(
+	ctx context.Context, prefix string, after store.Contributor, limit int,
+) (page []store.Contributor, asOf time.Time, err error) {
+	asOf = s.database.Now()
+	first, end := store.ContributorIDsWith(prefix)
+	err = s.view(ctx, "list contributors", func(tx *bolt.Tx) error {
+		for id, packed := range from(tx, store.Contributors, afterKey(after, first, store.ContributorID(after.ID))) {
+			if len(page) == limit || id >= end {
+				return nil
+			}
+			c, err := unpackContributor(id, packed)
+			if err != nil {
+				return err
+			}
+			page = append(page, c)
+		}
+		return nil
+	})
+	return page, asOf, err
+}
+
 // Contributors returns a page of up to limit contributors in an order, and the time of the read. After is the last contributor of
 // the previous page, or zero for the first page.
 func (s *Store) Contributors(

@@ -86,7 +86,7 @@ func (s *Store) Recognize(ctx context.Context, r store.Recognition) error {
 		if err := put(tx, pendingRecognitions, id, nil); err != nil {
 			return err
 		}
-		if err := put(tx, byTime, ordered(r.RecognizedAt.UnixMicro())+id, nil); err != nil {
+		if err := put(tx, byTime, timeKey(&r), nil); err != nil {
 			return err
 		}
 		return put(tx, store.Recognitions, id, made.pack())
@@ -114,24 +114,51 @@ func raise(tx *bolt.Tx, id string, tier int64) error {
 	return change(tx, &old, next)
 }
 
-// Latest returns the latest recognitions, up to limit, and the time of the read. They are ordered by time and then by document id,
-// both descending.
-func (s *Store) Latest(ctx context.Context, limit int) (latest []store.Recognition, asOf time.Time, err error) {
-	err = s.view(ctx, "read the latest recognitions", func(tx *bolt.Tx) error {
+// Recognitions returns a page of up to limit recognitions of a filter, and the time of the read. They are ordered by time and then by
+// document id, both descending. After is the last recognition of the previous page, or zero for the first page. With a tier it
+// passes over the keys of others, some ten million a second.
+func (s *Store) Recognitions(
+	ctx context.Context, filter store.RecognitionFilter, after store.Recognition, limit int,
+) (page []store.Recognition, asOf time.Time, err error) {
+	err = s.view(ctx, "read recognitions", func(tx *bolt.Tx) error {
 		asOf = s.database.Now()
-		for key := range before(tx, byTime, "") {
-			if len(latest) == limit {
+		if filter.Contributor != "" {
+			all, err := recognitionsOf(tx, filter.Contributor)
+			page = filter.Page(all, after, limit)
+			return err
+		}
+		since, end := "", ""
+		if !filter.Since.IsZero() {
+			since = ordered(filter.Since.UnixMicro())
+		}
+		if after.Contributor != "" {
+			end = timeKey(&after)
+		}
+		suffix := ""
+		if filter.Tier != 0 {
+			suffix = store.RecognitionIDSuffix(filter.Tier)
+		}
+		for key := range before(tx, byTime, end) {
+			if len(page) == limit || key < since {
 				return nil
+			}
+			if !strings.HasSuffix(key, suffix) {
+				continue
 			}
 			r, err := unpackRecognition(get(tx, store.Recognitions, idIn(key, 1)))
 			if err != nil {
 				return err
 			}
-			latest = append(latest, r.Recognition)
+			page = append(page, r.Recognition)
 		}
 		return nil
 	})
-	return latest, asOf, err
+	return page, asOf, err
+}
+
+// timeKey is the key of a recognition in the order by time.
+func timeKey(r *store.Recognition) string {
+	return ordered(r.RecognizedAt.UnixMicro()) + store.RecognitionID(r.Contributor, r.Tier)
 }
 
 // Pending returns a page of up to limit pending recognitions in the order of their document ids, and the time of the read. After

@@ -17,7 +17,7 @@ import (
 //   - (recognized_tier, contributions), ascending: Due, RecognizedTiers, CountRecognized, Unrecognized. Due has an
 //     equality and one range, so an empty result reads one index entry, whatever the number of contributors. A range on
 //     both fields would read the entries of all contributors below the tier, every second.
-//   - contributions, ascending and descending: Contributors in its orders. The order by id needs none.
+//   - contributions, ascending and descending: Contributors in its orders. The order by id needs none, nor does a prefix of it.
 
 // Contributor returns one contributor's document, or store.ErrNotFound.
 func (c *Client) Contributor(ctx context.Context, contributor string) (store.Contributor, error) {
@@ -38,13 +38,8 @@ func (c *Client) Standing(ctx context.Context, contributor string) (store.Standi
 	if standing.Contributor, err = contributorOf(doc); err != nil {
 		return store.Standing{}, err
 	}
-	first := store.RecognitionIDPrefix(contributor)
 	_, err = c.query(ctx, &firestorepb.StructuredQuery{
-		From: c.from(store.Recognitions),
-		Where: both(
-			where(fieldName, atLeast, c.reference(store.Recognitions, first)),
-			where(fieldName, below, c.reference(store.Recognitions, first[:len(first)-1]+";")), // ";" follows ":"
-		),
+		From: c.from(store.Recognitions), Where: c.ofContributor(contributor),
 	}, func(doc *firestorepb.Document) error {
 		if r, ok := recognitionOf(doc); ok {
 			standing.Recognitions = append(standing.Recognitions, r)
@@ -74,6 +69,31 @@ func (c *Client) Contributors(
 	q.OrderBy = append(q.OrderBy, by(fieldName, descending))
 	if after.ID != "" {
 		q.StartAt = startAfter(append(cursor, c.reference(store.Contributors, store.ContributorID(after.ID)))...)
+	}
+	all, asOf, err := c.contributors(ctx, q)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("list contributors: %w", err)
+	}
+	return all, asOf, nil
+}
+
+// ContributorsWith returns a page of up to limit contributors whose ids begin with a prefix, by id, and the time of the read. After
+// is the last contributor of the previous page, or zero for the first page. Firestore bills the contributors of the page.
+func (c *Client) ContributorsWith(
+	ctx context.Context, prefix string, after store.Contributor, limit int,
+) ([]store.Contributor, time.Time, error) {
+	first, end := store.ContributorIDsWith(prefix)
+	q := &firestorepb.StructuredQuery{
+		From: c.from(store.Contributors),
+		Where: both(
+			where(fieldName, atLeast, c.reference(store.Contributors, first)),
+			where(fieldName, below, c.reference(store.Contributors, end)),
+		),
+		OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldName, false)},
+		Limit:   limitOf(limit),
+	}
+	if after.ID != "" {
+		q.StartAt = startAfter(c.reference(store.Contributors, store.ContributorID(after.ID)))
 	}
 	all, asOf, err := c.contributors(ctx, q)
 	if err != nil {

@@ -121,7 +121,15 @@ func useEverything(ctx context.Context, c *firestore.Client) {
 		func() error { _, _, err := c.Unrecognized(ctx, 3, ada, 1); return err },
 		func() error { return c.Recognize(ctx, recognition) },
 		func() error { return c.Raise(ctx, "ada", 3) },
-		func() error { _, _, err := c.Latest(ctx, 1); return err },
+		func() error { _, _, err := c.ContributorsWith(ctx, "a", ada, 1); return err },
+		func() error {
+			_, _, err := c.Recognitions(ctx, store.RecognitionFilter{Tier: 3, Since: at}, recognition, 1)
+			return err
+		},
+		func() error {
+			_, _, err := c.Recognitions(ctx, store.RecognitionFilter{Contributor: "ada"}, store.Recognition{}, 1)
+			return err
+		},
 		func() error { return c.MarkSent(ctx, []store.Recognition{recognition}) },
 		func() error { _, err := c.Rejected(ctx, "", 1); return err },
 		func() error { _, err := c.Waiting(ctx); return err },

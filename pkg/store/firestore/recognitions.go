@@ -20,9 +20,11 @@ import (
 //
 //   - state, ascending: Pending, in the order of ids.
 //   - tier, ascending: CountRecognized.
-//   - (shard, recognized_at), descending by the latter: Latest. An index on the time alone would limit new recognitions
-//     to some 500 a second (https://cloud.google.com/firestore/docs/solutions/shard-timestamp). With the shard in front,
-//     that limit holds per shard.
+//   - (shard, recognized_at) and (tier, shard, recognized_at), descending by the last: Recognitions, of all tiers and of one. An
+//     index on the time alone would limit new recognitions to some 500 a second
+//     (https://cloud.google.com/firestore/docs/solutions/shard-timestamp). With the shard in front, that limit holds per shard.
+//
+// Recognitions of a contributor have document ids with a prefix of their own, and need none.
 
 // The fields of a recognition besides contributions: the event, its state, and times by Firestore's clock.
 const (
@@ -39,7 +41,7 @@ const (
 	stateSent    = "sent"
 )
 
-// recognitionShards is the number of shards of the index by time, each good for some 500 new recognitions a second. Latest
+// recognitionShards is the number of shards of the index by time, each good for some 500 new recognitions a second. Recognitions
 // reads all shards in one query and is billed for what it returns. It never finds documents without a shard or with a higher
 // one, so the number can be raised but not lowered.
 const recognitionShards = 8
@@ -128,31 +130,62 @@ func (c *Client) commit(ctx context.Context, writes ...*firestorepb.Write) error
 	}
 }
 
-// Latest returns the latest recognitions, up to limit, and the time of the read. They are ordered by time and then by
-// document id, both descending.
-func (c *Client) Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error) {
-	shards := make([]*firestorepb.Value, recognitionShards)
-	for i := range shards {
-		shards[i] = integer(int64(i))
-	}
-	var latest []store.Recognition
-	last, err := c.query(ctx, &firestorepb.StructuredQuery{
-		From: c.from(store.Recognitions),
-		Where: where(fieldShard, in, &firestorepb.Value{ValueType: &firestorepb.Value_ArrayValue{
+// maxOfContributor bounds the recognitions that are read of one contributor, far above the number of tiers that can be configured.
+const maxOfContributor = 1000
+
+// Recognitions returns a page of up to limit recognitions of a filter, and the time of the read. They are ordered by time and then
+// by document id, both descending. After is the last recognition of the previous page, or zero for the first page. Firestore bills
+// the documents of the page or, with a contributor, all recognitions of that contributor: one for each tier.
+func (c *Client) Recognitions(
+	ctx context.Context, filter store.RecognitionFilter, after store.Recognition, limit int,
+) ([]store.Recognition, time.Time, error) {
+	q := &firestorepb.StructuredQuery{From: c.from(store.Recognitions)}
+	if filter.Contributor != "" {
+		q.Where, q.Limit = c.ofContributor(filter.Contributor), limitOf(maxOfContributor)
+	} else {
+		shards := make([]*firestorepb.Value, recognitionShards)
+		for i := range shards {
+			shards[i] = integer(int64(i))
+		}
+		filters := []*firestorepb.StructuredQuery_Filter{where(fieldShard, in, &firestorepb.Value{ValueType: &firestorepb.Value_ArrayValue{
 			ArrayValue: &firestorepb.ArrayValue{Values: shards},
-		}}),
-		OrderBy: []*firestorepb.StructuredQuery_Order{by(fieldRecognizedAt, true), by(fieldName, true)},
-		Limit:   limitOf(limit),
-	}, func(doc *firestorepb.Document) error {
+		}})}
+		if filter.Tier != 0 {
+			filters = append(filters, where(fieldRecognitionTier, equal, integer(filter.Tier)))
+		}
+		if !filter.Since.IsZero() {
+			filters = append(filters, where(fieldRecognizedAt, atLeast, timestamp(filter.Since)))
+		}
+		q.Where, q.Limit = both(filters...), limitOf(limit)
+		q.OrderBy = []*firestorepb.StructuredQuery_Order{by(fieldRecognizedAt, true), by(fieldName, true)}
+		if after.Contributor != "" {
+			q.StartAt = startAfter(timestamp(after.RecognizedAt),
+				c.reference(store.Recognitions, store.RecognitionID(after.Contributor, after.Tier)))
+		}
+	}
+	var page []store.Recognition
+	last, err := c.query(ctx, q, func(doc *firestorepb.Document) error {
 		if r, ok := recognitionOf(doc); ok {
-			latest = append(latest, r)
+			page = append(page, r)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("read the latest recognitions: %w", err)
+		return nil, time.Time{}, fmt.Errorf("read recognitions: %w", err)
 	}
-	return latest, last.GetReadTime().AsTime(), nil
+	if filter.Contributor != "" {
+		page = filter.Page(page, after, limit)
+	}
+	return page, last.GetReadTime().AsTime(), nil
+}
+
+// ofContributor returns the filter for the recognitions of a contributor, which needs no index.
+func (c *Client) ofContributor(contributor string) *firestorepb.StructuredQuery_Filter {
+	first := store.RecognitionIDPrefix(contributor)
+	return both(
+		where(fieldName, atLeast, c.reference(store.Recognitions, first)),
+		where(fieldName, below, c.reference(store.Recognitions, first[:len(first)-1]+";")), // ";" follows ":"
+	)
 }
 
 // Pending returns a page of up to limit pending recognitions in the order of their document ids, and the time of the read.

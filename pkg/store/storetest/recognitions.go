@@ -29,7 +29,8 @@ func recognitionTests() map[string]func(*testing.T, Store) {
 		"recognitions of contributors with unusual ids are distinct":       recognizesUnusualIDs,
 		"a pending recognition is found until it is marked sent":           pending,
 		"pending recognitions come in pages":                               pendingPages,
-		"the latest recognitions come first":                               latest,
+		"recognitions come in pages, the latest first, of any filter":      recognitionPages,
+		"contributors with a prefix come in pages":                         listsWith,
 		"a pending recognition is claimed once":                            claimRace,
 		"a claim at an old revision fails, others in the call succeed":     claimsIndependently,
 		"marking a recognition that is marked or missing is allowed":       marksTwice,
@@ -326,36 +327,94 @@ func pendingPages(t *testing.T, s Store) {
 	}
 }
 
-func latest(t *testing.T, s Store) {
-	wantLatest(t, s, 10)
+func recognitionPages(t *testing.T, s Store) {
+	wantPages(t, s, store.RecognitionFilter{})
 	var ids []string
 	for i := range 40 {
 		ids = append(ids, fmt.Sprintf("c%02d", i))
 	}
-	contribute(t, s, 5, ids...)
-	var want []store.Recognition
+	ids = append(ids, "c:0", "c0", "c/1")
+	contribute(t, s, 30, ids...)
+	var all []store.Recognition
 	for i, id := range ids {
-		r := recognitionOf(id, 3)
-		r.RecognizedAt = at.Add(time.Duration(i*7%len(ids)/2) * time.Second) // two at each time, in mixed order
-		want = append(want, r)
+		for n, tier := range []int64{3, 10, 13}[:1+i%3] {
+			r := recognitionOf(id, tier)
+			// Two or more at each time, in mixed order.
+			r.RecognizedAt = at.Add(time.Duration(i*7%len(ids)/2+n) * time.Second)
+			all = append(all, r)
+		}
 	}
-	recognize(t, s, want...)
-	if err := s.MarkSent(t.Context(), want[:20]); err != nil { // sent recognitions are among the latest too
+	recognize(t, s, all...)
+	if err := s.MarkSent(t.Context(), all[:20]); err != nil { // those that are sent are there too
 		t.Fatal(err)
 	}
-	slices.SortFunc(want, func(a, b store.Recognition) int {
-		return cmp.Or(b.RecognizedAt.Compare(a.RecognizedAt), strings.Compare(b.Contributor, a.Contributor))
-	})
-	for _, limit := range []int{1, 7, 40, 100} {
-		wantLatest(t, s, limit, want[:min(limit, len(want))]...)
+	for _, filter := range []store.RecognitionFilter{
+		{}, {Tier: 3}, {Tier: 13}, {Tier: 4}, {Since: at.Add(9 * time.Second)}, {Since: at.Add(9*time.Second + time.Millisecond)},
+		{Tier: 10, Since: at.Add(12 * time.Second)}, {Since: at.Add(time.Hour)}, {Contributor: "c02"}, {Contributor: "c02", Tier: 10},
+		{Contributor: "c02", Since: at.Add(10 * time.Second)}, {Contributor: "c:0"}, {Contributor: "c/1"}, {Contributor: "unknown"},
+	} {
+		var want []store.Recognition
+		for _, r := range all {
+			if (filter.Contributor == "" || r.Contributor == filter.Contributor) && (filter.Tier == 0 || r.Tier == filter.Tier) &&
+				!r.RecognizedAt.Before(filter.Since) {
+				want = append(want, r)
+			}
+		}
+		slices.SortFunc(want, func(a, b store.Recognition) int {
+			return cmp.Or(b.RecognizedAt.Compare(a.RecognizedAt), strings.Compare(store.RecognitionID(b.Contributor, b.Tier), store.RecognitionID(a.Contributor, a.Tier)))
+		})
+		wantPages(t, s, filter, want...)
 	}
 }
 
-func wantLatest(t *testing.T, s Store, limit int, want ...store.Recognition) {
+// wantPages checks the recognitions of a filter, in pages of several sizes.
+func wantPages(t *testing.T, s Store, filter store.RecognitionFilter, want ...store.Recognition) {
 	t.Helper()
-	got, asOf, err := s.Latest(t.Context(), limit)
-	if err != nil || !slices.Equal(got, want) || time.Since(asOf).Abs() > time.Minute {
-		t.Errorf("Latest(%d) = %+v as of %v, %v\nwant %+v", limit, got, asOf, err, want)
+	for _, limit := range []int{1, 7, 1000} {
+		var got []store.Recognition
+		for after := (store.Recognition{}); len(got) <= len(want); {
+			page, asOf, err := s.Recognitions(t.Context(), filter, after, limit)
+			if err != nil || len(page) > limit || time.Since(asOf).Abs() > time.Minute {
+				t.Fatalf("Recognitions(%+v) = %d as of %v, %v", filter, len(page), asOf, err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			got, after = append(got, page...), page[len(page)-1]
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("recognitions of %+v in pages of %d: %+v\nwant %+v", filter, limit, got, want)
+		}
+	}
+}
+
+func listsWith(t *testing.T, s Store) {
+	ids := []string{"%", "&", "..", "Z", "a", "a%", "a%2F", "a/", "a/b", "ab", "a\U0010ffff", "a\U0010ffffb", "b", "ß", "é"}
+	contribute(t, s, 1, ids...)
+	for _, prefix := range []string{"%", "a", "a%", "a%2", "a/", "a\U0010ffff", ".", "..", "c", "é", "a/bc"} {
+		var want []string
+		for _, id := range ids {
+			if strings.HasPrefix(id, prefix) {
+				want = append(want, id)
+			}
+		}
+		slices.SortFunc(want, func(a, b string) int { return strings.Compare(store.ContributorID(a), store.ContributorID(b)) })
+		for _, limit := range []int{1, 3, 1000} {
+			var got []string
+			for after := (store.Contributor{}); len(got) <= len(ids); {
+				page, asOf, err := s.ContributorsWith(t.Context(), prefix, after, limit)
+				if err != nil || len(page) > limit || time.Since(asOf).Abs() > time.Minute {
+					t.Fatalf("ContributorsWith(%q) = %d as of %v, %v", prefix, len(page), asOf, err)
+				}
+				if len(page) == 0 {
+					break
+				}
+				got, after = append(got, idsOf(page)...), page[len(page)-1]
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("contributors with %q in pages of %d: %q, want %q", prefix, limit, got, want)
+			}
+		}
 	}
 }
 
@@ -539,18 +598,22 @@ func refusesLateRecognition(t *testing.T, s Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range map[string]func() error{
-		"Recognize":       func() error { return s.Recognize(ctx, recognitionOf("bob", 3)) },
-		"Raise":           func() error { return s.Raise(ctx, "ada", 3) },
-		"MarkSent":        func() error { return s.MarkSent(ctx, []store.Recognition{recognitionOf("ada", 3)}) },
-		"Claim":           func() error { _, err := s.Claim(ctx, found); return err },
-		"Pending":         func() error { _, _, err := s.Pending(ctx, store.Recognition{}, 1); return err },
-		"Latest":          func() error { _, _, err := s.Latest(ctx, 1); return err },
-		"Due":             func() error { _, err := s.Due(ctx, 0, 3, 1); return err },
-		"Standing":        func() error { _, err := s.Standing(ctx, "ada"); return err },
-		"Contributors":    func() error { _, _, err := s.Contributors(ctx, store.ByID, store.Contributor{}, 1); return err },
-		"RecognizedTiers": func() error { _, err := s.RecognizedTiers(ctx); return err },
-		"CountRecognized": func() error { _, _, err := s.CountRecognized(ctx, 3); return err },
-		"Unrecognized":    func() error { _, _, err := s.Unrecognized(ctx, 3, store.Contributor{}, 1); return err },
+		"Recognize": func() error { return s.Recognize(ctx, recognitionOf("bob", 3)) },
+		"Raise":     func() error { return s.Raise(ctx, "ada", 3) },
+		"MarkSent":  func() error { return s.MarkSent(ctx, []store.Recognition{recognitionOf("ada", 3)}) },
+		"Claim":     func() error { _, err := s.Claim(ctx, found); return err },
+		"Pending":   func() error { _, _, err := s.Pending(ctx, store.Recognition{}, 1); return err },
+		"Recognitions": func() error {
+			_, _, err := s.Recognitions(ctx, store.RecognitionFilter{}, store.Recognition{}, 1)
+			return err
+		},
+		"ContributorsWith": func() error { _, _, err := s.ContributorsWith(ctx, "a", store.Contributor{}, 1); return err },
+		"Due":              func() error { _, err := s.Due(ctx, 0, 3, 1); return err },
+		"Standing":         func() error { _, err := s.Standing(ctx, "ada"); return err },
+		"Contributors":     func() error { _, _, err := s.Contributors(ctx, store.ByID, store.Contributor{}, 1); return err },
+		"RecognizedTiers":  func() error { _, err := s.RecognizedTiers(ctx); return err },
+		"CountRecognized":  func() error { _, _, err := s.CountRecognized(ctx, 3); return err },
+		"Unrecognized":     func() error { _, _, err := s.Unrecognized(ctx, 3, store.Contributor{}, 1); return err },
 	} {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s() = %v, want context.Canceled", name, err)

@@ -47,7 +47,8 @@ type Store interface {
 	Due(ctx context.Context, recognized, tier int64, limit int) ([]store.Contributor, error)
 	Recognize(ctx context.Context, r store.Recognition) error
 	Raise(ctx context.Context, contributor string, tier int64) error
-	Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error)
+	ContributorsWith(ctx context.Context, prefix string, after store.Contributor, limit int) ([]store.Contributor, time.Time, error)
+	Recognitions(ctx context.Context, filter store.RecognitionFilter, after store.Recognition, limit int) ([]store.Recognition, time.Time, error)
 	Pending(ctx context.Context, after store.Recognition, limit int) ([]store.PendingRecognition, time.Time, error)
 	Claim(ctx context.Context, pending []store.PendingRecognition) ([]store.PendingRecognition, error)
 	MarkSent(ctx context.Context, sent []store.Recognition) error
@@ -825,8 +826,8 @@ func erases(t *testing.T, s Store) {
 	if got, err := s.Standing(t.Context(), "ada b"); err != nil || got.Contributions != 5 || len(got.Recognitions) != 1 {
 		t.Errorf("Standing() of another = %+v, %v", got, err)
 	}
-	if latest, _, err := s.Latest(t.Context(), 10); err != nil || len(latest) != 1 {
-		t.Errorf("Latest() = %+v, %v, want one", latest, err)
+	if all, _, err := s.Recognitions(t.Context(), store.RecognitionFilter{}, store.Recognition{}, 10); err != nil || len(all) != 1 {
+		t.Errorf("Recognitions() = %+v, %v, want one", all, err)
 	}
 	if pending, _, err := s.Pending(t.Context(), store.Recognition{}, 10); err != nil || len(pending) != 1 {
 		t.Errorf("Pending() = %+v, %v, want one", pending, err)

@@ -48,11 +48,11 @@ func newRouter(views Views, store Contributors, changes History, tiers []int64, 
 		return nil, err
 	}
 	get(streamPath, stream.get)
-	tags := &tags{views: views}
+	past := &pasts{views: views, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
+	tags := &tags{views: views, movers: movers{changes: changes}, past: past}
 	get("/tags", tags.list)
 	get("/tags/:name", tags.get)
 	get(totalsPath, tags.totals)
-	past := &pasts{views: views, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
 	get("/history", past.all)
 	get("/tags/:name/history", past.tag)
 	contributors := &contributors{store: store, reads: newReads(base.Log), tiers: tiers}

@@ -20,8 +20,10 @@ type Contributors interface {
 	Standing(ctx context.Context, contributor string) (store.Standing, error)
 	// Contributors returns a page in an order: up to limit of those after one, and the time of the read.
 	Contributors(ctx context.Context, order store.Order, after store.Contributor, limit int) ([]store.Contributor, time.Time, error)
-	// Latest returns up to limit recognitions, the latest first, and the time of the read.
-	Latest(ctx context.Context, limit int) ([]store.Recognition, time.Time, error)
+	// ContributorsWith returns a page, by id, of those whose ids begin with a prefix, and the time of the read.
+	ContributorsWith(ctx context.Context, prefix string, after store.Contributor, limit int) ([]store.Contributor, time.Time, error)
+	// Recognitions returns a page, the latest first, of those of a filter, and the time of the read.
+	Recognitions(ctx context.Context, filter store.RecognitionFilter, after store.Recognition, limit int) ([]store.Recognition, time.Time, error)
 }
 
 // contributors answers /contributors, /contributors/{id} and /recognitions, from the store.
@@ -126,18 +128,26 @@ func (s *contributors) next(tier int64) int64 {
 
 // list answers /contributors: a page, and the token of the next one if there is one.
 func (s *contributors) list(c *gin.Context) {
-	order, size, token := string(store.ByID), pageSize, ""
+	media, ok := negotiate(c)
+	if !ok {
+		return
+	}
+	order, prefix, size, token := string(store.ByID), "", pageSize, ""
 	d := readParameters(c.Request, map[string]parameter{
+		parameterPrefix:   readContributor(&prefix),
 		parameterOrder:    readChoice(&order, string(store.ByID), string(store.ByContributions), string(store.ByContributionsDescending)),
 		parameterPageSize: readPageSize(&size, maxPageSize), parameterPageToken: readText(&token),
 	})
+	if d == nil && prefix != "" && order != string(store.ByID) {
+		d = wrongParameter(problem.Fault{Parameter: parameterPrefix, Detail: "needs the order by id"})
+	}
 	if d != nil {
 		d.Write(c.Writer)
 		return
 	}
-	list := "contributors " + order
+	listed := "contributors " + order + " " + prefix
 	var after store.Contributor
-	position, d := readCursor(list, token)
+	position, d := readCursor(listed, token)
 	if d != nil {
 		d.Write(c.Writer)
 		return
@@ -153,10 +163,14 @@ func (s *contributors) list(c *gin.Context) {
 		page []store.Contributor
 		asOf time.Time
 	}
-	key := fmt.Sprintf("contributors %s %d %d %s", order, size, after.Contributions, after.ID)
-	found, err := do(c.Request.Context(), s.reads, key, func(ctx context.Context) (result, int, error) {
-		page, asOf, err := s.store.Contributors(ctx, store.Order(order), after, size+1) // one more: is there a next page?
-		return result{page, asOf}, len(page), err
+	key := fmt.Sprintf("contributors %s %q %d %d %s", order, prefix, size, after.Contributions, after.ID)
+	found, err := do(c.Request.Context(), s.reads, key, func(ctx context.Context) (r result, documents int, err error) {
+		if prefix != "" {
+			r.page, r.asOf, err = s.store.ContributorsWith(ctx, prefix, after, size+1) // one more: is there a next page?
+		} else {
+			r.page, r.asOf, err = s.store.Contributors(ctx, store.Order(order), after, size+1)
+		}
+		return r, len(r.page), err
 	})
 	if err != nil {
 		s.reads.refuse(c, err)
@@ -165,7 +179,7 @@ func (s *contributors) list(c *gin.Context) {
 	body := contributorPage{freshness: freshnessOf(found.asOf)}
 	if len(found.page) > size {
 		found.page = found.page[:size]
-		last := cursor{List: list, ID: found.page[size-1].ID}
+		last := cursor{List: listed, ID: found.page[size-1].ID}
 		if order != string(store.ByID) {
 			last.Value = found.page[size-1].Contributions
 		}
@@ -174,6 +188,10 @@ func (s *contributors) list(c *gin.Context) {
 	body.Contributors = make([]contributorBody, len(found.page))
 	for i, contributor := range found.page {
 		body.Contributors[i] = contributorOf(contributor)
+	}
+	if media != jsonType {
+		answerList(c, found.asOf, media, list{[]string{"id", "contributions", "recognized_tier", "updated_at"}, rowsOf(body.Contributors)}, body.NextPageToken)
+		return
 	}
 	answerJSON(c, found.asOf, body)
 }

@@ -227,6 +227,35 @@ func TestContributorsInEveryOrderInPagesOfEverySize(t *testing.T) {
 	}
 }
 
+func TestContributorsWithAPrefix(t *testing.T) {
+	t.Parallel()
+	ids := odd()
+	address := serveContributors(t, counted(t, ids...))
+	for _, id := range ids {
+		prefix := string([]rune(id)[:1])
+		var want, got []string
+		for _, other := range ids {
+			if strings.HasPrefix(other, prefix) {
+				want = append(want, other)
+			}
+		}
+		parameters := url.Values{"page_size": {"2"}, "prefix": {prefix}}
+		for token := "-"; token != "" && len(got) <= len(want); {
+			page := decode[list](t, request(t, http.MethodGet, address+"/contributors?"+parameters.Encode()))
+			for _, c := range page.Contributors {
+				got = append(got, c.ID)
+			}
+			token = page.NextPageToken
+			parameters.Set("page_token", token)
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("with %q: %q, want %q", prefix, got, want)
+		}
+	}
+}
+
 func TestNoContributorsAreAnEmptyPage(t *testing.T) {
 	t.Parallel()
 	got := request(t, http.MethodGet, serveContributors(t, databasetest.Store(t))+"/contributors")
@@ -261,10 +290,16 @@ func TestProblemNamesEveryWrongParameter(t *testing.T) {
 		"page_token=" + token("contributions"): {"page_token"},
 		"order_by=contributions&page_token=" + token("id"):             {"page_token"},
 		"order_by=-contributions&page_token=" + token("contributions"): {"page_token"},
-		"prefix=a":    {"prefix"},
-		"a=%zz":       nil,
-		"order_by=id": {"valid"},
-		"page_token=": {"valid"},
+		"prefix=":                            {"prefix"},
+		"prefix=%00":                         {"prefix"},
+		"prefix=a":                           {"valid"},
+		"prefix=a&order_by=id":               {"valid"},
+		"prefix=a&order_by=contributions":    {"prefix"},
+		"prefix=b&page_token=" + token("id"): {"page_token"},
+		"prefix=" + strings.Repeat("a", 129): {"prefix"},
+		"a=%zz":                              nil,
+		"order_by=id":                        {"valid"},
+		"page_token=":                        {"valid"},
 		"order_by=-contributions&page_size=1000&page_token=" + token("-contributions"): {"valid"},
 	} {
 		t.Run(query, func(t *testing.T) {
@@ -314,7 +349,11 @@ func (s *hangingStore) Contributors(ctx context.Context, _ store.Order, _ store.
 	return nil, time.Time{}, s.hang(ctx)
 }
 
-func (s *hangingStore) Latest(ctx context.Context, _ int) ([]store.Recognition, time.Time, error) {
+func (s *hangingStore) ContributorsWith(ctx context.Context, _ string, _ store.Contributor, _ int) ([]store.Contributor, time.Time, error) {
+	return nil, time.Time{}, s.hang(ctx)
+}
+
+func (s *hangingStore) Recognitions(ctx context.Context, _ store.RecognitionFilter, _ store.Recognition, _ int) ([]store.Recognition, time.Time, error) {
 	return nil, time.Time{}, s.hang(ctx)
 }
 

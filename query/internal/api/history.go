@@ -25,6 +25,8 @@ type History interface {
 	Changes(ctx context.Context, v *view.View, names []string, r checkpoint.Resolution, from, to time.Time) ([][]int64, error)
 	// Sum returns how much the totals of all tags that have a prefix changed together.
 	Sum(ctx context.Context, v *view.View, prefix string, r checkpoint.Resolution, from, to time.Time) ([]int64, error)
+	// Gained returns how much the total of each tag of the view, in their order, changed from one time to another.
+	Gained(ctx context.Context, v *view.View, r checkpoint.Resolution, from, to time.Time) ([]int64, error)
 }
 
 const (
@@ -99,6 +101,10 @@ type SumHistory struct {
 
 // tag answers /tags/{name}/history.
 func (h *pasts) tag(c *gin.Context) {
+	media, ok := negotiate(c)
+	if !ok {
+		return
+	}
 	v, tag, ok := find(c, h.views)
 	if !ok {
 		return
@@ -108,16 +114,26 @@ func (h *pasts) tag(c *gin.Context) {
 		d.Write(c.Writer)
 		return
 	}
-	changes, ok := h.read(c, func(ctx context.Context) ([][]int64, error) {
+	changes, ok := readPast(h, c, func(ctx context.Context) ([][]int64, error) {
 		return h.changes.Changes(ctx, v, []string{tag.Name}, request.resolution, request.from, request.to)
 	})
-	if ok {
-		answerJSON(c, v.AsOf(), TagHistory{tag.Name, request.periods(v.AsOf()), request.perPeriod(changes[0]), tag.Total, freshnessOf(v.AsOf())})
+	if !ok {
+		return
 	}
+	perPeriod := request.perPeriod(changes[0])
+	if media != jsonType {
+		answerList(c, v.AsOf(), media, request.changesOf(nil, []TagChanges{{tag.Name, perPeriod}}), "")
+		return
+	}
+	answerJSON(c, v.AsOf(), TagHistory{tag.Name, request.periods(v.AsOf()), perPeriod, tag.Total, freshnessOf(v.AsOf())})
 }
 
 // all answers /history.
 func (h *pasts) all(c *gin.Context) {
+	media, ok := negotiate(c)
+	if !ok {
+		return
+	}
 	v := latest(c, h.views)
 	if v == nil {
 		return
@@ -128,7 +144,7 @@ func (h *pasts) all(c *gin.Context) {
 		d.Write(c.Writer)
 		return
 	}
-	changes, ok := h.read(c, func(ctx context.Context) ([][]int64, error) {
+	changes, ok := readPast(h, c, func(ctx context.Context) ([][]int64, error) {
 		if tags.names != nil {
 			return h.changes.Changes(ctx, v, tags.names, request.resolution, request.from, request.to)
 		}
@@ -153,30 +169,34 @@ func (h *pasts) all(c *gin.Context) {
 	if tags.names == nil {
 		body.Changes = request.perPeriod(changes[0])
 	}
-	for _, tag := range chosen(v, tags) {
+	if media != jsonType {
+		answerList(c, v.AsOf(), media, request.changesOf(body.Changes, body.Tags), "")
+		return
+	}
+	for _, tag := range tags.of(v.Tags()) {
 		body.Total += tag.Total
 		body.Increments += tag.Increments
 	}
 	answerJSON(c, v.AsOf(), body)
 }
 
-// read returns the result of a call, or answers with a problem and returns false.
-func (h *pasts) read(c *gin.Context, call func(context.Context) ([][]int64, error)) ([][]int64, bool) {
+// readPast returns the result of a call, or answers with a problem and returns false.
+func readPast[T any](h *pasts, c *gin.Context, call func(context.Context) (T, error)) (T, bool) {
 	// A client that half-closes its connection ends the request's context, and still waits for the answer.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), readTimeout)
 	defer cancel()
-	changes, err := call(ctx)
+	found, err := call(ctx)
 	switch {
 	case err == nil:
 		h.outage.Succeeded()
-		return changes, true
+		return found, true
 	case errors.Is(err, history.ErrBudget):
 		overBudget(c)
 	default:
 		h.outage.Failed(err, func(e *zerolog.Event) { e.Ctx(c.Request.Context()) })
 		problem.Unavailable("the store does not answer", time.Second).Write(c.Writer)
 	}
-	return nil, false
+	return found, false
 }
 
 // historyRequest asks for the periods from one time to another, both of which are beginnings of periods.
@@ -285,18 +305,4 @@ func (r *historyRequest) perPeriod(changes []int64) []int64 {
 		days[day] += change
 	}
 	return days
-}
-
-// chosen returns the tags of a view that a choice is about.
-func chosen(v *view.View, t choice) []view.Tag {
-	if t.names == nil {
-		return withPrefix(v.Tags(), t.prefix)
-	}
-	var tags []view.Tag
-	for _, name := range t.names {
-		if i, ok := search(v.Tags(), name); ok {
-			tags = append(tags, v.Tags()[i])
-		}
-	}
-	return tags
 }

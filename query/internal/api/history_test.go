@@ -39,6 +39,11 @@ func (h *recordingHistory) Sum(_ context.Context, _ *view.View, prefix string, r
 	return slices.Repeat([]int64{1}, int(to.Sub(from)/time.Duration(r))), h.err
 }
 
+func (h *recordingHistory) Gained(_ context.Context, v *view.View, r checkpoint.Resolution, from, to time.Time) ([]int64, error) {
+	h.resolution, h.from, h.to = r, from, to
+	return make([]int64, len(v.Tags())), h.err
+}
+
 func TestHistoryIsReadInWholePeriods(t *testing.T) {
 	t.Parallel()
 	at := func(clock string) time.Time {

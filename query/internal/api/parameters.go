@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/accrue/accrue/pkg/increment"
 	"github.com/accrue/accrue/pkg/problem"
 )
 
@@ -65,6 +66,29 @@ func wrongParameter(faults ...problem.Fault) *problem.Document {
 func readText(text *string) parameter {
 	return func(value string) string {
 		*text = value
+		return ""
+	}
+}
+
+// readContributor returns the parameter that is the id of a contributor, or the beginning of one.
+func readContributor(id *string) parameter {
+	return func(value string) string {
+		if err := increment.ValidateContributor(value); err != nil {
+			return err.Error()
+		}
+		*id = value
+		return ""
+	}
+}
+
+// readTier returns the parameter that is a tier.
+func readTier(tier *int64) parameter {
+	return func(value string) string {
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n < 1 {
+			return "must be a positive integer"
+		}
+		*tier = n
 		return ""
 	}
 }

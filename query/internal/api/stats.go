@@ -36,6 +36,10 @@ type rendered struct {
 }
 
 func (s *stats) get(c *gin.Context) {
+	media, ok := negotiate(c)
+	if !ok {
+		return
+	}
 	var tags choice
 	known := make(map[string]parameter)
 	tags.parameters(known)
@@ -49,6 +53,17 @@ func (s *stats) get(c *gin.Context) {
 	}
 	v := latest(c, s.views)
 	if v == nil {
+		return
+	}
+	if media != jsonType {
+		chosen := tags.of(v.Tags())
+		answerList(c, v.AsOf(), media, list{[]string{"name", "total"}, func(yield func(row) bool) {
+			for i := range chosen {
+				if !yield(totalRow{chosen[i].Name, chosen[i].Total}) {
+					return
+				}
+			}
+		}}, "")
 		return
 	}
 	if !tags.all() {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,6 +20,8 @@ import (
 type tags struct {
 	views  Views
 	sorted sortedTags
+	movers movers
+	past   *pasts
 }
 
 // Tag is a tag in a list.
@@ -43,12 +46,23 @@ type TagNow struct {
 	freshness
 } //	@name	TagNow
 
+// ListedTag is a tag in a page of tags.
+//
+//	@Description	A tag in a page.
+type ListedTag struct {
+	Tag
+	// What was added to the total per second, over the last five whole minutes. Only in the order by rate.
+	Rate *float64 `json:"rate,omitempty" example:"0.733" minimum:"0"`
+	// How much more was added to the total in the last 24 whole hours than in the 24 before. Only in the order by change.
+	Change *int64 `json:"change,omitempty" example:"-12"`
+} //	@name	ListedTag
+
 // TagPage is a page of tags.
 //
 //	@Description	A page of tags.
 type TagPage struct {
 	// The tags, in the requested order.
-	Tags []Tag `json:"tags" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
+	Tags []ListedTag `json:"tags" validate:"required" extensions:"x-go-maxitems=maxPageSize"`
 	// The page_token of the next page, if there is one.
 	NextPageToken string `json:"next_page_token,omitempty" example:"eyJsIjoidGFncyBuYW1lICIsImkiOiJiYWxseiJ9"`
 	freshness
@@ -57,10 +71,17 @@ type TagPage struct {
 func tagOf(t view.Tag) Tag { return Tag{t.Name, t.Total, t.Increments, formatTime(t.UpdatedAt)} }
 
 // tagOrders are the values of order_by.
-var tagOrders = []string{"name", "-name", "total", "-total", "updated_at", "-updated_at"}
+var tagOrders = []string{"name", "-name", "total", "-total", "updated_at", "-updated_at", byRate, "-" + byRate, byChange, "-" + byChange}
 
-// valueOf returns what an order sorts a tag by, ascending; equals are in the order of names.
-func valueOf(order string, t view.Tag) int64 {
+// valueOf returns what an order sorts a tag by, ascending; equals are in the order of names. Moved are the moves that the order is
+// by, if any.
+func valueOf(order string, t view.Tag, moved *moves) int64 {
+	if moved != nil {
+		if strings.HasPrefix(order, "-") {
+			return -moved.values[t.Name]
+		}
+		return moved.values[t.Name]
+	}
 	switch order {
 	case "total":
 		return t.Total
@@ -97,21 +118,41 @@ func (t *tags) list(c *gin.Context) {
 	if v == nil {
 		return
 	}
-	page := TagPage{Tags: make([]Tag, 0, min(size, len(v.Tags()))), freshness: freshnessOf(v.AsOf())}
+	moved, ok := readPast(t.past, c, func(ctx context.Context) (*moves, error) { return t.movers.of(ctx, v, order) })
+	if !ok {
+		return
+	}
+	page := TagPage{Tags: make([]ListedTag, 0, min(size, len(v.Tags()))), freshness: freshnessOf(v.AsOf())}
 	var last view.Tag
-	for tag := range t.after(v, order, prefix, after) {
+	for tag := range t.after(v, order, prefix, moved, after) {
 		if len(page.Tags) == size {
-			page.NextPageToken = cursor{List: list, Value: valueOf(order, last), ID: last.Name}.token()
+			page.NextPageToken = cursor{List: list, Value: valueOf(order, last, moved), ID: last.Name}.token()
 			break
 		}
-		page.Tags = append(page.Tags, tagOf(tag))
+		page.Tags = append(page.Tags, listed(tag, order, moved))
 		last = tag
 	}
 	answerJSON(c, v.AsOf(), page)
 }
 
+// listed returns a tag with what it moved, if the order is by that.
+func listed(t view.Tag, order string, moved *moves) ListedTag {
+	item := ListedTag{Tag: tagOf(t)}
+	if moved == nil {
+		return item
+	}
+	value := moved.values[t.Name]
+	if strings.TrimPrefix(order, "-") == byChange {
+		item.Change = &value
+		return item
+	}
+	rate := perSecond(value)
+	item.Rate = &rate
+	return item
+}
+
 // after yields the tags of a view that have a prefix, in an order, beginning after a cursor.
-func (t *tags) after(v *view.View, order, prefix string, after *cursor) func(yield func(view.Tag) bool) {
+func (t *tags) after(v *view.View, order, prefix string, moved *moves, after *cursor) func(yield func(view.Tag) bool) {
 	tags := withPrefix(v.Tags(), prefix)
 	at := func(i int) view.Tag { return tags[i] }
 	switch order {
@@ -120,7 +161,7 @@ func (t *tags) after(v *view.View, order, prefix string, after *cursor) func(yie
 		at = func(i int) view.Tag { return tags[len(tags)-1-i] }
 	default:
 		tags = v.Tags()
-		places := t.sorted.of(v, order)
+		places := t.sorted.of(v, order, moved)
 		at = func(i int) view.Tag { return tags[places[i]] }
 	}
 	begin := 0
@@ -130,7 +171,7 @@ func (t *tags) after(v *view.View, order, prefix string, after *cursor) func(yie
 			if order == "-name" {
 				byName = -byName
 			}
-			return cmp.Or(cmp.Compare(valueOf(order, at(i)), after.Value), byName) > 0
+			return cmp.Or(cmp.Compare(valueOf(order, at(i), moved), after.Value), byName) > 0
 		})
 	}
 	return func(yield func(view.Tag) bool) {
@@ -147,27 +188,34 @@ func (t *tags) after(v *view.View, order, prefix string, after *cursor) func(yie
 type sortedTags struct {
 	mu      sync.Mutex
 	version uint64
-	places  map[string][]int32 // in the view's tags, by order
+	places  map[string]sortedPlaces // by order
 }
 
-// of returns the places of a view's tags in an order.
-func (s *sortedTags) of(v *view.View, order string) []int32 {
+// sortedPlaces are places in a view's tags.
+type sortedPlaces struct {
+	places []int32
+	moved  *moves // that they are sorted by
+}
+
+// of returns the places of a view's tags in an order. Moved are the moves that the order is by, if any.
+func (s *sortedTags) of(v *view.View, order string, moved *moves) []int32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.version != v.Version() {
-		s.version, s.places = v.Version(), make(map[string][]int32)
+		s.version, s.places = v.Version(), make(map[string]sortedPlaces)
 	}
-	places, ok := s.places[order]
-	if !ok {
+	sorted, ok := s.places[order]
+	places := sorted.places
+	if !ok || sorted.moved != moved {
 		tags := v.Tags()
 		places = make([]int32, len(tags))
 		for i := range places {
 			places[i] = int32(i) // there are fewer than 2^31 tags
 		}
 		slices.SortFunc(places, func(a, b int32) int { // equals by place, which is by name
-			return cmp.Or(cmp.Compare(valueOf(order, tags[a]), valueOf(order, tags[b])), cmp.Compare(a, b))
+			return cmp.Or(cmp.Compare(valueOf(order, tags[a], moved), valueOf(order, tags[b], moved)), cmp.Compare(a, b))
 		})
-		s.places[order] = places
+		s.places[order] = sortedPlaces{places, moved}
 	}
 	return places
 }

@@ -28,7 +28,7 @@ func (t *tags) totals(c *gin.Context) {
 	if v == nil {
 		return
 	}
-	tags, places := v.Tags(), t.sorted.of(v, "-total")
+	tags, places := v.Tags(), t.sorted.of(v, "-total", nil)
 	shown := places[:min(maxTotals, len(places))]
 	// Names need no escaping: they consist of letters and underscores.
 	b := []byte("# TYPE accrue counter\n# HELP accrue Sum of the values of a tag's increments.\n")

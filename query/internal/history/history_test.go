@@ -337,3 +337,45 @@ func BenchmarkSumWithPrefix(b *testing.B) {
 		ask()
 	}
 }
+
+// What every tag gained in two days of hours, when they are cached.
+func BenchmarkGained(b *testing.B) {
+	v, reader := many()
+	h := history.New(reader, plenty)
+	ask := func() {
+		if _, err := h.Gained(b.Context(), v, checkpoint.Hour, start.Add(-48*time.Hour), start); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ask()
+	for b.Loop() {
+		ask()
+	}
+}
+
+// What a tag gained is the sum of its changes.
+func TestGainedIsTheSumOfTheChanges(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		r := newRig(t)
+		h := history.New(r.store, rapid.SampledFrom([]int{0, plenty}).Draw(t, "limit"))
+		now := start
+		for range rapid.IntRange(1, 15).Draw(t, "commits") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "pause")) * time.Second)
+			r.commit(rapid.Uint32Range(0, 2).Draw(t, "partition"), now, rapid.Int64Range(1, 9).Draw(t, "value"))
+		}
+		res := rapid.SampledFrom(checkpoint.Resolutions()).Draw(t, "resolution")
+		to := res.Begin(now).Add(time.Duration(rapid.IntRange(-3, 1).Draw(t, "end")) * time.Duration(res))
+		from := to.Add(-time.Duration(rapid.IntRange(0, 30).Draw(t, "periods")) * time.Duration(res))
+		got, err := h.Gained(t.Context(), &r.view, res, from, to)
+		foo, zoo := r.want(res, from, to)
+		want := []int64{0, 0}
+		for i := range foo {
+			want[0] += foo[i]
+			want[1] += zoo[i]
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Gained(%v to %v) = %v, %v, want %v", from, to, got, err, want)
+		}
+	})
+}
