@@ -172,6 +172,32 @@ func TestPublishSendsAsFewRequestsAsTheLimitsAllow(t *testing.T) {
 	}
 }
 
+// A refusal says that nothing is stored. It does not if the client had to retry: the reply that was lost may be that of a publish that
+// is stored.
+func TestARefusalAfterARetryIsNone(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		answers []codes.Code
+		refused bool
+	}{
+		"refused":                      {[]codes.Code{codes.PermissionDenied}, true},
+		"not found":                    {[]codes.Code{codes.NotFound}, true},
+		"refused after a lost reply":   {[]codes.Code{codes.Unavailable, codes.PermissionDenied}, false},
+		"not found after lost replies": {[]codes.Code{codes.Internal, codes.Aborted, codes.NotFound}, false},
+		"an invalid request":           {[]codes.Code{codes.InvalidArgument}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			publishes := &recordingReactor{answer: func(n int) error { return status.Error(tc.answers[min(n, len(tc.answers)-1)], "as told") }}
+			client := connect(t, "test", inProcess(t, publishes.of("Publish")))
+			err := client.Topic("increments").Publish(t.Context(), []broker.Message{{Data: []byte("x")}})
+			if last := tc.answers[len(tc.answers)-1]; status.Code(err) != last || errors.Is(err, broker.ErrRefused) != tc.refused {
+				t.Errorf("Publish() = %v, want %v, refused %v", err, last, tc.refused)
+			}
+		})
+	}
+}
+
 // A request stays within Pub/Sub's limit only if Size is not too small.
 func TestSizeBoundsTheEncodedSize(t *testing.T) {
 	t.Parallel()

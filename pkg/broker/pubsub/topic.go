@@ -3,9 +3,11 @@ package pubsub
 import (
 	"context"
 	"fmt"
+	"time"
 
 	vkit "cloud.google.com/go/pubsub/v2/apiv1"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -32,7 +34,7 @@ type Topic struct {
 // broker.ErrMessageSize.
 //
 // If the topic does not exist or permission is missing, and Pub/Sub has stored none of the messages, the error is
-// broker.ErrRefused.
+// broker.ErrRefused. It is not if the client has retried meanwhile: the reply to an attempt that stored them may be lost.
 //
 // After any other error it is unknown which messages are stored. Publish retries until ctx ends where that may help, so a message
 // may be in the topic twice, with different ids. Give ctx a deadline; without one a request is retried for a minute.
@@ -50,8 +52,8 @@ func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 			bytes += sizes[n] + messageFraming
 			n++
 		}
-		if err := t.publish(ctx, messages[:n]); err != nil {
-			if code := status.Code(err); first && (code == codes.NotFound || code == codes.PermissionDenied) {
+		if retried, err := t.publish(ctx, messages[:n]); err != nil {
+			if code := status.Code(err); first && !retried && (code == codes.NotFound || code == codes.PermissionDenied) {
 				return fmt.Errorf("%w: %w", broker.ErrRefused, err)
 			}
 			return err
@@ -61,16 +63,35 @@ func (t *Topic) Publish(ctx context.Context, messages []broker.Message) error {
 	return nil
 }
 
-// publish sends one request.
-func (t *Topic) publish(ctx context.Context, messages []broker.Message) error {
+// publish sends one request, and reports whether the client has sent it more than once: then an earlier attempt may have stored the
+// messages, whatever the error of the last one.
+func (t *Topic) publish(ctx context.Context, messages []broker.Message) (retried bool, err error) {
 	request := &pubsubpb.PublishRequest{Topic: t.name, Messages: make([]*pubsubpb.PubsubMessage, len(messages))}
 	for i, m := range messages {
 		request.Messages[i] = &pubsubpb.PubsubMessage{Data: m.Data, Attributes: m.Attributes}
 	}
-	if _, err := t.client.Publish(ctx, request); err != nil {
-		return failure(ctx, "publish", err)
+	var settings gax.CallSettings
+	for _, option := range t.client.CallOptions.Publish {
+		option.Resolve(&settings)
 	}
-	return nil
+	retries := &countedRetries{Retryer: settings.Retry()}
+	if _, err := t.client.Publish(ctx, request, gax.WithRetry(func() gax.Retryer { return retries })); err != nil {
+		return retries.any, failure(ctx, "publish", err)
+	}
+	return retries.any, nil
+}
+
+// countedRetries is a gax.Retryer that records whether it has allowed a retry.
+type countedRetries struct {
+	gax.Retryer
+	any bool
+}
+
+// Retry implements gax.Retryer.
+func (r *countedRetries) Retry(err error) (pause time.Duration, shouldRetry bool) {
+	pause, shouldRetry = r.Retryer.Retry(err)
+	r.any = r.any || shouldRetry
+	return pause, shouldRetry
 }
 
 // Check returns an error if the topic does not exist or Pub/Sub does not answer. It needs the permission pubsub.topics.get on the
