@@ -117,6 +117,7 @@ type Batcher struct {
 	metrics    metrics
 	tracer     trace.Tracer
 	budget     budget
+	window     *window
 	// attributes holds the attributes of an untraced message, by shard.
 	attributes []map[string]string
 
@@ -157,6 +158,7 @@ func New(publisher Publisher, partitions, limit int, log zerolog.Logger, t *tele
 		identity:   message.NewPublisher(),
 		partitions: partitions,
 		budget:     budget{limit: int64(limit)},
+		window:     newWindow(limit),
 		log:        log,
 		outage:     logging.NewOutage(log, zerolog.ErrorLevel, "publish"),
 		tracer:     t.Tracer(),
@@ -172,12 +174,13 @@ func New(publisher Publisher, partitions, limit int, log zerolog.Logger, t *tele
 		b.attributes[shard] = message.ShardAttributes(uint32(shard))
 	}
 	var err error
-	b.metrics, err = newMetrics(t.Meter(), &b.budget)
+	b.metrics, err = newMetrics(t.Meter(), &b.budget, b.window)
 	return b, err
 }
 
-// Reserve reserves n bytes for a body, and reports whether they are within the limit. Release gives them back.
-func (b *Batcher) Reserve(n int) bool { return b.budget.reserve(n) }
+// Reserve reserves n bytes for a body, and reports whether they are within the limit, and whether its entries may be admitted.
+// Release gives them back.
+func (b *Batcher) Reserve(n int) bool { return !b.window.full() && b.budget.reserve(n) }
 
 // Release gives back n reserved bytes.
 func (b *Batcher) Release(n int) { b.budget.release(n) }
@@ -199,8 +202,13 @@ func (b *Batcher) Add(ctx context.Context, entries []Entry) error {
 	if !b.budget.reserveEntries(size) {
 		return ErrFull
 	}
+	if !b.window.reserve(size) {
+		b.budget.release(size)
+		return ErrFull
+	}
 	outcome := b.add(entries, size, parts, trace.SpanContextFromContext(ctx))
 	if outcome == nil {
+		b.window.release(size)
 		b.budget.release(size)
 		return ErrStopped
 	}
@@ -408,6 +416,7 @@ func (b *Batcher) encode(g *group) []broker.Message {
 // finish accounts for a group whose publish has ended, and answers its requests.
 func (b *Batcher) finish(g *group) {
 	b.metrics.published(g)
+	b.window.ended(g.openedAt, g.size, g.err == nil)
 	if g.span != nil {
 		if g.err != nil {
 			g.span.SetStatus(codes.Error, "publish failed")
@@ -437,6 +446,7 @@ func (b *Batcher) finish(g *group) {
 
 // settle gives back the memory of a group, so that its requests find room for more, and then answers them.
 func (b *Batcher) settle(g *group, err error) {
+	b.window.release(g.size)
 	b.budget.release(g.size)
 	outcome := g.outcome
 	b.recycle(g)

@@ -27,8 +27,8 @@ func newResult(value string) result {
 	return result{record: []metric.RecordOption{set}, add: []metric.AddOption{set}}
 }
 
-func newMetrics(meter metric.Meter, budget *budget) (metrics, error) {
-	m, errs := metrics{ok: newResult("ok"), failed: newResult("failed")}, make([]error, 7)
+func newMetrics(meter metric.Meter, budget *budget, window *window) (metrics, error) {
+	m, errs := metrics{ok: newResult("ok"), failed: newResult("failed")}, make([]error, 8)
 	m.duration, errs[0] = meter.Float64Histogram("accrue_publish_duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of publishes. Each is one request with a message for each partition that had entries."),
 		metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5))
@@ -40,11 +40,15 @@ func newMetrics(meter metric.Meter, budget *budget) (metrics, error) {
 	errs[4] = err
 	limit, err := meter.Int64ObservableGauge("accrue_pending_limit", metric.WithUnit("By"), metric.WithDescription("Limit of accrue_pending_bytes."))
 	errs[5] = err
-	_, errs[6] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	admitted, err := meter.Int64ObservableGauge("accrue_publish_window", metric.WithUnit("By"),
+		metric.WithDescription("Entries that may wait or be published at once: what the broker takes within a second."))
+	errs[6] = err
+	_, errs[7] = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(held, budget.held.Load())
 		o.ObserveInt64(limit, budget.limit)
+		o.ObserveInt64(admitted, window.size.Load())
 		return nil
-	}, held, limit)
+	}, held, limit, admitted)
 	if err := errors.Join(errs...); err != nil {
 		return metrics{}, fmt.Errorf("measure publishes: %w", err)
 	}
