@@ -108,6 +108,12 @@ SEEDS ?= 1000
 simulate: ## run SEEDS seeds, from FIRST on, of the three services behind faults with a simulated clock, or one SEED
 	@cd tools && GOGC=400 SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) go test -count=1 -v -timeout 5h -run TestSimulation ./simulate | grep -vE '^=== |^ +--- PASS'
 
+RUNS ?= 5
+FOR ?= 60s
+.PHONY: chaos
+chaos: ## make trouble for FOR (60s), RUNS (5) times by other seeds, from SEED on: two of each service as processes on the emulators
+	@cd e2e && SEED=$(or $(SEED),$$RANDOM) RUNS=$(RUNS) FOR=$(FOR) go test -count=1 -v -timeout 3h -run 'TestChaos$$' . | grep -vE '^=== '
+
 .PHONY: compose-test
 compose-test: ## test both compose files on a container engine; says so where there is none
 	@deployments/compose-test

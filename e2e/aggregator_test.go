@@ -373,20 +373,29 @@ func (p *process) cpu(t *testing.T) time.Duration {
 // rss returns the resident memory of a process in bytes.
 func (p *process) rss(t *testing.T) int64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	n, err := residentBytes(p.cmd.Process.Pid)
 	if err != nil {
 		t.Logf("no resident memory: %v", err) // not on Linux
-		return 0
+	}
+	return n
+}
+
+func residentBytes(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
 	}
 	lines := bufio.NewScanner(bytes.NewReader(status))
 	for lines.Scan() {
 		if text, found := strings.CutPrefix(lines.Text(), "VmRSS:"); found {
-			n, _ := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
-			return n << 10
+			n, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
+			return n << 10, err
 		}
 	}
-	return 0
+	return 0, errNoMemory
 }
+
+var errNoMemory = errors.New("no resident memory")
 
 // While Firestore is frozen and small messages arrive, the aggregator's memory stays bounded. Afterwards everything is counted.
 // With MEASURE=1 this takes two minutes at 20,000 messages a second, with default settings.

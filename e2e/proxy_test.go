@@ -21,8 +21,9 @@ type interceptor func(method string, request, reply []byte) ([]byte, error)
 
 // proxy forwards gRPC calls between a service and an emulator without decoding them.
 type proxy struct {
-	host      string
-	intercept interceptor
+	host string
+	// handle makes a call upstream, or does something else.
+	handle func(ctx context.Context, c *rpc) error
 
 	mu  sync.Mutex
 	cut chan struct{} // if not nil, calls wait until it is closed
@@ -31,7 +32,22 @@ type proxy struct {
 // startProxy starts a proxy in front of an emulator and stops it at the end of the test. The interceptor may be nil.
 func startProxy(t *testing.T, emulator string, intercept interceptor) *proxy {
 	t.Helper()
-	p := &proxy{intercept: intercept}
+	return startHandlingProxy(t, emulator, func(ctx context.Context, c *rpc) error {
+		return c.exchange(ctx, func(reply []byte) (err error) {
+			if intercept != nil {
+				if reply, err = intercept(c.method, c.request, reply); err != nil {
+					return err
+				}
+			}
+			return c.client.SendMsg(&reply)
+		})
+	})
+}
+
+// startHandlingProxy is startProxy, with a function that handles each call.
+func startHandlingProxy(t *testing.T, emulator string, handle func(ctx context.Context, c *rpc) error) *proxy {
+	t.Helper()
+	p := &proxy{handle: handle}
 	upstream, err := grpc.NewClient(emulator,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bytesCodec{}), grpc.MaxCallRecvMsgSize(64<<20)))
@@ -75,33 +91,47 @@ func (p *proxy) restore() {
 	}
 }
 
-// forward makes the same call upstream. Every call of the services has one request.
+// forward handles a call. Every call of the services has one request.
 func (p *proxy) forward(client grpc.ServerStream, upstream *grpc.ClientConn) error {
-	method, _ := grpc.MethodFromServerStream(client)
+	c := &rpc{client: client, upstream: upstream}
+	c.method, _ = grpc.MethodFromServerStream(client)
+	ctx := client.Context()
 	p.mu.Lock()
 	cut := p.cut
 	p.mu.Unlock()
 	if cut != nil {
 		select {
 		case <-cut:
-		case <-client.Context().Done():
-			return status.FromContextError(client.Context().Err()).Err()
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
 		}
 	}
-	var request []byte
-	if err := client.RecvMsg(&request); err != nil {
+	if err := client.RecvMsg(&c.request); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(client.Context())
+	return p.handle(ctx, c)
+}
+
+// rpc is a call through a proxy.
+type rpc struct {
+	method   string
+	request  []byte
+	client   grpc.ServerStream
+	upstream *grpc.ClientConn
+}
+
+// exchange makes the call upstream and gives each reply to take. Its context may be another than the client's.
+func (c *rpc) exchange(ctx context.Context, take func(reply []byte) error) error {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if header, ok := metadata.FromIncomingContext(ctx); ok {
+	if header, ok := metadata.FromIncomingContext(c.client.Context()); ok {
 		ctx = metadata.NewOutgoingContext(ctx, header)
 	}
-	server, err := upstream.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
+	server, err := c.upstream.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, c.method)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(server.SendMsg(&request), server.CloseSend()); err != nil {
+	if err := errors.Join(server.SendMsg(&c.request), server.CloseSend()); err != nil {
 		return err
 	}
 	for {
@@ -111,12 +141,7 @@ func (p *proxy) forward(client grpc.ServerStream, upstream *grpc.ClientConn) err
 		} else if err != nil {
 			return err
 		}
-		if p.intercept != nil {
-			if reply, err = p.intercept(method, request, reply); err != nil {
-				return err
-			}
-		}
-		if err := client.SendMsg(&reply); err != nil {
+		if err := take(reply); err != nil {
 			return err
 		}
 	}

@@ -80,7 +80,7 @@ func TestConnectionsThatSwallowBytesAreReplaced(t *testing.T) {
 	}
 }
 
-// swallower is a TCP proxy that can swallow the bytes of its connections.
+// swallower is a TCP proxy that can swallow the bytes of its connections, or reset them.
 type swallower struct {
 	address string
 
@@ -140,6 +140,19 @@ func (s *swallower) swallow() {
 	for _, l := range s.links {
 		l.swallowed.Store(true)
 	}
+}
+
+// reset resets all existing connections.
+func (s *swallower) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if client, ok := l.ends[0].(*net.TCPConn); ok {
+			_ = client.SetLinger(0) // closing sends a reset
+		}
+		_, _ = l.ends[0].Close(), l.ends[1].Close()
+	}
+	s.links = nil
 }
 
 func (l *swallowed) copy(to, from net.Conn) {

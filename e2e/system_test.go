@@ -106,6 +106,17 @@ type process struct {
 // start runs a service and waits until it is ready. A process that still runs at the end of the test is killed.
 func (s *system) start(t *testing.T, service string) *process {
 	t.Helper()
+	p := s.launch(t, service)
+	await(t, service+" ready", 30*time.Second, func() error {
+		_, err := get(p.url + "/health/ready")
+		return err
+	})
+	return p
+}
+
+// launch is start, and waits only until the service listens.
+func (s *system) launch(t *testing.T, service string) *process {
+	t.Helper()
 	p := &process{t: t, name: service, done: make(chan struct{})}
 	p.cmd = exec.Command(filepath.Join(binaries, service))
 	variables := map[string]string{
@@ -135,10 +146,6 @@ func (s *system) start(t *testing.T, service string) *process {
 		t.Fatalf("%s does not listen\n%s", service, p.logged())
 	}
 	p.contract = transport.readContract(t, strings.TrimPrefix(p.url, "http://"))
-	await(t, service+" ready", 30*time.Second, func() error {
-		_, err := get(p.url + "/health/ready")
-		return err
-	})
 	return p
 }
 
