@@ -114,6 +114,13 @@ FOR ?= 60s
 chaos: ## make trouble for FOR (60s), RUNS (5) times by other seeds, from SEED on: two of each service as processes on the emulators
 	@cd e2e && SEED=$(or $(SEED),$$RANDOM) RUNS=$(RUNS) FOR=$(FOR) go test -count=1 -v -timeout 3h -run 'TestChaos$$' . | grep -vE '^=== '
 
+OVERLOAD ?= 60s
+FREEZE ?= |FrozenUnderLoad
+.PHONY: overload
+overload: ## post three times what Pub/Sub takes for OVERLOAD (60s), hold 10,000 connections, and freeze Firestore for 2 minutes, Pub/Sub for one
+	@cd e2e && OVERLOAD=$(OVERLOAD) FIRESTORE_FROZEN=2m PUBSUB_FROZEN=1m go test -count=1 -v -timeout 30m -parallel 1 \
+		-run 'TestThreeTimesWhatIsTaken|TestIdleConnectionsAndBombs$(FREEZE)' . | grep -vE '^=== '
+
 .PHONY: compose-test
 compose-test: ## test both compose files on a container engine; says so where there is none
 	@deployments/compose-test

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 	"github.com/accrue/accrue/pkg/database/databasetest"
 )
 
-// pubSubServer serves Pub/Sub's API for one topic and one subscription, from an embedded database. Unlike the emulator, its
-// Pulls cost the same however many messages wait.
+// pubSubServer serves Pub/Sub's API for the topic increments and one subscription, from an embedded database. Unlike the emulator,
+// its Pulls cost the same however many messages wait, and it forgets what is acknowledged. It drops what is published to other topics.
 type pubSubServer struct {
 	pubsubpb.UnimplementedSubscriberServer
 	pubsubpb.UnimplementedPublisherServer
@@ -90,9 +91,13 @@ func (s *pubSubServer) ModifyAckDeadline(ctx context.Context, r *pubsubpb.Modify
 }
 
 func (s *pubSubServer) Publish(ctx context.Context, r *pubsubpb.PublishRequest) (*pubsubpb.PublishResponse, error) {
+	ids := make([]string, len(r.GetMessages()))
+	if !strings.HasSuffix(r.GetTopic(), "/increments") {
+		return &pubsubpb.PublishResponse{MessageIds: ids}, nil
+	}
 	messages := make([]broker.Message, len(r.GetMessages()))
 	for i, m := range r.GetMessages() {
 		messages[i] = broker.Message{Data: m.GetData(), Attributes: m.GetAttributes()}
 	}
-	return &pubsubpb.PublishResponse{MessageIds: make([]string, len(messages))}, s.topic.Publish(ctx, messages)
+	return &pubsubpb.PublishResponse{MessageIds: ids}, s.topic.Publish(ctx, messages)
 }
