@@ -149,7 +149,7 @@ module "query" {
   # Recognition needs its indexes.
   depends_on = [
     google_pubsub_topic_iam_member.this, google_project_iam_member.database, google_project_iam_member.metrics,
-    google_firestore_index.due, google_firestore_index.latest, google_firestore_field.queried, google_pubsub_subscription.recognitions_push,
+    google_firestore_index.due, google_firestore_index.latest, google_firestore_index.latest_of_tier, google_firestore_field.queried, google_pubsub_subscription.recognitions_push,
   ]
 }
 
@@ -204,7 +204,7 @@ module "single" {
   # What the three services need.
   depends_on = [
     google_pubsub_subscription_iam_member.this, google_pubsub_topic_iam_member.this, google_project_iam_member.database, google_project_iam_member.metrics,
-    google_firestore_field.unindexed, google_firestore_field.expiring, google_firestore_index.due, google_firestore_index.latest, google_firestore_field.queried,
+    google_firestore_field.unindexed, google_firestore_field.expiring, google_firestore_index.due, google_firestore_index.latest, google_firestore_index.latest_of_tier, google_firestore_field.queried,
     google_pubsub_subscription.redrive, google_pubsub_subscription.archive, google_pubsub_subscription.recognitions_push,
   ]
 }
