@@ -26,37 +26,39 @@ func Decode(data []byte) (*Batch, error) {
 	}
 	b.Increments, b.Contributions = make([]Increment, 0, increments), make([]Contribution, 0, contributions)
 	publisher := 0
-	err = fields(data, 0, func(f field) error {
+	f := fields{message: data, end: len(data)}
+	for err == nil && f.next() {
 		switch {
 		case f.is(publisherField, protowire.BytesType):
-			publisher = len(f.bytes)
+			publisher = len(f.bytes())
 			b.Publisher = Publisher{}
-			copy(b.Publisher[:], f.bytes)
+			copy(b.Publisher[:], f.bytes())
 		case f.is(partitionField, protowire.VarintType):
-			b.Partition = uint32(f.number) //nolint:gosec // as protobuf reads a uint32
+			b.Partition = uint32(f.value) //nolint:gosec // as protobuf reads a uint32
 		case f.is(sequenceField, protowire.VarintType):
-			b.Sequence = f.number
+			b.Sequence = f.value
 		case f.is(acceptedAtField, protowire.VarintType):
-			b.AcceptedAt = time.UnixMicro(int64(f.number)).UTC() //nolint:gosec // as protobuf reads an int64
+			b.AcceptedAt = time.UnixMicro(int64(f.value)).UTC() //nolint:gosec // as protobuf reads an int64
 		case f.is(partitionsField, protowire.VarintType):
-			b.Partitions = uint32(f.number) //nolint:gosec // as protobuf reads a uint32
+			b.Partitions = uint32(f.value) //nolint:gosec // as protobuf reads a uint32
 		case f.is(incrementsField, protowire.BytesType):
-			inc, err := decodeIncrement(f, text)
-			if err != nil {
-				return fmt.Errorf("increment %d: %w", len(b.Increments), err)
+			b.Increments = append(b.Increments, Increment{})
+			part := f.within()
+			if err = b.Increments[len(b.Increments)-1].decode(&part, text); err != nil {
+				err = fmt.Errorf("increment %d: %w", len(b.Increments)-1, err)
 			}
-			b.Increments = append(b.Increments, inc)
 		case f.is(contributionsField, protowire.BytesType):
-			c, err := decodeContribution(f, text)
-			if err != nil {
-				return fmt.Errorf("contribution %d: %w", len(b.Contributions), err)
+			b.Contributions = append(b.Contributions, Contribution{})
+			part := f.within()
+			if err = b.Contributions[len(b.Contributions)-1].decode(&part, text); err != nil {
+				err = fmt.Errorf("contribution %d: %w", len(b.Contributions)-1, err)
 			}
-			b.Contributions = append(b.Contributions, c)
 		}
-		return nil
-	})
+	}
 	switch {
 	case err != nil:
+	case f.err != nil:
+		err = f.err
 	case publisher != len(b.Publisher):
 		err = fmt.Errorf("publisher has %d bytes, not %d", publisher, len(b.Publisher))
 	case b.Partition >= increment.MaxPartitions:
@@ -81,102 +83,128 @@ var (
 
 // count returns how many entries a message lists.
 func count(data []byte) (increments, contributions int, err error) {
-	err = fields(data, 0, func(f field) error {
+	f := fields{message: data, end: len(data)}
+	for f.next() {
 		switch {
 		case f.is(incrementsField, protowire.BytesType):
 			increments++
 		case f.is(contributionsField, protowire.BytesType):
 			contributions++
 		}
-		return nil
-	})
-	return increments, contributions, err
+	}
+	return increments, contributions, f.err
 }
 
-func decodeIncrement(in field, text string) (inc Increment, err error) {
+func (i *Increment) decode(f *fields, text string) (err error) {
 	var value uint64
-	err = fields(in.bytes, in.at, func(f field) (err error) {
+	for err == nil && f.next() {
 		switch {
 		case f.is(tagField, protowire.BytesType):
-			inc.Tag, err = f.text(text)
+			i.Tag, err = f.text(text)
 		case f.is(valueField, protowire.VarintType):
-			value = uint64(uint32(f.number)) //nolint:gosec // as protobuf reads a uint32
+			value = uint64(uint32(f.value)) //nolint:gosec // as protobuf reads a uint32
 		case f.is(keyField, protowire.BytesType):
-			inc.Key, err = keyFrom(f.bytes)
+			i.Key, err = keyFrom(f.bytes())
 		}
-		return err
-	})
-	if err == nil {
-		err = errors.Join(increment.ValidateName(inc.Tag), increment.ValidateValue(int64(value)))
 	}
-	inc.Value = uint8(value)
-	return inc, err
+	switch {
+	case err != nil:
+		return err
+	case f.err != nil:
+		return f.err
+	}
+	i.Value = uint8(value)
+	if err = increment.ValidateName(i.Tag); err != nil {
+		return err
+	}
+	return increment.ValidateValue(int64(value))
 }
 
-func decodeContribution(in field, text string) (c Contribution, err error) {
-	err = fields(in.bytes, in.at, func(f field) (err error) {
+func (c *Contribution) decode(f *fields, text string) (err error) {
+	for err == nil && f.next() {
 		switch {
 		case f.is(contributorField, protowire.BytesType):
 			c.Contributor, err = f.text(text)
 		case f.is(contributionKeyField, protowire.BytesType):
-			c.Key, err = keyFrom(f.bytes)
+			c.Key, err = keyFrom(f.bytes())
 		}
-		return err
-	})
-	if err == nil {
-		err = increment.ValidateContributor(c.Contributor)
 	}
-	return c, err
+	switch {
+	case err != nil:
+		return err
+	case f.err != nil:
+		return f.err
+	}
+	return increment.ValidateContributor(c.Contributor)
 }
 
-// field is one field: the number of a varint, or bytes and their offset in the message.
-type field struct {
-	number uint64
-	bytes  []byte
-	at     int
-	field  protowire.Number
-	kind   protowire.Type
+// fields iterates over the fields of a part of a message. It has offsets and not slices, since to store a pointer for each
+// field takes longer than the rest.
+type fields struct {
+	message []byte
+	at, end int
+	err     error // why next returned false, if there is a fault
+
+	// Of the field that next went to: its number and type, and the number of a varint or the place of its bytes.
+
+	number   protowire.Number
+	kind     protowire.Type
+	value    uint64
+	from, to int
+}
+
+// next goes to the next field, and reports whether there is one.
+func (f *fields) next() bool {
+	at := f.at
+	if at >= f.end {
+		return false
+	}
+	data := f.message[at:f.end]
+	n := 1
+	if tag := data[0]; tag < 0x80 && tag>>3 > 0 { // nearly all
+		f.number, f.kind = protowire.Number(tag>>3), protowire.Type(tag&7)
+	} else if f.number, f.kind, n = protowire.ConsumeTag(data); n < 0 {
+		return f.fail(n)
+	}
+	data, at = data[n:], at+n
+	switch f.kind {
+	case protowire.VarintType:
+		f.value, n = protowire.ConsumeVarint(data)
+	case protowire.BytesType:
+		var bytes []byte
+		bytes, n = protowire.ConsumeBytes(data)
+		f.from, f.to = at+n-len(bytes), at+n
+	default:
+		n = protowire.ConsumeFieldValue(f.number, f.kind, data)
+	}
+	if n < 0 {
+		return f.fail(n)
+	}
+	f.at = at + n
+	return true
+}
+
+// fail ends the iteration with an error of protowire.
+func (f *fields) fail(n int) bool {
+	f.err, f.at = protowire.ParseError(n), f.end
+	return false
 }
 
 // is reports whether the field has a number and a type. A known number with another type is an unknown field.
-func (f *field) is(number protowire.Number, kind protowire.Type) bool {
-	return f.field == number && f.kind == kind
+func (f *fields) is(number protowire.Number, kind protowire.Type) bool {
+	return f.number == number && f.kind == kind
 }
+
+// bytes returns the bytes of the field.
+func (f *fields) bytes() []byte { return f.message[f.from:f.to] }
+
+// within returns the fields of which the field consists.
+func (f *fields) within() fields { return fields{message: f.message, at: f.from, end: f.to} }
 
 // text returns the field as a substring of the text of the message.
-func (f *field) text(message string) (string, error) {
-	if !utf8.Valid(f.bytes) {
+func (f *fields) text(message string) (string, error) {
+	if !utf8.Valid(f.bytes()) {
 		return "", errUTF8
 	}
-	return message[f.at : f.at+len(f.bytes)], nil
-}
-
-// fields calls each with every field of data, which begins at an offset in the message.
-func fields(data []byte, at int, each func(field) error) error {
-	for len(data) > 0 {
-		var f field
-		var n int
-		f.field, f.kind, n = protowire.ConsumeTag(data)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		data, at = data[n:], at+n
-		switch f.kind {
-		case protowire.VarintType:
-			f.number, n = protowire.ConsumeVarint(data)
-		case protowire.BytesType:
-			f.bytes, n = protowire.ConsumeBytes(data)
-			f.at = at + n - len(f.bytes)
-		default:
-			n = protowire.ConsumeFieldValue(f.field, f.kind, data)
-		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		data, at = data[n:], at+n
-		if err := each(f); err != nil {
-			return err
-		}
-	}
-	return nil
+	return message[f.from:f.to], nil
 }

@@ -375,9 +375,8 @@ func (c *Claim) take(key message.Key, name string, value uint8) bool {
 			c.latest = none
 		}
 	}
-	fingerprint := uint16(xxhash.Sum64String(name)) + uint16(value) //nolint:gosec // some of its bits
 	if first, repeated := c.find(prefix, item, name); repeated {
-		if c.Repeated++; first.First == first.Last && first.Fingerprint != fingerprint {
+		if c.Repeated++; first.First == first.Last && first.Fingerprint != fingerprint(name, value) {
 			c.Reused++
 		}
 		return false
@@ -394,11 +393,16 @@ func (c *Claim) take(key message.Key, name string, value uint8) bool {
 			return true
 		}
 	}
-	c.Ranges = append(c.Ranges, checkpoint.KeyRange{Prefix: prefix, First: item, Last: item, Fingerprint: fingerprint})
+	c.Ranges = append(c.Ranges, checkpoint.KeyRange{Prefix: prefix, First: item, Last: item, Fingerprint: fingerprint(name, value)})
 	c.earlier = append(c.earlier, c.latest)
 	c.latest = len(c.Ranges) - 1
 	c.own[prefix] = c.latest
 	return true
+}
+
+// fingerprint is that of an entry in a checkpoint.KeyRange.
+func fingerprint(name string, value uint8) uint16 {
+	return uint16(xxhash.Sum64String(name)) + uint16(value) //nolint:gosec // some of its bits
 }
 
 // find returns the range that holds an item.
