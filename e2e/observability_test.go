@@ -232,6 +232,8 @@ func TestMetricsTableEqualsExposedMetrics(t *testing.T) {
 		}
 	}
 	s := newSystem(t)
+	s.variables["RECOGNITION_WEBHOOKS"] = "nobody=http://127.0.0.1:1/"
+	s.variables["RECOGNITION_WEBHOOK_SECRETS"] = "nobody=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	services := []*process{s.start(t, "aggregator"), s.start(t, "ingest"), s.start(t, "query")}
 	for i := range 3 { // so that every metric has a value
 		mustPost(t, services[1].url+"/increments", fmt.Sprintf(`{"name":"foo","value":%d,"contributor":"ada"}`, i+1))

@@ -1,10 +1,13 @@
 package query
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/query/internal/recognition"
+	"github.com/accrue/accrue/query/internal/webhook"
 )
 
 // Config holds the settings of query, read from the environment.
@@ -21,10 +24,37 @@ type Config struct {
 	// already passed it; removing a tier leaves its recognitions as they are. Each tier costs a query a second while
 	// contributions are being counted.
 	RecognitionTiers []int64 `env:"RECOGNITION_TIERS" envDefault:"3"`
+	// RecognitionWebhooks are the receivers that recognition events are posted to, as name=URL: up to 20. The events of a receiver
+	// wait in the subscription WebhookSubscription. Against an emulator it is created if it is missing.
+	RecognitionWebhooks []string `env:"RECOGNITION_WEBHOOKS"`
+	// RecognitionWebhookSecrets sign the requests, as name=whsec_ and 24 to 64 bytes in base64: one for each receiver, or two while
+	// it is being changed.
+	RecognitionWebhookSecrets []string `env:"RECOGNITION_WEBHOOK_SECRETS"`
 }
+
+// WebhookDeadline is the ack deadline of the receivers' subscriptions.
+const WebhookDeadline = webhook.AckDeadline
+
+// Receivers returns the names of the receivers of recognition events.
+func (c *Config) Receivers() []string {
+	names := make([]string, len(c.RecognitionWebhooks))
+	for i, receiver := range c.RecognitionWebhooks {
+		names[i], _, _ = strings.Cut(receiver, "=")
+	}
+	return names
+}
+
+// WebhookSubscription returns the id of the subscription of a receiver of recognition events.
+func (c *Config) WebhookSubscription(receiver string) string {
+	return c.RecognitionsTopic + webhookSubscription + receiver
+}
+
+// webhookSubscription stands between the names of the topic and of a receiver in that of a subscription.
+const webhookSubscription = "-webhook-"
 
 // Rules returns a rule for each setting.
 func (c *Config) Rules() []service.Rule {
+	_, err := webhook.Receivers(c.RecognitionWebhooks, c.RecognitionWebhookSecrets)
 	return append(append(c.Config.Rules(), c.Firestore.Rules()...),
 		service.Rule{
 			Variable: "REFRESH", Holds: c.Refresh >= 10*time.Millisecond && c.Refresh <= time.Minute,
@@ -34,6 +64,14 @@ func (c *Config) Rules() []service.Rule {
 		service.Rule{
 			Variable: "RECOGNITION_TIERS", Holds: recognition.ValidateTiers(c.RecognitionTiers) == nil,
 			Want: recognition.ErrTiers.Error() + ", such as 3,10,100",
+		},
+		service.Rule{
+			Variable: "RECOGNITION_WEBHOOKS", Holds: !errors.Is(err, webhook.ErrReceivers),
+			Want: webhook.ErrReceivers.Error() + ", such as crm=https://crm.example/recognitions",
+		},
+		service.Rule{
+			Variable: "RECOGNITION_WEBHOOK_SECRETS", Holds: !errors.Is(err, webhook.ErrSecrets),
+			Want: webhook.ErrSecrets.Error(),
 		},
 	)
 }

@@ -52,11 +52,30 @@ func TestConfigChecksBounds(t *testing.T) {
 		"RECOGNITION_TIERS=3,3":      false,
 		"RECOGNITION_TIERS=10,3":     false,
 		"RECOGNITION_TIERS=1.5":      false,
+		"RECOGNITION_WEBHOOKS=crm":   false,
+		"RECOGNITION_WEBHOOK_SECRETS=crm=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw": false, // of no receiver
 	} {
 		variable, value, _ := strings.Cut(setting, "=")
 		err := service.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p", variable: value}, new(query.Config))
 		if (err == nil) != want || (err != nil && !strings.Contains(err.Error(), variable)) {
 			t.Errorf("%s: %v, valid = %v", setting, err, want)
 		}
+	}
+}
+
+func TestConfigHasReceivers(t *testing.T) {
+	t.Parallel()
+	var got query.Config
+	err := service.Load(map[string]string{
+		"GOOGLE_CLOUD_PROJECT": "p", "RECOGNITION_WEBHOOKS": "crm=https://crm.example/a?b=c, mail=http://mail/",
+		"RECOGNITION_WEBHOOK_SECRETS": "mail=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,crm=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+	}, &got)
+	if err != nil || !reflect.DeepEqual(got.Receivers(), []string{"crm", "mail"}) || got.WebhookSubscription("crm") != "recognitions-webhook-crm" {
+		t.Errorf("%v, receivers %v", err, got.Receivers())
+	}
+	// What is secret is not shown.
+	err = service.Load(map[string]string{"GOOGLE_CLOUD_PROJECT": "p", "RECOGNITION_WEBHOOK_SECRETS": "crm=sesame"}, &got)
+	if err == nil || strings.Contains(err.Error(), "sesame") {
+		t.Errorf("Load() = %v", err)
 	}
 }

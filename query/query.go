@@ -18,6 +18,7 @@ import (
 	"github.com/accrue/accrue/query/internal/history"
 	"github.com/accrue/accrue/query/internal/recognition"
 	"github.com/accrue/accrue/query/internal/view"
+	"github.com/accrue/accrue/query/internal/webhook"
 )
 
 // Documents is everything that query needs of a store.
@@ -29,11 +30,16 @@ type Documents interface {
 	waitingReader
 }
 
+// EventSource is a subscription to recognition events.
+type EventSource = webhook.Source
+
 // Parts are the dependencies of query.
 type Parts struct {
 	Documents Documents
 	// Events is the topic of recognition events.
 	Events recognition.Publisher
+	// Webhooks are the subscriptions to the events for the receivers of Config.Receivers, by their names.
+	Webhooks map[string]EventSource
 	// Checks decide, with the age of the view, whether query is ready. The topic should not be among them: without it totals
 	// are still served, and events wait.
 	Checks []service.Check
@@ -53,6 +59,7 @@ const historyBytes = 64 << 20
 type Service struct {
 	refresher  *view.Refresher
 	recognizer *recognition.Recognizer
+	webhooks   *webhook.Webhooks
 	waiting    *waiting
 	server     *service.Server
 }
@@ -67,6 +74,14 @@ func New(config Config, parts Parts) (*Service, error) {
 	recognizer, err := recognition.New(config.RecognitionTiers, recognition.Parts{
 		Store: parts.Documents, Publisher: parts.Events, Changes: refresher.Changes(), Meter: meter, Log: parts.Log,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	receivers, err := webhook.Receivers(config.RecognitionWebhooks, config.RecognitionWebhookSecrets)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	webhooks, err := webhook.New(receivers, webhook.Parts{Sources: parts.Webhooks, Meter: meter, Log: parts.Log})
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
@@ -87,7 +102,7 @@ func New(config Config, parts Parts) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	return &Service{refresher: refresher, recognizer: recognizer, waiting: waiting, server: server}, nil
+	return &Service{refresher: refresher, recognizer: recognizer, webhooks: webhooks, waiting: waiting, server: server}, nil
 }
 
 // Port returns the port of the API and of health requests.
@@ -103,6 +118,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return service.Run(ctx,
 		service.Part{Name: "refresher", Run: s.refresher.Run},
 		service.Part{Name: "recognizer", Run: s.recognizer.Run},
+		service.Part{Name: "webhooks", Run: s.webhooks.Run},
 		service.Part{Name: "rejected entries", Run: s.waiting.Run},
 		service.Part{Name: "server", Run: s.server.Run},
 	)

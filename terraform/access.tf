@@ -38,6 +38,26 @@ resource "google_pubsub_subscription_iam_member" "this" {
   member       = google_service_account.this[local.single ? "accrue" : "aggregator"].member
 }
 
+# Query pulls what it posts to receivers, and reads the secrets that it signs with.
+resource "google_pubsub_subscription_iam_member" "webhook" {
+  for_each = google_pubsub_subscription.webhook
+
+  subscription = each.value.name
+  role         = "roles/pubsub.subscriber"
+  member       = google_service_account.this[local.single ? "accrue" : "query"].member
+}
+
+resource "google_secret_manager_secret_iam_member" "webhooks" {
+  count = var.recognition_webhooks == null ? 0 : 1
+
+  project   = var.project
+  secret_id = var.recognition_webhooks.secret
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.this[local.single ? "accrue" : "query"].member
+
+  depends_on = [google_project_service.this]
+}
+
 # Firestore's roles are granted on the project; the condition narrows them to the one database.
 resource "google_project_iam_member" "database" {
   for_each = toset(local.single ? ["accrue"] : ["aggregator", "query"])

@@ -8,6 +8,7 @@ locals {
   aggregator_backlog = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${local.prefix}increments-aggregator.*\""
   redrive_backlog    = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${google_pubsub_subscription.redrive.name}\""
   push_backlog       = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${local.prefix}recognitions-push\""
+  webhook_backlog    = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${local.prefix}recognitions-webhook-.*\""
   commits            = "monitored_resource=\"firestore.googleapis.com/Database\",database_id=\"${local.database}\",api_method=\"Commit\""
   queries            = "monitored_resource=\"firestore.googleapis.com/Database\",database_id=\"${local.database}\",api_method=\"RunQuery\""
   services           = "monitored_resource=\"cloud_run_revision\",service_name=~\"${local.prefix}(${local.posting}|${local.reading})\""
@@ -180,6 +181,11 @@ locals {
         "the endpoint does not accept them" = {
           query    = "max(pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.push_backlog}}) > 600"
           duration = "120s"
+        }
+        }, var.recognition_webhooks == null ? {} : {
+        "a webhook does not accept them" = {
+          query    = "max by (subscription_id) (pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.webhook_backlog}}) > 3600"
+          duration = "300s"
         }
       })
     }

@@ -25,6 +25,17 @@ locals {
   ]))
   version = { for name, digest in var.digests : name => digest == null ? ":${var.image_tag}" : "@${digest}" }
 
+  # Without receivers there is no secret either.
+  webhooks = {
+    environment = merge(
+      { RECOGNITION_WEBHOOKS = join(",", [for name, address in try(var.recognition_webhooks.receivers, {}) : "${name}=${address}"]) },
+      var.recognition_webhooks == null ? { RECOGNITION_WEBHOOK_SECRETS = "" } : {},
+    )
+    secrets = var.recognition_webhooks == null ? {} : {
+      RECOGNITION_WEBHOOK_SECRETS = { secret = var.recognition_webhooks.secret, version = var.recognition_webhooks.version }
+    }
+  }
+
   collector = var.collector == null ? null : { image = var.collector.image, config = local.collector_config }
   open      = var.load_balancer == null
 }
@@ -134,7 +145,8 @@ module "query" {
   canary          = var.canary.query
   collector       = local.collector
 
-  environment = merge(local.traces, {
+  secrets = local.webhooks.secrets
+  environment = merge(local.traces, local.webhooks.environment, {
     GOOGLE_CLOUD_PROJECT = var.project
     FIRESTORE_DATABASE   = local.database
     COLLECTION_PREFIX    = var.settings.collection_prefix
@@ -150,6 +162,7 @@ module "query" {
   depends_on = [
     google_pubsub_topic_iam_member.this, google_project_iam_member.database, google_project_iam_member.metrics,
     google_firestore_index.due, google_firestore_index.latest, google_firestore_index.latest_of_tier, google_firestore_field.queried, google_pubsub_subscription.recognitions_push,
+    google_pubsub_subscription_iam_member.webhook, google_secret_manager_secret_iam_member.webhooks,
   ]
 }
 
@@ -176,7 +189,8 @@ module "single" {
   ingress         = local.open ? var.ingress : "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
   default_url     = local.open && var.default_urls
 
-  environment = merge(local.traces, {
+  secrets = local.webhooks.secrets
+  environment = merge(local.traces, local.webhooks.environment, {
     GOMEMLIMIT              = "200MiB"
     GOOGLE_CLOUD_PROJECT    = var.project
     FIRESTORE_DATABASE      = local.database
@@ -206,5 +220,6 @@ module "single" {
     google_pubsub_subscription_iam_member.this, google_pubsub_topic_iam_member.this, google_project_iam_member.database, google_project_iam_member.metrics,
     google_firestore_field.unindexed, google_firestore_field.expiring, google_firestore_index.due, google_firestore_index.latest, google_firestore_index.latest_of_tier, google_firestore_field.queried,
     google_pubsub_subscription.redrive, google_pubsub_subscription.archive, google_pubsub_subscription.recognitions_push,
+    google_pubsub_subscription_iam_member.webhook, google_secret_manager_secret_iam_member.webhooks,
   ]
 }

@@ -2,6 +2,7 @@
 
 locals {
   lease         = 12               # seconds: what a crash costs; the aggregator extends it
+  webhook_lease = 30               # seconds: what a crash of query delays its receivers by
   never_expires = ""               # a subscription unused for 31 days would be deleted otherwise
   week          = "${7 * 86400}s"  # of unacknowledged messages
   month         = "${31 * 86400}s" # the longest that Pub/Sub keeps one
@@ -126,6 +127,20 @@ resource "google_pubsub_subscription" "recognitions_push" {
     minimum_backoff = "1s"
     maximum_backoff = "600s"
   }
+  expiration_policy {
+    ttl = local.never_expires
+  }
+}
+
+# The events of each receiver that query posts recognitions to: what fails waits here, and slows no other.
+resource "google_pubsub_subscription" "webhook" {
+  for_each = try(var.recognition_webhooks.receivers, {})
+
+  name                       = "${google_pubsub_topic.recognitions.name}-webhook-${each.key}"
+  topic                      = google_pubsub_topic.recognitions.id
+  ack_deadline_seconds       = local.webhook_lease
+  message_retention_duration = local.week
+
   expiration_policy {
     ttl = local.never_expires
   }

@@ -16,6 +16,7 @@ resource "google_project_service" "this" {
     var.archive ? ["bigquery.googleapis.com"] : [],
     var.firestore_rules == null ? [] : ["firebaserules.googleapis.com"],
     var.load_balancer == null ? [] : ["compute.googleapis.com"],
+    var.recognition_webhooks == null ? [] : ["secretmanager.googleapis.com"],
     var.budget == null ? [] : ["billingbudgets.googleapis.com"],
   ))
 

@@ -470,6 +470,23 @@ variable "recognitions_endpoint" {
   }
 }
 
+variable "recognition_webhooks" {
+  description = "Receivers that query posts recognitions to, signed (docs/webhooks.md): their addresses by name, and the id of the secret in Secret Manager that has the secrets of all, in the form of RECOGNITION_WEBHOOK_SECRETS. null for none."
+  type = object({
+    receivers = map(string)
+    secret    = string
+    version   = optional(string, "latest") # a number makes a change of the secret a deployment
+  })
+  default = null
+
+  validation {
+    condition = var.recognition_webhooks == null || alltrue([
+      for name, address in try(var.recognition_webhooks.receivers, {}) : can(regex("^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$", name)) && can(regex("^https://[^,#]+$", address))
+    ])
+    error_message = "The receivers of recognition_webhooks are https:// addresses, without a comma, by names of letters, digits and hyphens."
+  }
+}
+
 variable "traces" {
   description = "The OTLP receiver of spans: its address, the protocol (http/protobuf or grpc), and the share of traces that is sampled. null for none: a trace is then found in the logs only, if its caller asked for sampling."
   type = object({

@@ -130,7 +130,9 @@ func Load(variables map[string]string, config Configuration) error {
 			continue
 		}
 		delete(malformed, rule.Variable)
-		if value, ok := set[rule.Variable]; ok {
+		if value, ok := set[rule.Variable]; ok && strings.HasSuffix(rule.Variable, "_SECRETS") {
+			faults = append(faults, fmt.Errorf("%s must be %s; it is not shown", rule.Variable, rule.Want))
+		} else if ok {
 			faults = append(faults, fmt.Errorf("%s must be %s; it is %.100q", rule.Variable, rule.Want, value))
 		} else {
 			faults = append(faults, fmt.Errorf("%s must be %s; it is not set", rule.Variable, rule.Want))

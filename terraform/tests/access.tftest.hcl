@@ -73,3 +73,40 @@ run "private" {
     error_message = "Others than those named may call the services."
   }
 }
+
+run "webhooks" {
+  variables {
+    recognition_webhooks = { receivers = { crm = "https://crm.example/recognitions", mail = "https://mail.example/" }, secret = "accrue-webhooks", version = "3" }
+  }
+
+  assert {
+    condition = toset([for m in google_pubsub_subscription_iam_member.webhook : "${m.member} ${m.role} ${m.subscription}"]) == toset([
+      for name in ["crm", "mail"] : "${google_service_account.this["query"].member} roles/pubsub.subscriber recognitions-webhook-${name}"
+    ])
+    error_message = "Query does not pull what its receivers get, or pulls more."
+  }
+  assert {
+    condition = [for m in google_secret_manager_secret_iam_member.webhooks : "${m.member} ${m.role} ${m.secret_id}"] == [
+      "${google_service_account.this["query"].member} roles/secretmanager.secretAccessor accrue-webhooks"
+    ]
+    error_message = "Query does not read the one secret, or others do."
+  }
+  assert {
+    condition = one([for e in module.query[0].container.env : e.value if e.name == "RECOGNITION_WEBHOOKS"]) == "crm=https://crm.example/recognitions,mail=https://mail.example/" && [
+      for e in module.query[0].container.env : "${e.value_source[0].secret_key_ref[0].secret} ${e.value_source[0].secret_key_ref[0].version}" if e.name == "RECOGNITION_WEBHOOK_SECRETS"
+    ] == ["accrue-webhooks 3"]
+    error_message = "Query is not given its receivers, or their secrets are not taken from Secret Manager."
+  }
+  assert {
+    condition     = alltrue([for s in google_pubsub_subscription.webhook : s.topic == google_pubsub_topic.recognitions.id && s.ack_deadline_seconds == 30 && s.expiration_policy[0].ttl == ""])
+    error_message = "A receiver's subscription is not one to recognitions that stays."
+  }
+  assert {
+    condition     = contains([for c in google_monitoring_alert_policy.this["recognitions-stuck"].conditions : c.display_name], "a webhook does not accept them")
+    error_message = "A receiver that does not answer raises no alert."
+  }
+  assert {
+    condition     = contains(keys(google_project_service.this), "secretmanager.googleapis.com")
+    error_message = "The API of Secret Manager is off."
+  }
+}

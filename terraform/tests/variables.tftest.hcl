@@ -312,12 +312,13 @@ run "low_or_short" {
     message_retention     = "599s"
     traces                = { endpoint = "http://a", ratio = -1 }
     recognitions_endpoint = "http://example.com"
+    recognition_webhooks  = { receivers = { crm = "http://crm.example/" }, secret = "webhooks" }
     alert_emails          = ["not-an-address"]
     notification_channels = { page = ["oncall@example.com"] }
     slos                  = { availability = 0.49 }
     ingress               = "EVERYWHERE"
   }
-  expect_failures = [var.project, var.image_tag, var.digests, var.name, var.database, var.registry, var.region, var.query, var.aggregator, var.invokers, var.load_balancer, var.budget, var.canary, var.backups, var.message_retention, var.traces, var.recognitions_endpoint, var.alert_emails, var.notification_channels, var.slos, var.ingress]
+  expect_failures = [var.project, var.image_tag, var.digests, var.name, var.database, var.registry, var.region, var.query, var.aggregator, var.invokers, var.load_balancer, var.budget, var.canary, var.backups, var.message_retention, var.traces, var.recognitions_endpoint, var.recognition_webhooks, var.alert_emails, var.notification_channels, var.slos, var.ingress]
 }
 
 run "high_or_long" {

@@ -166,7 +166,7 @@ func serve(
 		return fmt.Errorf("start: %w", err)
 	}
 	reading, err := query.New(configs.query, query.Parts{
-		Documents: parts.store, Events: parts.recognitions,
+		Documents: parts.store, Events: parts.recognitions, Webhooks: parts.webhooks,
 		Checks: append(parts.brokerChecks, parts.storeChecks...), Log: logger("query"), Telemetry: measured,
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -50,6 +51,7 @@ type connections struct {
 	recognitions            topic
 	source                  aggregator.Source
 	recognized              consumer.Source // nil if recognitions are not printed
+	webhooks                map[string]query.EventSource
 	store                   documents
 	brokerChecks            []service.Check
 	storeChecks             []service.Check
@@ -68,7 +70,7 @@ const (
 // connect connects to Pub/Sub and Firestore if a project is given, to the emulators that are set, and to the embedded
 // database in the folder data for the rest. If data is empty, the database keeps nothing.
 func connect(ctx context.Context, c configs, data string, log zerolog.Logger) (*connections, error) {
-	var all connections
+	all := connections{webhooks: make(map[string]query.EventSource)}
 	var embedded *database.Database
 	if !c.cloud && (c.aggregator.PubSubEmulatorHost == "" || c.aggregator.FirestoreEmulatorHost == "") {
 		var err error
@@ -151,6 +153,9 @@ func (all *connections) connectBroker(ctx context.Context, c configs, d *databas
 		if _, err = b.Subscribe(ctx, c.aggregator.DeadLetterTopic, deadLetterSubscription, deadLetterDeadline); err != nil {
 			return "", err
 		}
+		if err := all.subscribeWebhooks(ctx, c, b); err != nil {
+			return "", err
+		}
 		increments := b.Topic(c.aggregator.Topic)
 		all.increments, all.deadLetters = increments, b.Topic(c.aggregator.DeadLetterTopic)
 		all.recognitions = b.Topic(c.query.RecognitionsTopic)
@@ -174,6 +179,13 @@ func (all *connections) connectBroker(ctx context.Context, c configs, d *databas
 	all.increments, all.deadLetters = client.Topic(c.aggregator.Topic), client.Topic(c.aggregator.DeadLetterTopic)
 	all.source, all.recognitions = source, client.Topic(c.query.RecognitionsTopic)
 	all.brokerChecks = []service.Check{{Name: "pubsub", Check: source.Check}}
+	for _, receiver := range c.query.Receivers() {
+		subscription := c.query.WebhookSubscription(receiver)
+		if err := client.EnsureSubscription(ctx, subscription, c.query.RecognitionsTopic, query.WebhookDeadline); err != nil {
+			return "", fmt.Errorf("prepare: %w", err)
+		}
+		all.webhooks[receiver] = client.Subscription(subscription)
+	}
 	if host == "" { // the project's topics and subscriptions belong to its deployment, which has none for printing
 		return "Pub/Sub " + where(c, host), nil
 	}
@@ -182,6 +194,32 @@ func (all *connections) connectBroker(ctx context.Context, c configs, d *databas
 	}
 	all.recognized = client.Subscription(printSubscription)
 	return "Pub/Sub " + where(c, host), nil
+}
+
+// subscribeWebhooks subscribes the receivers of recognitions, and removes the subscriptions of those that were receivers once: what
+// waits in them would wait forever.
+func (all *connections) subscribeWebhooks(ctx context.Context, c configs, b *brokerembedded.Broker) error {
+	waiting, err := b.Waiting(ctx)
+	if err != nil {
+		return err
+	}
+	for _, receiver := range c.query.Receivers() {
+		id := c.query.WebhookSubscription(receiver)
+		if all.webhooks[receiver], err = b.Subscribe(ctx, c.query.RecognitionsTopic, id, query.WebhookDeadline); err != nil {
+			return err
+		}
+		delete(waiting, c.query.RecognitionsTopic+"/"+id)
+	}
+	for name := range waiting {
+		topic, id, _ := strings.Cut(name, "/")
+		if topic != c.query.RecognitionsTopic || !strings.HasPrefix(id, c.query.WebhookSubscription("")) {
+			continue
+		}
+		if err := b.Unsubscribe(ctx, topic, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (all *connections) connectStore(ctx context.Context, c configs, d *database.Database, place string) (description string, err error) {

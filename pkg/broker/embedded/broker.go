@@ -160,6 +160,24 @@ func (b *Broker) Subscribe(ctx context.Context, topic, id string, ackDeadline ti
 	return s, nil
 }
 
+// Unsubscribe removes a subscription that is not open, with the messages that wait in it. It need not exist.
+func (b *Broker) Unsubscribe(ctx context.Context, topic, id string) error {
+	name := bucketName(topic, id)
+	err := b.database.Update(ctx, 0, func(tx *bolt.Tx) error {
+		if tx.Bucket(name) == nil {
+			return nil
+		}
+		if err := tx.DeleteBucket(name); err != nil {
+			return err
+		}
+		return tx.Bucket(counts).Delete(name)
+	}, nil)
+	if err != nil {
+		return fmt.Errorf("unsubscribe from %s: %w", topic, err)
+	}
+	return nil
+}
+
 // Waiting returns the number of unacknowledged messages of each subscription, leased or not, by topic, slash and id.
 func (b *Broker) Waiting(ctx context.Context) (map[string]int, error) {
 	waiting := make(map[string]int)

@@ -453,3 +453,27 @@ func BenchmarkPassThrough(b *testing.B) {
 		}
 	}
 }
+
+func TestUnsubscribeRemovesWhatWaits(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	d := databasetest.OpenFolder(t, folder)
+	b := embedded.New(d)
+	subscribe(t, b, "a", time.Minute)
+	subscribe(t, b, "ab", time.Minute)
+	if err := b.Topic("topic").Publish(t.Context(), []broker.Message{{Data: []byte("1")}}); err != nil {
+		t.Fatal(err)
+	}
+	again := embedded.New(d) // in which neither is open
+	for range 2 {
+		if err := again.Unsubscribe(t.Context(), "topic", "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := again.Waiting(t.Context()); err != nil || len(got) != 1 || got["topic/ab"] != 1 {
+		t.Errorf("waiting: %v, %v", got, err)
+	}
+	if got := waiting(t, subscribe(t, again, "a", time.Minute)); len(got) != 0 {
+		t.Errorf("a subscription of the same id has %q", got)
+	}
+}

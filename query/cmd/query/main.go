@@ -31,8 +31,14 @@ func run(ctx context.Context, config query.Config, log zerolog.Logger, measured 
 	defer messages.Close() //nolint:errcheck // the process ends
 
 	messages.NeedTopic(config.RecognitionsTopic)
+	webhooks := make(map[string]query.EventSource)
+	for _, receiver := range config.Receivers() {
+		subscription := config.WebhookSubscription(receiver)
+		messages.NeedSubscription(subscription, config.RecognitionsTopic, query.WebhookDeadline)
+		webhooks[receiver] = messages.Subscription(subscription)
+	}
 	querying, err := query.New(config, query.Parts{
-		Documents: documents, Events: messages.Topic(config.RecognitionsTopic),
+		Documents: documents, Events: messages.Topic(config.RecognitionsTopic), Webhooks: webhooks,
 		Checks: []service.Check{{Name: "firestore", Check: documents.Check}}, Log: log, Telemetry: measured,
 	})
 	if err != nil {

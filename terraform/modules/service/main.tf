@@ -50,6 +50,18 @@ resource "google_cloud_run_v2_service" "this" {
           value = env.value
         }
       }
+      dynamic "env" {
+        for_each = var.secrets
+        content {
+          name = env.key
+          value_source {
+            secret_key_ref {
+              secret  = env.value.secret
+              version = env.value.version
+            }
+          }
+        }
+      }
 
       # Neither checks a dependency: a restart would not help.
       startup_probe {
@@ -163,6 +175,18 @@ resource "google_cloud_run_v2_worker_pool" "this" {
         content {
           name  = env.key
           value = env.value
+        }
+      }
+      dynamic "env" {
+        for_each = var.secrets
+        content {
+          name = env.key
+          value_source {
+            secret_key_ref {
+              secret  = env.value.secret
+              version = env.value.version
+            }
+          }
         }
       }
 

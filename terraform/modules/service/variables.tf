@@ -38,6 +38,12 @@ variable "environment" {
   type        = map(string)
 }
 
+variable "secrets" {
+  description = "Environment variables whose values are secrets of the project in Secret Manager: their ids and versions."
+  type        = map(object({ secret = string, version = string }))
+  default     = {}
+}
+
 variable "arguments" {
   description = "Arguments of the program; null for those of the image."
   type        = list(string)
