@@ -33,6 +33,7 @@ test: ## test everything with the race detector; skips and names what needs emul
 	if ! ls "$$sdk"/platform/{pubsub,cloud-firestore}-emulator >/dev/null 2>&1 || ! command -v java >/dev/null; then \
 		echo "Java or the Cloud SDK's emulators are not installed: skipping the end-to-end tests and the tests of the adapters."; fi
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -race -shuffle=on -timeout 40m $(if $(CI),-count=1) ./...) || exit 1; done
+	@echo "== aggregator, all of its work without the race detector"; go test -shuffle=on $(if $(CI),-count=1) ./aggregator
 
 .PHONY: test-short
 test-short: ## test what takes seconds and needs Go alone

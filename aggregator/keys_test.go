@@ -185,7 +185,7 @@ func TestEachItemOfABatchIsCountedOnceThroughFaults(t *testing.T) {
 // After a day with a Commit a second that has keys, an aggregator that starts counts within seconds, and knows all of them.
 func TestAnAggregatorStartsAgainAfterADayOfKeys(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
+	if short() {
 		t.Skip("makes 86,400 commits")
 	}
 	synctest.Test(t, func(t *testing.T) {

@@ -133,9 +133,13 @@ func inBubble(t *testing.T, name string, f func(*testing.T)) {
 	})
 }
 
+// short reports whether the run is short, or has the race detector: races show in a part of the work, and make test repeats
+// all of it without.
+func short() bool { return testing.Short() || raced }
+
 // heavy returns n, or a tenth of it in a short run.
 func heavy(n int) int {
-	if testing.Short() {
+	if short() {
 		return n / 10
 	}
 	return n
@@ -222,11 +226,8 @@ func TestBacklogDrainsAtFullSpeed(t *testing.T) {
 // message is counted, and none is dead-lettered or rejected.
 func TestUnorderedBacklogIsCounted(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	synctest.Test(t, func(t *testing.T) {
-		const messages = 400_000
+		messages := heavy(400_000)
 		r := newRig(t)
 		backlog := make([]*message.Batch, messages)
 		for i, n := range rand.New(rand.NewPCG(1, 2)).Perm(messages) {
