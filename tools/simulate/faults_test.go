@@ -51,6 +51,9 @@ var kinds = []kind{
 	divided, owed, garbage, redriven, cutShort,
 }
 
+// latest is how much later than its sender gave up a request may have its effect.
+const latest = 20 * time.Second
+
 var (
 	errLost        = errors.New("lost on the network")
 	errUnavailable = errors.New("unavailable")
@@ -203,7 +206,7 @@ func (l *link) pick(call faults.Call) faults.Fault {
 	}{
 		{12, lostRequest, faults.Fail(errLost)},
 		{12, lostReply, faults.DelayThen(delay, faults.LoseReply(errLost))},
-		{12, late, l.faults.Late(time.Duration(random.Int64N(int64(20*time.Second))), errLost)},
+		{12, late, l.faults.Late(time.Duration(random.Int64N(int64(latest))), errLost)},
 		{12, twice, faults.DelayThen(delay, faults.Twice())},
 		{4, hung, faults.Hang()},
 		{12, conflicted, nil},
