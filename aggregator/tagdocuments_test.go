@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/aggregator/internal/partition"
+	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/checkpoint"
 	"github.com/accrue/accrue/pkg/database/databasetest"
 	"github.com/accrue/accrue/pkg/store"
@@ -144,6 +145,54 @@ func TestDocumentsOfAnIdlePartitionAreWrittenInTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+// closableSource is a subscription that brings nothing once it is closed.
+type closableSource struct {
+	source
+	closed atomic.Bool
+}
+
+func (c *closableSource) Pull(ctx context.Context, limit int) ([]broker.Delivery, error) {
+	if c.closed.Load() {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Second):
+			return nil, nil
+		}
+	}
+	return c.source.Pull(ctx, limit)
+}
+
+// What an aggregator owed that is gone for good is paid by another one, also if that has counted in the partition before, and
+// no message comes for it any more.
+func TestWhatIsOwedByAnAggregatorThatIsGoneIsPaid(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.config.TagDocuments = TagDocuments(30 * time.Second)
+		stays := &closableSource{source: r.subscription}
+		first := r.start(t, stays, r.store)
+		r.publish(t, 1, "foo")
+		time.Sleep(40 * time.Second)
+		r.verify(t)
+		stays.closed.Store(true)
+		time.Sleep(5 * time.Second)
+		second := r.start(t, r.subscription, r.store)
+		r.publish(t, 1, "foo", "bar")
+		time.Sleep(5 * time.Second)
+		second.stop(t)
+		if owed := r.owed(t); owed["foo"] != 1 || owed["bar"] != 1 {
+			t.Fatalf("owed are %v, want 1 of foo and 1 of bar", owed)
+		}
+		time.Sleep(6 * time.Minute) // a sweep every five
+		if owed := r.owed(t); len(owed) > 0 {
+			t.Errorf("still owed: %v", owed)
+		}
+		r.verify(t)
+		first.stop(t)
+	})
 }
 
 // With a duration the documents are written once for all windows within it, and with off never.

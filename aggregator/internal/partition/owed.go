@@ -100,9 +100,14 @@ func (p *partition) sweep() {
 // payIn returns how long it is until something that the checkpoint owes is to be paid, and whether it owes anything.
 func (p *partition) payIn() (left time.Duration, owes bool) {
 	p.mu.Lock()
-	p.owing.unloaded = p.owing.unloaded || p.owing.swept
+	swept := p.owing.swept
 	p.owing.swept = false
 	p.mu.Unlock()
+	if swept {
+		p.owing.unloaded = true
+		// If what is loaded owes nothing, another aggregator has replaced the checkpoint since.
+		p.loaded = p.loaded && len(p.state.Checkpoint.Owed) > 0
+	}
 	switch {
 	case !p.loaded:
 		return max(0, time.Until(p.owing.after)), p.owing.unloaded
