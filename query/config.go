@@ -17,6 +17,8 @@ type Config struct {
 	// Refresh is the time between two reads of the checkpoints, 10ms to 1m. Half of the aggregator's window keeps totals at
 	// most two windows old. In the cloud each read is billed as one document per partition.
 	Refresh time.Duration `env:"REFRESH" envDefault:"500ms"`
+	// MetricsTags is how many tags /metrics/totals has at most, the biggest, 1 to 100,000.
+	MetricsTags int `env:"METRICS_TAGS" envDefault:"1000"`
 	// RecognitionsTopic is the topic for events. Against an emulator it is created if it is missing.
 	RecognitionsTopic string `env:"RECOGNITIONS_TOPIC" envDefault:"recognitions"`
 	// RecognitionTiers are the numbers of contributions at which a contributor is recognized, once each: 1 to 20 positive
@@ -60,6 +62,7 @@ func (c *Config) Rules() []service.Rule {
 			Variable: "REFRESH", Holds: c.Refresh >= 10*time.Millisecond && c.Refresh <= time.Minute,
 			Want: "a duration from 10ms to 1m, such as 500ms",
 		},
+		service.Rule{Variable: "METRICS_TAGS", Holds: c.MetricsTags >= 1 && c.MetricsTags <= 100_000, Want: "a number from 1 to 100000, such as 1000"},
 		service.PubSubID("RECOGNITIONS_TOPIC", c.RecognitionsTopic, "recognitions"),
 		service.Rule{
 			Variable: "RECOGNITION_TIERS", Holds: recognition.ValidateTiers(c.RecognitionTiers) == nil,

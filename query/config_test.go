@@ -25,7 +25,7 @@ func TestConfigHasDefaults(t *testing.T) {
 	want := query.Config{
 		Config:    service.Config{Project: "p", Port: 8080, LogLevel: "info", CORSOrigins: []string{"*"}},
 		Firestore: service.Firestore{Database: "(default)"},
-		Refresh:   500 * time.Millisecond, RecognitionsTopic: "recognitions", RecognitionTiers: []int64{3},
+		Refresh:   500 * time.Millisecond, MetricsTags: 1000, RecognitionsTopic: "recognitions", RecognitionTiers: []int64{3},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults = %+v, want %+v", got, want)
@@ -38,6 +38,10 @@ func TestConfigChecksBounds(t *testing.T) {
 		"REFRESH=10ms":               true,
 		"REFRESH=1m":                 true,
 		"REFRESH=9ms":                false,
+		"METRICS_TAGS=1":             true,
+		"METRICS_TAGS=100000":        true,
+		"METRICS_TAGS=0":             false,
+		"METRICS_TAGS=100001":        false,
 		"REFRESH=61s":                false,
 		"RECOGNITIONS_TOPIC=abc":     true,
 		"RECOGNITIONS_TOPIC=ab":      false,

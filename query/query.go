@@ -89,7 +89,9 @@ func New(config Config, parts Parts) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	handler, err := api.New(refresher, parts.Documents, history.New(parts.Documents, historyBytes), config.RecognitionTiers, web.Base{
+	handler, err := api.New(refresher, parts.Documents, history.New(parts.Documents, historyBytes), api.Settings{
+		Tiers: config.RecognitionTiers, MetricsTags: config.MetricsTags,
+	}, web.Base{
 		Checks: append(slices.Clone(parts.Checks), service.Check{Name: "view", Check: refresher.Check},
 			service.Check{Name: "checkpoints", Check: refresher.Complete, Optional: true},
 			service.Check{Name: "rejected entries", Check: waiting.Check, Optional: true}),

@@ -153,6 +153,7 @@ module "query" {
     HIDE                 = join(",", var.settings.hide)
     LOG_LEVEL            = var.settings.log_level
     REFRESH              = var.settings.refresh
+    METRICS_TAGS         = var.settings.metrics_tags
     RECOGNITION_TIERS    = join(",", var.settings.recognition_tiers)
     RECOGNITIONS_TOPIC   = google_pubsub_topic.recognitions.name
     CORS_ORIGINS         = join(",", var.settings.cors_origins)
@@ -201,6 +202,7 @@ module "single" {
     INCREMENTS_SUBSCRIPTION = google_pubsub_subscription.aggregator["all"].name
     DEAD_LETTER_TOPIC       = google_pubsub_topic.dead_letter.name
     RECOGNITIONS_TOPIC      = google_pubsub_topic.recognitions.name
+    METRICS_TAGS            = var.settings.metrics_tags
     RECOGNITION_TIERS       = join(",", var.settings.recognition_tiers)
     TAGS                    = join(",", var.settings.tags)
     NEW_TAGS_PER_MINUTE     = var.settings.new_tags_per_minute

@@ -128,6 +128,7 @@ variable "settings" {
     idempotency_horizon = optional(string, "24h")       # aggregator: how long an idempotency key is remembered
     idempotency_keys    = optional(number, 5000000)     # aggregator: keys in memory, 40 to 80 bytes each
     refresh             = optional(string, "500ms")     # query: time between two reads of the checkpoints
+    metrics_tags        = optional(number, 1000)        # query: tags at /metrics/totals at most
     recognition_tiers   = optional(list(number), [3])   # query: numbers of contributions that are recognized
     collection_prefix   = optional(string, "")          # aggregator, query: before the names of collections, in a shared database
     hide                = optional(list(string), [])    # all: metrics, contributors, or both: not served to other machines
@@ -211,6 +212,10 @@ variable "settings" {
       false,
     )
     error_message = "refresh is a whole number of ms or s, 10ms to 60s."
+  }
+  validation {
+    condition     = var.settings.metrics_tags >= 1 && var.settings.metrics_tags <= 100000 && floor(var.settings.metrics_tags) == var.settings.metrics_tags
+    error_message = "metrics_tags is a whole number from 1 to 100000."
   }
   validation {
     condition = (

@@ -19,9 +19,9 @@ run "the_least_of_everything" {
     readiness_probes  = false
     firestore_rules   = null
     settings = {
-      log_level         = "debug", partitions = 1, tags = ["a*"], new_tags_per_minute = 0, pending_bytes = 8388608, window = "50ms", tag_documents = "1s",
-      commit_documents  = 1, commits = 1, buffer_bytes = 1048576, idempotency_horizon = "1m", idempotency_keys = 1000, refresh = "10ms",
-      recognition_tiers = [1], collection_prefix = "a", hide = [], cors_origins = ["http://a"]
+      log_level        = "debug", partitions = 1, tags = ["a*"], new_tags_per_minute = 0, pending_bytes = 8388608, window = "50ms", tag_documents = "1s",
+      commit_documents = 1, commits = 1, buffer_bytes = 1048576, idempotency_horizon = "1m", idempotency_keys = 1000, refresh = "10ms",
+      metrics_tags     = 1, recognition_tiers = [1], collection_prefix = "a", hide = [], cors_origins = ["http://a"]
     }
     ingest            = { memory = "32Mi", min_instances = 0, max_instances = 1, concurrency = 1 }
     query             = { min_instances = 1, max_instances = 1, concurrency = 1 }
@@ -49,10 +49,10 @@ run "the_most_of_everything" {
     database = "a23456789-123456789-123456789-123456789-123456789-123456789-123"
     mode     = "services"
     settings = {
-      log_level         = "error", partitions = 4096, tags = ["abc", "d_*"], new_tags_per_minute = 1000000, window = "20s", tag_documents = "24h",
-      commit_documents  = 5000, commits = 10000, idempotency_horizon = "816h", refresh = "60s",
-      recognition_tiers = [for i in range(20) : i + 1], collection_prefix = "a23456789_123456789_123456789_123456789_123456789_123456789_123"
-      hide              = ["metrics", "contributors"], cors_origins = [for i in range(100) : "https://${i}.example.com"]
+      log_level        = "error", partitions = 4096, tags = ["abc", "d_*"], new_tags_per_minute = 1000000, window = "20s", tag_documents = "24h",
+      commit_documents = 5000, commits = 10000, idempotency_horizon = "816h", refresh = "60s",
+      metrics_tags     = 100000, recognition_tiers = [for i in range(20) : i + 1], collection_prefix = "a23456789_123456789_123456789_123456789_123456789_123456789_123"
+      hide             = ["metrics", "contributors"], cors_origins = [for i in range(100) : "https://${i}.example.com"]
     }
     ingest            = { min_instances = 3, max_instances = 3, concurrency = 1000 }
     query             = { min_instances = 3, max_instances = 3, concurrency = 1000 }
@@ -248,6 +248,22 @@ run "refuses_refresh_2" {
   command = plan
   variables {
     settings = { refresh = "61s" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_metrics_tags" {
+  command = plan
+  variables {
+    settings = { metrics_tags = 0 }
+  }
+  expect_failures = [var.settings]
+}
+
+run "refuses_metrics_tags_2" {
+  command = plan
+  variables {
+    settings = { metrics_tags = 100001 }
   }
   expect_failures = [var.settings]
 }

@@ -25,9 +25,17 @@ type Views interface {
 	Watch() (*view.View, <-chan struct{})
 }
 
-// New returns the handler of all of query's requests. Tiers are those that contributors are recognized for, rising.
-func New(views Views, store Contributors, changes History, tiers []int64, base web.Base) (http.Handler, error) {
-	router, err := newRouter(views, store, changes, tiers, base)
+// Settings are the settings of the API.
+type Settings struct {
+	// Tiers are those that contributors are recognized for, rising.
+	Tiers []int64
+	// MetricsTags bounds the tags at /metrics/totals: each is a time series of its own to a Prometheus.
+	MetricsTags int
+}
+
+// New returns the handler of all of query's requests.
+func New(views Views, store Contributors, changes History, settings Settings, base web.Base) (http.Handler, error) {
+	router, err := newRouter(views, store, changes, settings, base)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +43,7 @@ func New(views Views, store Contributors, changes History, tiers []int64, base w
 }
 
 // newRouter returns a router with all routes.
-func newRouter(views Views, store Contributors, changes History, tiers []int64, base web.Base) (*gin.Engine, error) {
+func newRouter(views Views, store Contributors, changes History, settings Settings, base web.Base) (*gin.Engine, error) {
 	const streamPath = "/stats/stream"
 	router := base.Router(web.API{Title: title, Document: document, Streams: []string{streamPath}, EscapedPaths: true})
 	get := func(path string, handler gin.HandlerFunc) {
@@ -49,13 +57,13 @@ func newRouter(views Views, store Contributors, changes History, tiers []int64, 
 	}
 	get(streamPath, stream.get)
 	past := &pasts{views: views, changes: changes, outage: logging.NewOutage(base.Log, zerolog.WarnLevel, "read history")}
-	tags := &tags{views: views, movers: movers{changes: changes}, past: past}
+	tags := &tags{views: views, movers: movers{changes: changes}, past: past, metrics: settings.MetricsTags}
 	get("/tags", tags.list)
 	get("/tags/:name", tags.get)
 	get(totalsPath, tags.totals)
 	get("/history", past.all)
 	get("/tags/:name/history", past.tag)
-	contributors := &contributors{store: store, reads: newReads(base.Log), tiers: tiers}
+	contributors := &contributors{store: store, reads: newReads(base.Log), tiers: settings.Tiers}
 	get("/contributors", contributors.list)
 	get("/contributors/:id", contributors.get)
 	get("/recognitions", contributors.recognitions)

@@ -84,7 +84,7 @@ func handler(views api.Views, checks ...service.Check) http.Handler {
 }
 
 func newHandler(views api.Views, s api.Contributors, changes api.History, base web.Base) http.Handler {
-	h, err := api.New(views, s, changes, []int64{3}, base)
+	h, err := api.New(views, s, changes, api.Settings{Tiers: []int64{3}, MetricsTags: 1000}, base)
 	if err != nil {
 		panic(err)
 	}

@@ -511,7 +511,7 @@ func TestTheNextTierIsTheFirstAboveThatOfTheLastRecognition(t *testing.T) {
 		tiers []int64
 		want  [3]int64
 	}{{[]int64{3}, [3]int64{3, 3, 0}}, {[]int64{1, 3, 10}, [3]int64{1, 1, 10}}, {nil, [3]int64{}}} {
-		handler, err := api.New(empty(), s, nil, tc.tiers, web.Base{})
+		handler, err := api.New(empty(), s, nil, api.Settings{Tiers: tc.tiers}, web.Base{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -189,7 +189,7 @@ const title = "Accrue: query"
 //	@Router			/tags/{name}/history [get]
 
 //	@Summary		Totals as metrics
-//	@Description	The ${maxTotals} biggest totals as a metric for Prometheus, `accrue_total{tag="foo"}`, and `accrue_totals_left_out`, how many other tags there are. In the text format of OpenMetrics, whatever is asked for. The metrics of the service itself are at `/metrics`.
+//	@Description	The biggest totals, a thousand unless `METRICS_TAGS` says otherwise, as a metric for Prometheus, `accrue_total{tag="foo"}`, and `accrue_totals_left_out`, how many other tags there are. In the text format of OpenMetrics, whatever is asked for. The metrics of the service itself are at `/metrics`.
 //	@ID				getTotalsMetrics
 //	@Tags			totals
 //	@Produce		application/openmetrics-text

@@ -16,7 +16,7 @@ import (
 // e2e/contract holds the document against the answers; this test finds routes that it lacks.
 func TestDocumentDescribesEveryRouteExceptPartsOfPages(t *testing.T) {
 	t.Parallel()
-	engine, err := newRouter(nil, nil, nil, nil, web.Base{})
+	engine, err := newRouter(nil, nil, nil, Settings{}, web.Base{})
 	if err != nil {
 		t.Fatal(err)
 	}

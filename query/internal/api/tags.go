@@ -22,6 +22,8 @@ type tags struct {
 	sorted sortedTags
 	movers movers
 	past   *pasts
+	// metrics bounds the tags at /metrics/totals.
+	metrics int
 }
 
 // Tag is a tag in a list.

@@ -12,8 +12,6 @@ import (
 const (
 	// totalsPath has the totals as metrics, apart from those of the process: who scrapes one does not need the other.
 	totalsPath = "/metrics/totals"
-	// maxTotals bounds the tags there: each is a time series of its own to a Prometheus.
-	maxTotals = 1000
 	// openMetrics is the media type of metrics (https://prometheus.io/docs/specs/om/open_metrics_spec/).
 	openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 )
@@ -29,7 +27,7 @@ func (t *tags) totals(c *gin.Context) {
 		return
 	}
 	tags, places := v.Tags(), t.sorted.of(v, "-total", nil)
-	shown := places[:min(maxTotals, len(places))]
+	shown := places[:min(t.metrics, len(places))]
 	// Names need no escaping: they consist of letters and underscores.
 	b := []byte("# TYPE accrue counter\n# HELP accrue Sum of the values of a tag's increments.\n")
 	for _, place := range shown {
@@ -40,7 +38,7 @@ func (t *tags) totals(c *gin.Context) {
 		b = append(b, '\n')
 	}
 	b = fmt.Appendf(b, "# TYPE accrue_totals_left_out gauge\n# HELP accrue_totals_left_out Tags beyond the %d biggest, which are not here.\n"+
-		"accrue_totals_left_out %d\n# EOF\n", maxTotals, len(places)-len(shown))
+		"accrue_totals_left_out %d\n# EOF\n", t.metrics, len(places)-len(shown))
 	h := c.Writer.Header()
 	h.Set("Content-Type", openMetrics)
 	h.Set("Cache-Control", "no-cache")
