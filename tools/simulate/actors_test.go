@@ -112,7 +112,7 @@ func (w *world) conduct(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(random, 200*time.Millisecond, 4*time.Second)
 		name, slot := services[random.IntN(len(services))], random.IntN(slots)
-		switch random.IntN(9) {
+		switch random.IntN(10) {
 		case 0, 1:
 			w.kill(name, slot)
 			pause(random, time.Millisecond, 3*time.Second)
@@ -142,6 +142,11 @@ func (w *world) conduct(ctx context.Context) {
 			w.redrive(random)
 		case 8:
 			w.litter(fmt.Sprintf("garbage %d", random.Uint64()))
+		case 9:
+			if in := w.running(ingests, slot); in != nil {
+				w.tally.add(jumped)
+				in.wrong.Store(hours(random))
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/accrue/accrue/pkg/broker"
@@ -39,6 +40,7 @@ const (
 	stopped     kind = "service stopped"
 	frozen      kind = "service frozen"
 	skewed      kind = "clock of ingest wrong"
+	jumped      kind = "clock of ingest jumps"
 	divided     kind = "PARTITIONS changed"
 	owed        kind = "documents of tags written later"
 	garbage     kind = "undecodable message"
@@ -47,7 +49,7 @@ const (
 )
 
 var kinds = []kind{
-	delayed, lostRequest, lostReply, late, twice, hung, conflicted, refused, unavailable, silent, full, redelivered, killed, stopped, frozen, skewed,
+	delayed, lostRequest, lostReply, late, twice, hung, conflicted, refused, unavailable, silent, full, redelivered, killed, stopped, frozen, skewed, jumped,
 	divided, owed, garbage, redriven, cutShort,
 }
 
@@ -260,15 +262,16 @@ func (s *source) Pull(ctx context.Context, limit int) ([]broker.Delivery, error)
 	return deliveries, nil
 }
 
-// clocked is a topic to which an ingest publishes whose clock is wrong.
+// clocked is a topic to which an ingest publishes whose clock is wrong, by a duration that may change.
 type clocked struct {
 	*faults.Topic
 	link *link
-	by   time.Duration
+	by   *atomic.Int64
 }
 
 func (c *clocked) Publish(ctx context.Context, messages []broker.Message) error {
-	if c.by == 0 {
+	by := time.Duration(c.by.Load())
+	if by == 0 {
 		return c.Topic.Publish(ctx, messages)
 	}
 	shifted := slices.Clone(messages)
@@ -284,7 +287,7 @@ func (c *clocked) Publish(ctx context.Context, messages []broker.Message) error 
 		for _, contribution := range b.Contributions {
 			w.AddContribution(contribution.Contributor, contribution.Key)
 		}
-		shifted[i].Data = w.Encode(b.Publisher, b.Partition, b.Sequence, b.AcceptedAt.Add(c.by))
+		shifted[i].Data = w.Encode(b.Publisher, b.Partition, b.Sequence, b.AcceptedAt.Add(by))
 	}
 	c.link.tally.add(skewed)
 	return c.Topic.Publish(ctx, shifted)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +49,8 @@ type instance struct {
 	cancel  context.CancelFunc
 	gone    chan struct{} // closed when it is killed
 	ended   chan error
+	// wrong is by how much the clock of an ingest is wrong.
+	wrong atomic.Int64
 }
 
 func (in *instance) wait() error { return <-in.ended }
@@ -177,6 +180,9 @@ func (w *world) start(name string, slot int, random *rand.Rand) {
 	w.instances[slotName(name, slot)] = in
 }
 
+// hours is up to an hour, to either side.
+func hours(random *rand.Rand) int64 { return random.Int64N(int64(2*time.Hour)) - int64(time.Hour) }
+
 func (w *world) assemble(name string, in *instance, variables map[string]string, random *rand.Rand) (func(context.Context) error, error) {
 	f := in.link.faults
 	switch name {
@@ -186,9 +192,9 @@ func (w *world) assemble(name string, in *instance, variables map[string]string,
 			return nil, err
 		}
 		config.Port = service.NoPort
-		topic := &clocked{Topic: f.Topic(w.increments), link: in.link}
+		topic := &clocked{Topic: f.Topic(w.increments), link: in.link, by: &in.wrong}
 		if random.IntN(3) == 0 {
-			topic.by = time.Duration(random.Int64N(int64(2*time.Hour))) - time.Hour
+			in.wrong.Store(hours(random))
 		}
 		s, err := ingest.New(config, ingest.Parts{Publisher: topic, Log: w.log})
 		if err != nil {
