@@ -39,6 +39,9 @@ const (
 	repeated    kindOfFault = "accepted post repeated with its key"
 )
 
+// answers stands for the kinds of answeredWith.
+const answers kindOfFault = "answer"
+
 // answeredWith is the kind of a call that the proxy answers with a code, without any effect.
 func answeredWith(code codes.Code) kindOfFault { return kindOfFault("answer " + code.String()) }
 
@@ -94,11 +97,13 @@ type link struct {
 
 	mu    sync.Mutex
 	calls map[string]uint64
+	// code is that of the last answer without an effect. They take turns.
+	code codes.Code
 }
 
 func newLink(t *testing.T, emulator string, seed uint64, counts *faultCounts, healed *atomic.Bool) *link {
 	t.Helper()
-	l := &link{seed: seed, counts: counts, healed: healed, calls: make(map[string]uint64)}
+	l := &link{seed: seed, counts: counts, healed: healed, calls: make(map[string]uint64), code: codes.Code(seed % 16)}
 	l.tcp = startSwallower(t, startHandlingProxy(t, emulator, l.handle).host)
 	t.Cleanup(l.later.Wait)
 	return l
@@ -142,16 +147,22 @@ func (l *link) pick(method string, request []byte) callFault {
 	}{
 		{40, callFault{kind: delayed, delay: below(random, 300*time.Millisecond)}},
 		{3, callFault{kind: delayed, delay: below(random, 4*time.Second)}},
-		{20, callFault{kind: answeredWith(codes.Code(1 + n%16)), code: codes.Code(1 + n%16)}}, //nolint:mnd // the codes are 1 to 16
+		{20, callFault{kind: answers}},
 		{10, callFault{kind: lostReply, code: unknowns[n%len(unknowns)]}},
 		{8, callFault{kind: twice}},
 		{6, callFault{kind: late, delay: below(random, 15*time.Second)}},
-		{2, callFault{kind: hung}},
+		{4, callFault{kind: hung}},
 		{1, callFault{kind: reset}},
 	} {
 		if n < o.odds {
 			if creates && o.fault.kind != delayed {
 				return callFault{}
+			}
+			if o.fault.kind == answers {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.code = 1 + l.code%codes.Unauthenticated
+				return callFault{kind: answeredWith(l.code), code: l.code}
 			}
 			return o.fault
 		}

@@ -156,7 +156,7 @@ func runChaos(t *testing.T, seed uint64, trouble time.Duration, counts *faultCou
 		await(t, o.service+" ready", time.Minute, func() error { _, err := get(o.running().url + "/health/ready"); return err })
 	}
 	began := time.Now()
-	ctx, end := context.WithTimeout(t.Context(), trouble)
+	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	watching, endWatching := context.WithCancel(t.Context())
 	var producers, watchers sync.WaitGroup
@@ -175,7 +175,8 @@ func runChaos(t *testing.T, seed uint64, trouble time.Duration, counts *faultCou
 		}
 	}
 	watchers.Go(func() { c.weigh(watching) })
-	c.conduct(ctx, random, client.Topic("increments"))
+	c.conduct(trouble, random, client.Topic("increments"))
+	end()
 	c.ending.Wait()
 	c.healed.Store(true)
 	healed := time.Now()
@@ -302,17 +303,12 @@ var deck = []string{
 	"freeze query", "freeze Pub/Sub", "freeze Firestore", "swallow", "swallow", "reset", "garbage",
 }
 
-// conduct makes trouble with processes, connections and emulators until ctx ends.
-func (c *chaos) conduct(ctx context.Context, random *rand.Rand, topic *pubsub.Topic) {
+// conduct makes trouble with processes, connections and emulators for some time, and until the deck is dealt once.
+func (c *chaos) conduct(trouble time.Duration, random *rand.Rand, topic *pubsub.Topic) {
 	c.t.Helper()
 	var dealt []string
-	for {
-		pause := 300*time.Millisecond + below(random, 2*time.Second)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
+	for n, began := 0, time.Now(); n < len(deck) || time.Since(began) < trouble; n++ {
+		pause(random, 300*time.Millisecond, 2300*time.Millisecond)
 		for _, o := range c.slots {
 			select {
 			case <-o.running().done:
