@@ -39,8 +39,8 @@ const (
 	repeated    kindOfFault = "accepted post repeated with its key"
 )
 
-// answers stands for the kinds of answeredWith.
-const answers kindOfFault = "answer"
+// answeredSo stands for the kinds of answeredWith.
+const answeredSo kindOfFault = "answer"
 
 // answeredWith is the kind of a call that the proxy answers with a code, without any effect.
 func answeredWith(code codes.Code) kindOfFault { return kindOfFault("answer " + code.String()) }
@@ -147,7 +147,7 @@ func (l *link) pick(method string, request []byte) callFault {
 	}{
 		{40, callFault{kind: delayed, delay: below(random, 300*time.Millisecond)}},
 		{3, callFault{kind: delayed, delay: below(random, 4*time.Second)}},
-		{20, callFault{kind: answers}},
+		{20, callFault{kind: answeredSo}},
 		{10, callFault{kind: lostReply, code: unknowns[n%len(unknowns)]}},
 		{8, callFault{kind: twice}},
 		{6, callFault{kind: late, delay: below(random, 15*time.Second)}},
@@ -158,7 +158,7 @@ func (l *link) pick(method string, request []byte) callFault {
 			if creates && o.fault.kind != delayed {
 				return callFault{}
 			}
-			if o.fault.kind == answers {
+			if o.fault.kind == answeredSo {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				l.code = 1 + l.code%codes.Unauthenticated
