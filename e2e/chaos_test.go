@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	// chaosFor is how long a seed makes trouble, unless FOR says otherwise: each kind of fault comes once.
+	// chaosFor is how long a seed makes trouble at least, unless FOR says otherwise.
 	chaosFor = 40 * time.Second
 	// chaosPatience is how long after the last fault everything must be exact: a dead path, a lease, a window, and a busy machine.
 	chaosPatience = 90 * time.Second
