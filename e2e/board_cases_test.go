@@ -21,7 +21,7 @@ import (
 	"github.com/accrue/accrue/pkg/store/firestore"
 )
 
-// commit writes one Commit to the store, as the aggregator would.
+// commit writes a Commit to the store, as the aggregator would.
 func (s *system) commit(t *testing.T, at time.Time, deltas ...checkpoint.Delta) {
 	t.Helper()
 	documents, err := firestore.Connect(t.Context(), s.project, "(default)", s.store)
@@ -30,7 +30,10 @@ func (s *system) commit(t *testing.T, at time.Time, deltas ...checkpoint.Delta) 
 	}
 	defer documents.Close() //nolint:errcheck // written
 	slices.SortFunc(deltas, func(a, b checkpoint.Delta) int { return strings.Compare(a.Name, b.Name) })
-	var state store.State
+	state, err := documents.Load(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	next := state.Checkpoint.Next(at, 8*24*time.Hour, nil, deltas)
 	if _, err := documents.Commit(t.Context(), store.Commit{
 		Revision: state.Revision, Next: next, Tags: deltas, Closed: state.Checkpoint.Closed(&next),

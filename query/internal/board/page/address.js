@@ -3,7 +3,7 @@
 // parts returns the parameters of an address, whatever is written there.
 export function parts(search) {
   const given = new URLSearchParams(search);
-  const [, falling, by] = /^(-?)(name|total|rate)$/.exec(given.get('sort') ?? '') ?? [];
+  const [, falling, by] = /^(-?)(name|total|rate|change)$/.exec(given.get('sort') ?? '') ?? [];
   return {
     text: name(given.get('q') ?? ''),
     order: by ? { by, falling: falling === '-' } : { by: 'total', falling: true },

@@ -3,6 +3,7 @@ import { name, parts, place, tagPlace, written } from './address.js';
 import { byId, copies, read, setText } from './dom.js';
 import { age, clockSeconds, number } from './format.js';
 import { List } from './list.js';
+import { Movers } from './movers.js';
 import { Overview } from './overview.js';
 import { People } from './people.js';
 import { PersonView } from './person.js';
@@ -65,6 +66,7 @@ const service = {
   rateOf: (tag) => (known && stream.age < unknown ? totals.rate(tag) : null),
 };
 
+const movers = new Movers(() => sort());
 const overview = new Overview(service, range, (chosen) => {
   range = chosen;
   write();
@@ -92,6 +94,7 @@ function show() {
   e.columns.hidden = empty;
   e.now.hidden = empty;
   overview.tick();
+  if (order.by === 'change' && service.live()) movers.tick();
   sort();
   tagView.tick();
   showTitle();
@@ -105,12 +108,12 @@ let touched = -Infinity; // when the reader last moved over the list
 // sort sorts the list, unless the reader is about to choose from it.
 function sort() {
   const now = performance.now();
-  const wanted = `${written({ text, order })} ${totals.size}`;
+  const wanted = `${written({ text, order })} ${totals.size} ${movers.version}`;
   if (wanted === sorted && (now - sortedAt < settled || now - touched < held)) {
     list.draw();
     return;
   }
-  const found = totals.list(text, order.by, order.falling);
+  const found = order.by === 'change' ? movers.list(totals.list(text, 'name', false), order.falling) : totals.list(text, order.by, order.falling);
   document.documentElement.style.setProperty('--total', `${number(totals.most).length}ch`);
   rows.seek(text, common);
   list.set(found);

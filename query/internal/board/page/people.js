@@ -1,4 +1,4 @@
-// Contributors and the latest recognitions. They are not part of the stream, and are read every few seconds.
+// Contributors and recognitions. They are not part of the stream, and are read every few seconds.
 import { personPlace } from './address.js';
 import { byId, node, read, setText } from './dom.js';
 import { ago, full, number } from './format.js';
@@ -19,14 +19,15 @@ function person(id) {
 // Pages is a list that is read in pages.
 class Pages {
   #e;
-  #path; // with its parameters, without those of pages
+  #path; // () => with its parameters, without those of pages
+  #of = ''; // the path of the first page, which is that of all pages after it
   #items; // (body) => elements
-  #empty; // the text of an empty list
+  #empty; // () => the text of an empty list
   #asked = -Infinity;
   #asking = 0; // numbers the requests: an answer to an older one is late
   #token = '';
   #more = false; // more than the first page is shown
-  #known = '';
+  #known = ''; // what is shown of the first page; null for what is not
 
   constructor(id, { path, items, empty, came = () => {} }) {
     this.#e = { list: byId(id), nothing: byId(`${id}-nothing`), more: byId(`${id}-more`), fewer: byId(`${id}-fewer`) };
@@ -41,7 +42,7 @@ class Pages {
   // restart reads the first page.
   restart() {
     this.#more = false;
-    this.#known = '';
+    this.#known = null;
     this.#asked = -Infinity;
     this.tick();
   }
@@ -55,9 +56,10 @@ class Pages {
     const asking = ++this.#asking;
     this.#asked = performance.now();
     const size = token ? page : first;
+    if (!token) this.#of = this.#path();
     const { list, nothing, more, fewer } = this.#e;
     try {
-      const body = await read(`${this.#path}page_size=${size}${token && `&page_token=${encodeURIComponent(token)}`}`);
+      const body = await read(`${this.#of}page_size=${size}${token && `&page_token=${encodeURIComponent(token)}`}`);
       if (asking !== this.#asking) return;
       const made = this.#items(body);
       if (token) {
@@ -70,7 +72,7 @@ class Pages {
         this.#known = known;
       }
       this.#token = body.next_page_token ?? '';
-      setText(nothing, this.#empty);
+      setText(nothing, this.#empty());
       nothing.hidden = list.children.length > 0;
     } catch {
       if (asking !== this.#asking) return;
@@ -93,15 +95,21 @@ export class People {
   // changed() is called when contributors has changed.
   constructor(service, changed) {
     this.#service = service;
+    const text = byId('contributors-text');
+    const tier = byId('latest-tier');
+    const since = byId('latest-since');
+    const tiers = new Set();
     let most = 1;
     this.#contributors = new Pages('contributors', {
-      path: 'contributors?order_by=-contributions&',
+      // Those that are searched for come by id: the service has no other order of them.
+      path: () => (text.value ? `contributors?prefix=${encodeURIComponent(text.value)}&` : 'contributors?order_by=-contributions&'),
       items: (body) => {
         most = Math.max(most, ...body.contributors.map((c) => c.contributions));
         return body.contributors.map((c) => this.#contributor(c, most));
       },
-      empty: 'There are no contributors yet. An increment may name one.',
+      empty: () => (text.value ? `No contributor's id begins with ${text.value}.` : 'There are no contributors yet. An increment may name one.'),
       came: (body) => {
+        if (text.value) return;
         const any = body.contributors.length > 0;
         if (any === this.contributors) return;
         this.contributors = any;
@@ -109,9 +117,20 @@ export class People {
       },
     });
     this.#latest = new Pages('latest', {
-      path: 'recognitions?',
-      items: (body) => body.recognitions.map((r) => this.#recognition(r)),
-      empty: 'There are no recognitions yet.',
+      path: () => `recognitions?${tier.value && `tier=${tier.value}&`}${since.value && `since=${new Date(service.now() - since.value * 3_600_000).toISOString()}&`}`,
+      items: (body) => {
+        for (const r of body.recognitions) tiers.add(r.tier);
+        this.#offer(tier, tiers);
+        return body.recognitions.map((r) => this.#recognition(r));
+      },
+      empty: () => (tier.value || since.value ? 'There are no such recognitions.' : 'There are no recognitions yet.'),
+    });
+    tier.addEventListener('change', () => this.#latest.restart());
+    since.addEventListener('change', () => this.#latest.restart());
+    let typing = 0;
+    text.addEventListener('input', () => {
+      clearTimeout(typing);
+      typing = setTimeout(() => this.#contributors.restart(), 200);
     });
   }
 
@@ -122,6 +141,14 @@ export class People {
     this.#latest.tick();
     const now = this.#service.now();
     for (const time of document.querySelectorAll('#latest time')) setText(time, ago(now - Date.parse(time.dateTime)));
+  }
+
+  // offer makes a choice of the tiers that were seen.
+  #offer(select, tiers) {
+    if (select.options.length === tiers.size + 1) return;
+    const chosen = select.value;
+    select.replaceChildren(select.options[0], ...[...tiers].sort((a, b) => a - b).map((tier) => Object.assign(node('option', '', number(tier)), { value: tier })));
+    select.value = chosen;
   }
 
   #contributor(c, most) {

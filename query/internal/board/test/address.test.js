@@ -3,7 +3,7 @@ import test from 'node:test';
 import { name, parts, personPlace, place, tagPlace, written } from '../page/address.js';
 
 test('an address holds what is seen, and what is usual is left out', () => {
-  for (const search of ['', '?q=views', '?sort=-rate', '?sort=total', '?sort=name', '?q=views&sort=-rate&range=7d&scale=common']) {
+  for (const search of ['', '?q=views', '?sort=-rate', '?sort=total', '?sort=name', '?sort=-change', '?sort=change', '?q=views&sort=-rate&range=7d&scale=common']) {
     assert.equal(written(parts(search)), search);
   }
   assert.equal(written(parts('?sort=-total')), '');
