@@ -41,6 +41,7 @@ func TestConfigChecksBounds(t *testing.T) {
 		"METRICS_TAGS=1":             true,
 		"METRICS_TAGS=100000":        true,
 		"METRICS_TAGS=0":             false,
+		"METRICS_TAGS=many":          false,
 		"METRICS_TAGS=100001":        false,
 		"REFRESH=61s":                false,
 		"RECOGNITIONS_TOPIC=abc":     true,
