@@ -21,15 +21,15 @@ import (
 // After a crash, messages are redelivered when it has passed.
 const EmulatorAckDeadline = 12 * time.Second
 
-// needs has the topics and subscriptions that must exist at an emulator. It counts connections as a stats.Handler.
+// needs has the topics and subscriptions that must exist at an emulator. As a stats.Handler it counts connections that have ended.
 type needs struct {
 	mu  sync.Mutex
 	all []need
 
-	// connections counts the connections that were made. An emulator that restarts, and so forgets all topics and subscriptions,
-	// breaks them all.
-	connections atomic.Int64
-	// created is the value of connections at which all needs existed, or none.
+	// ended counts the connections that have ended. An emulator that restarts, and so forgets all topics and subscriptions,
+	// ends them all.
+	ended atomic.Int64
+	// created is the value of ended at which all needs existed, or none.
 	created atomic.Int64
 	// creating holds a token while the needs are created.
 	creating chan struct{}
@@ -100,10 +100,10 @@ func (c *Client) ensure(ctx context.Context, n need) error {
 	return c.create(ctx, n)
 }
 
-// createNeeds creates all needs, unless that was done since the last connection was made.
+// createNeeds creates all needs, unless that was done since a connection last ended.
 func (c *Client) createNeeds(ctx context.Context) error {
 	n := c.needs
-	if n.created.Load() == n.connections.Load() {
+	if n.created.Load() == n.ended.Load() {
 		return nil
 	}
 	select {
@@ -117,16 +117,16 @@ func (c *Client) createNeeds(ctx context.Context) error {
 		all := slices.Clone(n.all)
 		n.created.Store(none)
 		n.mu.Unlock()
-		connections := n.connections.Load()
+		ended := n.ended.Load()
 		for _, one := range all {
 			if err := c.create(ctx, one); err != nil {
 				return err
 			}
 		}
 		n.mu.Lock()
-		complete := len(all) == len(n.all) && n.connections.Load() == connections
+		complete := len(all) == len(n.all) && n.ended.Load() == ended
 		if complete {
-			n.created.Store(connections)
+			n.created.Store(ended)
 		}
 		n.mu.Unlock()
 		if complete {
@@ -216,7 +216,7 @@ func (c *Client) createMissing(
 	if ctx.Value(creating{}) != nil || !n.some() {
 		return invoke(ctx, method, request, reply, cc, opts...)
 	}
-	publish := strings.HasSuffix(method, "/Publish")
+	publish, ended := strings.HasSuffix(method, "/Publish"), n.ended.Load()
 	if publish {
 		if err := c.createNeeds(ctx); err != nil {
 			return status.Error(codes.NotFound, err.Error()) // nothing is published
@@ -230,7 +230,7 @@ func (c *Client) createMissing(
 			return err
 		}
 		return invoke(ctx, method, request, reply, cc, opts...)
-	case err == nil && publish && n.created.Load() != n.connections.Load():
+	case err == nil && publish && n.ended.Load() != ended:
 		// The emulator may have restarted meanwhile, and another process may have created the topic, and not yet the
 		// subscription, when the messages came. The client library publishes them again: a repeated message counts once.
 		return status.Error(codes.Unavailable, "the emulator may have restarted") //nolint:wrapcheck // as the server would
@@ -245,10 +245,10 @@ func (n *needs) some() bool {
 	return len(n.all) > 0
 }
 
-// HandleConn counts a connection.
+// HandleConn counts a connection that has ended.
 func (n *needs) HandleConn(_ context.Context, s stats.ConnStats) {
-	if _, ok := s.(*stats.ConnBegin); ok {
-		n.connections.Add(1)
+	if _, ok := s.(*stats.ConnEnd); ok {
+		n.ended.Add(1)
 	}
 }
 
