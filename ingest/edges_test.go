@@ -250,7 +250,13 @@ func TestMutatedRequestsAreNotAnswered5xx(t *testing.T) {
 			rt.Errorf("%q was answered %d", raw, status)
 		}
 	})
-	if answered[http.StatusAccepted] == 0 || answered[http.StatusBadRequest] == 0 {
-		t.Errorf("answered %v, want some 202 and some 400", answered)
+	refused := 0
+	for status, n := range answered {
+		if status >= http.StatusBadRequest {
+			refused += n
+		}
+	}
+	if answered[http.StatusAccepted] == 0 || refused == 0 { // of a hundred requests some ten are accepted, and some twenty refused
+		t.Errorf("answered %v, want some 202 and some 4xx", answered)
 	}
 }
