@@ -28,7 +28,7 @@ func (l *lateRole) Describe(context.Context) (broker.SubscriptionInfo, error) {
 }
 
 // On a first deployment the aggregator runs before its role reaches it. It takes the widest settings, and asks until it gets the
-// real ones: without that it would remember publishers for a month until somebody restarts it.
+// real ones: without that it would remember publishers for a month until it restarts.
 func TestSettingsOfTheSubscriptionAreAskedForUntilTheyAreKnown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

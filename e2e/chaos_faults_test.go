@@ -171,7 +171,7 @@ func (l *link) pick(method string, request []byte) callFault {
 	return callFault{}
 }
 
-// ignore is for replies that nobody gets.
+// ignore drops a reply.
 func ignore([]byte) error { return nil }
 
 // handle makes a call upstream, with its fault.
@@ -206,7 +206,7 @@ func (l *link) handle(ctx context.Context, c *rpc) error {
 			time.Sleep(fault.delay)
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()
-			_ = c.exchange(ctx, ignore) // nobody waits for it
+			_ = c.exchange(ctx, ignore) // its sender has given up
 		})
 		return status.Error(codes.Unavailable, "the proxy makes the call later")
 	case hung:

@@ -47,7 +47,7 @@ func playbookFaults(name, page string) (faults []string) {
 	return faults
 }
 
-// Whoever is woken by an alert finds on one screen what it means, what to look at, what to do, and when it is over.
+// A playbook fits one screen: what the alert means, what to look at first, what to do, and how to know it is over.
 func TestPlaybooksHaveOneForm(t *testing.T) {
 	t.Parallel()
 	checked := 0

@@ -16,6 +16,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/broker"
 	"github.com/accrue/accrue/pkg/logging"
+	"github.com/accrue/accrue/pkg/recent"
 	"github.com/accrue/accrue/pkg/service"
 )
 
@@ -73,7 +74,7 @@ func New(receivers []Receiver, parts Parts) (*Webhooks, error) {
 		log := parts.Log.With().Str("receiver", r.Name).Logger()
 		w.senders[i] = &sender{
 			receiver: r, source: parts.Sources[r.Name], transport: r.transport(), log: log, slots: make(chan struct{}, atOnce),
-			held: make(map[eventKey]*held), done: newDone(remembered), freed: make(chan struct{}, 1),
+			held: make(map[eventKey]*held), done: recent.New[eventKey](remembered), freed: make(chan struct{}, 1),
 			pulling: logging.NewOutage(log, zerolog.WarnLevel, "pull recognitions for a webhook"),
 			posting: logging.NewOutage(log, zerolog.WarnLevel, "post recognitions to a webhook"),
 		}
@@ -116,7 +117,7 @@ type sender struct {
 
 	mu    sync.Mutex
 	held  map[eventKey]*held
-	done  done
+	done  *recent.Set[eventKey]
 	freed chan struct{} // has a token after an event was settled
 
 	delivered, failed, dead atomic.Int64
@@ -190,7 +191,7 @@ func (s *sender) take(d broker.Delivery) (posted *held, drop bool) {
 	key := eventKey{e.Source, e.ID}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.done.has(key) {
+	if s.done.Has(key) {
 		return nil, true
 	}
 	if h := s.held[key]; h != nil {
@@ -248,7 +249,7 @@ func (s *sender) deliver(ctx context.Context, h *held) {
 func (s *sender) settle(ctx context.Context, h *held) {
 	key := eventKey{h.event.Source, h.event.ID}
 	s.mu.Lock()
-	s.done.add(key)
+	s.done.Add(key)
 	delete(s.held, key)
 	receipts := make([]string, 0, len(h.receipts))
 	for _, receipt := range h.receipts {
@@ -309,31 +310,6 @@ func (s *sender) lease(ctx context.Context, d time.Duration) {
 	if err := s.source.Extend(call, receipts, d); err != nil && ctx.Err() == nil {
 		s.pulling.Failed(err, nil)
 	}
-}
-
-// done is a bounded set of events. The oldest is forgotten.
-type done struct {
-	keys  map[eventKey]bool
-	order []eventKey // a ring
-	next  int        // the oldest, once the ring is full
-}
-
-func newDone(size int) done {
-	return done{keys: make(map[eventKey]bool), order: make([]eventKey, 0, size)}
-}
-
-func (d *done) has(key eventKey) bool { return d.keys[key] }
-
-// add takes a key that is not in the set.
-func (d *done) add(key eventKey) {
-	d.keys[key] = true
-	if len(d.order) < cap(d.order) {
-		d.order = append(d.order, key)
-		return
-	}
-	delete(d.keys, d.order[d.next])
-	d.order[d.next] = key
-	d.next = (d.next + 1) % len(d.order)
 }
 
 // wait waits for d or until ctx ends.

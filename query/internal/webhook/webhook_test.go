@@ -485,19 +485,3 @@ func TestMessagesThatAreNoEventsAreDropped(t *testing.T) {
 		r.stop()
 	})
 }
-
-func TestDoneForgetsTheOldest(t *testing.T) {
-	t.Parallel()
-	d := newDone(3)
-	for _, id := range []string{"a", "b", "c", "d"} {
-		d.add(eventKey{"s", id})
-	}
-	for id, want := range map[string]bool{"a": false, "b": true, "c": true, "d": true, "e": false} {
-		if d.has(eventKey{"s", id}) != want {
-			t.Errorf("has(%s) = %v", id, !want)
-		}
-	}
-	if len(d.keys) != 3 {
-		t.Errorf("%d are remembered", len(d.keys))
-	}
-}

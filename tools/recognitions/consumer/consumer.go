@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/accrue/accrue/pkg/broker"
+	"github.com/accrue/accrue/pkg/recent"
 )
 
 // Source is a subscription to the events.
@@ -44,14 +45,14 @@ type Consumer struct {
 	source Source
 	handle func(Recognition) error
 	report func(error)
-	seen   seen
+	seen   *recent.Set[eventKey]
 }
 
 // New returns a consumer that remembers so many events, 1 or more. Handle is called for one recognition at a time; if
 // it fails, its event will be delivered again. Report is called with every error, and for messages that are not
 // recognitions, which are dropped.
 func New(source Source, remember int, handle func(Recognition) error, report func(error)) *Consumer {
-	return &Consumer{source: source, handle: handle, report: report, seen: newSeen(remember)}
+	return &Consumer{source: source, handle: handle, report: report, seen: recent.New[eventKey](remember)}
 }
 
 // Run consumes until ctx ends and the pulled events are handled, usually within 2 s.
@@ -95,13 +96,13 @@ func (c *Consumer) take(m broker.Message) error {
 		c.report(fmt.Errorf("drop a message: %w", err))
 		return nil
 	}
-	if c.seen.has(key) {
+	if c.seen.Has(key) {
 		return nil
 	}
 	if err := c.handle(recognition); err != nil {
 		return err
 	}
-	c.seen.add(key)
+	c.seen.Add(key)
 	return nil
 }
 
@@ -123,31 +124,6 @@ func parse(m broker.Message) (eventKey, Recognition, error) {
 		return key, r, fmt.Errorf("its data is not a recognition: %w", err)
 	}
 	return key, r, nil
-}
-
-// seen is a bounded set of events. The oldest is evicted.
-type seen struct {
-	keys  map[eventKey]bool
-	order []eventKey // a ring
-	next  int        // the oldest, once the ring is full
-}
-
-func newSeen(size int) seen {
-	return seen{keys: make(map[eventKey]bool), order: make([]eventKey, 0, max(1, size))}
-}
-
-func (s *seen) has(key eventKey) bool { return s.keys[key] }
-
-// add takes a key that is not in the set.
-func (s *seen) add(key eventKey) {
-	s.keys[key] = true
-	if len(s.order) < cap(s.order) {
-		s.order = append(s.order, key)
-		return
-	}
-	delete(s.keys, s.order[s.next])
-	s.order[s.next] = key
-	s.next = (s.next + 1) % len(s.order)
 }
 
 // wait waits for d or until ctx ends.
