@@ -1,8 +1,8 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -79,7 +79,7 @@ type chaos struct {
 	s                 *system
 	counts            *faultCounts
 	ledger            chaosLedger
-	archive           archive
+	archive           string // the file in which accrue reconcile collects all messages
 	pubSub, firestore *emulator.Emulator
 	slots             []*slot
 	links             []*link
@@ -89,6 +89,9 @@ type chaos struct {
 	// most is the most resident memory of each service in bytes.
 	most map[string]int64
 }
+
+// archiveSubscription keeps every message for accrue reconcile.
+const archiveSubscription = "archive"
 
 // slot is a place for a service, with links of its own to the emulators.
 type slot struct {
@@ -146,7 +149,10 @@ func runChaos(t *testing.T, seed uint64, trouble time.Duration, counts *faultCou
 	c := newChaos(t, seed, counts)
 	client := c.s.subscribe(t)
 	events := c.s.consume(t, client)
-	c.archive.collect(t, client)
+	c.archive = filepath.Join(t.TempDir(), "archive.json")
+	if err := client.EnsureSubscription(t.Context(), archiveSubscription, "increments", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
 	random := c.random("conductor")
 	defer c.ending.Wait()
 	for _, o := range c.slots {
@@ -195,7 +201,6 @@ func runChaos(t *testing.T, seed uint64, trouble time.Duration, counts *faultCou
 	for _, l := range c.links {
 		l.later.Wait()
 	}
-	c.drain()
 	c.awaitReconciled("before the redrive", chaosPatience-time.Since(healed))
 	exact := time.Since(healed)
 	c.verifyRejected()
@@ -228,7 +233,7 @@ func runChaos(t *testing.T, seed uint64, trouble time.Duration, counts *faultCou
 	}
 	t.Logf("seed %d: %v of trouble; %d posts accepted in %d attempts %v, %d in all, %d messages published, %d contributors, %d recognized, %d events repeated; "+
 		"the last post accepted %.1f s after the last fault, totals exact after %.1f s; resident at most %v; %.0f s in all", seed, trouble, c.ledger.posts,
-		sumOf(c.ledger.attempts), c.ledger.attempts, increments, len(c.archive.rows), len(c.ledger.contributions), len(want), again, accepted.Seconds(),
+		sumOf(c.ledger.attempts), c.ledger.attempts, increments, c.archived(), len(c.ledger.contributions), len(want), again, accepted.Seconds(),
 		exact.Seconds(), mebibytes(c.most), time.Since(began).Seconds())
 }
 
@@ -707,100 +712,26 @@ func (c *chaos) verifyLetters(client *pubsub.Client) {
 	})
 }
 
-// archive has a row for every message that was published and can be decoded, as BigQuery exports it.
-type archive struct {
-	mu   sync.Mutex
-	rows []string
-	last time.Time // when the last one came
-}
-
-// collect pulls all messages from a subscription of its own until the end of the test.
-func (a *archive) collect(t *testing.T, client *pubsub.Client) {
-	t.Helper()
-	const subscription = "archive"
-	if err := client.EnsureSubscription(t.Context(), subscription, "increments", 10*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var group sync.WaitGroup
-	group.Go(func() {
-		for source := client.Subscription(subscription); ctx.Err() == nil; {
-			deliveries, err := source.Pull(ctx, broker.MaxPull)
-			if err != nil {
-				continue
-			}
-			receipts := make([]string, len(deliveries))
-			for i, d := range deliveries {
-				receipts[i] = d.Receipt
-				a.take(d.Data)
-			}
-			_ = source.Acknowledge(ctx, receipts) // a redelivery is the same message again
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		group.Wait()
-	})
-}
-
-func (a *archive) take(data []byte) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.last = time.Now()
-	b, err := message.Decode(data)
-	if err != nil {
-		return // a dead letter
-	}
-	type item struct {
-		Tag   string `json:"tag"`
-		Value uint8  `json:"value"`
-		Key   []byte `json:"key,omitempty"`
-	}
-	increments := make([]item, len(b.Increments))
-	for i, inc := range b.Increments {
-		increments[i] = item{Tag: inc.Tag, Value: inc.Value}
-		if inc.Key != (message.Key{}) {
-			increments[i].Key = slices.Clone(inc.Key[:])
-		}
-	}
-	row, err := json.Marshal(map[string]any{
-		"publisher": b.Publisher[:], "partition": b.Partition, "sequence": b.Sequence, "accepted_at": b.AcceptedAt.UnixMicro(), "increments": increments,
-	})
-	if err != nil {
-		panic(err)
-	}
-	a.rows = append(a.rows, string(row))
-}
-
-// drain waits until no more messages come.
-func (c *chaos) drain() {
-	c.t.Helper()
-	await(c.t, "the end of the messages", chaosPatience, func() error {
-		c.archive.mu.Lock()
-		defer c.archive.mu.Unlock()
-		if since := time.Since(c.archive.last); since < 2*time.Second {
-			return fmt.Errorf("%d, the last %v ago", len(c.archive.rows), since)
-		}
-		return nil
-	})
-}
-
-// awaitReconciled waits until accrue reconcile finds no difference between the archive, the checkpoints and the documents.
+// awaitReconciled waits until accrue reconcile finds no difference between all messages that were published, which it collects in
+// the archive, the checkpoints and the documents.
 func (c *chaos) awaitReconciled(when string, limit time.Duration) {
 	c.t.Helper()
-	file := filepath.Join(c.t.TempDir(), "archive.json")
 	await(c.t, "accrue reconcile agrees "+when, limit, func() error {
-		c.archive.mu.Lock() // messages may still come, which were leased to a Pull whose reply was lost
-		err := os.WriteFile(file, []byte(strings.Join(c.archive.rows, "\n")), 0o600)
-		c.archive.mu.Unlock()
-		if err != nil {
-			return err
-		}
-		output, err := c.s.accrue(c.t, "reconcile", "--archive", file).CombinedOutput()
+		output, err := c.s.accrue(c.t, "reconcile", "--subscription", archiveSubscription, "--archive", c.archive).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, output)
 		}
 		c.t.Logf("accrue reconcile, %s: %s", when, output)
 		return nil
 	})
+}
+
+// archived is the number of messages in the archive.
+func (c *chaos) archived() int {
+	c.t.Helper()
+	text, err := os.ReadFile(c.archive)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return bytes.Count(text, []byte("\n"))
 }

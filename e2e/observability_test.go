@@ -71,17 +71,20 @@ func checkLine(service, line string) error {
 	return errors.Join(errs...)
 }
 
-// The sums in ingest's "published" lines add up to what was answered 202. A log-based metric in terraform/logs.tf adds them up.
+// The sums in ingest's "published" lines add up to what was answered 202. A log-based metric in terraform/logs.tf adds them up. The
+// counters of the services agree.
 func TestPublishedLogLinesSumToAccepted(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.subscribe(t)
 	ingest, query := s.start(t, "ingest"), s.start(t, "query")
-	s.start(t, "aggregator")
+	aggregator := s.start(t, "aggregator")
 	load := startLoad(t, ingest, 4, 5*time.Millisecond)
 	time.Sleep(3 * time.Second) // the load runs
+	s.auditMetrics(t, ingest.url, aggregator.url)
 	want := load.finish(t)
 	awaitStats(t, query, want, 30*time.Second)
+	s.auditMetrics(t, ingest.url, aggregator.url)
 	ingest.stop()
 	var accepted, logged, lines int64
 	for _, n := range want {

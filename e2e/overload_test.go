@@ -152,7 +152,7 @@ func TestThreeTimesWhatIsTaken(t *testing.T) {
 	)
 	s := newSystem(t)
 	s.pubSub, _ = startPubSubServer(t) // the emulator keeps every message
-	s.start(t, "aggregator")
+	aggregator := s.start(t, "aggregator")
 	query := s.start(t, "query")
 	s.variables["GOMEMLIMIT"] = softMemory
 	slow := &narrow{perSecond: perSecond, turn: make(chan struct{}, 1)}
@@ -185,6 +185,7 @@ func TestThreeTimesWhatIsTaken(t *testing.T) {
 	}
 	awaitSum(t, query, accepted, time.Minute)
 	t.Logf("exact %.1f s after the overload", time.Since(ended).Seconds())
+	s.auditMetrics(t, ingest.url, aggregator.url)
 	if n := len(during.accepted); n < int(overloaded.Seconds())*taken/2 {
 		t.Errorf("%d posts were accepted, want %d at least: half of what Pub/Sub takes", n, int(overloaded.Seconds())*taken/2)
 	}

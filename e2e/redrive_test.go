@@ -26,6 +26,21 @@ func (s *system) accrue(t *testing.T, arguments ...string) *exec.Cmd {
 	return command
 }
 
+// auditMetrics fails the test unless accrue reconcile finds that everything which ingest has published is counted, rejected or a
+// repeat, by the counters of the services.
+func (s *system) auditMetrics(t *testing.T, addresses ...string) {
+	t.Helper()
+	arguments := []string{"reconcile"}
+	for _, address := range addresses {
+		arguments = append(arguments, "--metrics", address)
+	}
+	output, err := s.accrue(t, arguments...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %v\n%s", arguments, err, output)
+	}
+	t.Logf("accrue reconcile --metrics: %s", output)
+}
+
 // wordOf returns the i-th of many names, of the longest that there are.
 func wordOf(i int) string {
 	name := []byte("long_words_aaaa")

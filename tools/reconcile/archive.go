@@ -67,7 +67,7 @@ type line struct {
 type item struct {
 	Tag   string `json:"tag"`
 	Value number `json:"value"`
-	Key   []byte `json:"key"`
+	Key   []byte `json:"key,omitempty"`
 }
 
 var errIdentity = errors.New("no publisher, or no sequence")

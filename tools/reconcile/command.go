@@ -1,5 +1,6 @@
 // Package reconcile adds up again what Accrue has counted, from an archive of messages, and compares it with the checkpoints and
-// with the documents of tags. It shares no code with the counting but the formats of what it reads.
+// with the documents of tags; or it compares the counters of the services. It shares no code with the counting but the formats of
+// what it reads.
 package reconcile
 
 import (
@@ -8,9 +9,11 @@ import (
 	"io"
 	"os"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/accrue/accrue/pkg/broker/pubsub"
 	"github.com/accrue/accrue/tools/cli"
 	"github.com/accrue/accrue/tools/documents"
 )
@@ -18,7 +21,9 @@ import (
 // Command returns the command accrue reconcile. Variables are the environment.
 func Command(variables map[string]string) *cobra.Command {
 	var of documents.Flags
-	var archives []string
+	var archives, metrics []string
+	var emulator, subscription string
+	var wait time.Duration
 	var asJSON bool
 	command := &cobra.Command{
 		Use:   "reconcile",
@@ -26,17 +31,39 @@ func Command(variables map[string]string) *cobra.Command {
 		Long: `Compares the total of each tag in the checkpoints with its document, and what that gets later, and, with --archive,
 with the messages themselves: each message once, by publisher, partition and sequence, each idempotency key once, and
 without the rejected entries that still wait. An archive is one or more files of newline-delimited JSON, as BigQuery
-exports the table of terraform/archive.tf, or - for standard input; it must have every message since the first.
+exports the table of terraform/archive.tf, or - for standard input; it must have every message since the first. With
+--subscription the messages of a subscription, kept for this, move to the end of the archive's file first.
 Messages that wait to be counted are a difference: let it become quiet first. The exit code is 1 if there is a
-difference.`,
+difference.
+
+With --metrics it compares counters instead, at any load: accepted = counted + rejected + repeated + in flight. Name each
+ingest and each aggregator; counters begin at 0 when a process starts. The exit code is 0 once as much is settled as was
+accepted when the command began, and 1 if more is counted than was accepted, or if entries stay in flight.`,
 		Example: `  accrue reconcile --data .accrue
   accrue reconcile --project my-project --archive increments-000.json --archive increments-001.json
-  bq extract --destination_format NEWLINE_DELIMITED_JSON accrue.increments 'gs://my-bucket/increments-*.json'
-  gcloud storage cat 'gs://my-bucket/increments-*.json' | accrue reconcile --archive -`,
+  accrue reconcile --project my-project --subscription increments-archive --archive increments.json
+  gcloud storage cat 'gs://my-bucket/increments-*.json' | accrue reconcile --project my-project --archive -
+  accrue reconcile --metrics http://ingest:8080 --metrics http://aggregator:8080`,
 		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if len(metrics) > 0 {
+				for _, flag := range []string{"archive", "subscription", "data"} {
+					if c.Flags().Changed(flag) {
+						return cli.Usagef("--metrics compares counters, and takes no --%s", flag)
+					}
+				}
+				return runAudit(c, metrics, wait, asJSON)
+			}
 			if err := of.Check(); err != nil {
 				return err
+			}
+			if subscription != "" {
+				if len(archives) != 1 || archives[0] == "-" || of.Data != "" {
+					return cli.Usagef("--subscription needs --project, and one --archive: the file to which its messages move")
+				}
+				if err := collectFrom(c, of.Project, emulator, subscription, archives[0]); err != nil {
+					return fmt.Errorf("move the messages of %s to %s: %w", subscription, archives[0], err)
+				}
 			}
 			var messages *archive
 			if len(archives) > 0 {
@@ -67,9 +94,39 @@ difference.`,
 		},
 	}
 	of.Add(command, variables)
-	command.Flags().StringArrayVar(&archives, "archive", nil, "file of archived messages, newline-delimited JSON, or - for standard input")
-	command.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	flags := command.Flags()
+	flags.StringArrayVar(&archives, "archive", nil, "file of archived messages, newline-delimited JSON, or - for standard input")
+	flags.StringVar(&subscription, "subscription", "", "subscription of the increments topic whose messages move to the --archive first")
+	flags.StringVar(&emulator, "emulator", variables["PUBSUB_EMULATOR_HOST"], "host:port of a Pub/Sub emulator (PUBSUB_EMULATOR_HOST)")
+	flags.StringArrayVar(&metrics, "metrics", nil, "address of an ingest or an aggregator whose counters are compared")
+	flags.DurationVar(&wait, "wait", 30*time.Second, "with --metrics, how long entries may be in flight")
+	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return command
+}
+
+// runAudit compares counters, and prints them.
+func runAudit(c *cobra.Command, addresses []string, wait time.Duration, asJSON bool) error {
+	found, err := auditMetrics(c.Context(), addresses, wait, c.ErrOrStderr())
+	if found == nil {
+		return err
+	}
+	if asJSON {
+		return errors.Join(err, cli.PrintJSON(c.OutOrStdout(), found))
+	}
+	_, printed := fmt.Fprintln(c.OutOrStdout(), found)
+	return errors.Join(err, printed)
+}
+
+// collectFrom moves the messages of a subscription to a file.
+func collectFrom(c *cobra.Command, project, emulator, subscription, file string) error {
+	if err := cli.Reach(c.Context(), emulator); err != nil {
+		return fmt.Errorf("connect to the emulator: %w", err)
+	}
+	client, err := pubsub.Connect(c.Context(), project, emulator)
+	if err != nil {
+		return fmt.Errorf("connect to Pub/Sub: %w", err)
+	}
+	return errors.Join(collect(c.Context(), client.Subscription(subscription), file, c.ErrOrStderr()), client.Close())
 }
 
 func (a *archive) readFile(name string, stdin io.Reader) error {

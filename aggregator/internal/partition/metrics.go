@@ -46,12 +46,12 @@ func newOutages(log zerolog.Logger) outages {
 
 // metrics measures the partitions. docs/metrics.md says what each metric means.
 type metrics struct {
-	commits, duplicates, rejected, released metric.Int64Counter
-	repeated, reused, late, evicted         metric.Int64Counter
-	asserted                                metric.Int64Counter
-	duration, documents, lag, freshness     metric.Float64Histogram
-	traced, filling, assertedLines          *rate.Limiter
-	drained                                 drained
+	commits, duplicates, counted, rejected, released metric.Int64Counter
+	repeated, reused, late, evicted                  metric.Int64Counter
+	asserted                                         metric.Int64Counter
+	duration, documents, lag, freshness              metric.Float64Histogram
+	traced, filling, assertedLines                   *rate.Limiter
+	drained                                          drained
 }
 
 // drained is what was committed since the start, for the last log line.
@@ -94,6 +94,7 @@ func newMetrics(m metric.Meter, s *Partitions) (*metrics, error) {
 	all := &metrics{
 		commits:    counter("accrue_commits", "Commits, by what ended the window and by outcome."),
 		duplicates: started(counter("accrue_messages_duplicate", "Messages that were settled already and dropped.")),
+		counted:    started(counter("accrue_entries_counted", "Entries that were counted.")),
 		rejected:   counter("accrue_entries_rejected", "Entries that could not be counted and wait to be redriven, by reason."),
 		released:   started(counter("accrue_messages_released", "Messages that were released because their partition could not commit them.")),
 		repeated:   started(counter("accrue_keys_repeated", "Entries that repeated an idempotency key and were not counted.")),
@@ -259,6 +260,7 @@ func (m *metrics) committed(p *partition, d *draft, commit *store.Commit, took t
 		m.freshness.Record(ctx, now.Sub(held.Batch.AcceptedAt).Seconds())
 	}
 	m.repeated.Add(ctx, int64(d.claim.Repeated))
+	m.counted.Add(ctx, int64(d.entries-d.claim.Repeated-len(d.rejected)))
 	m.reused.Add(ctx, int64(d.claim.Reused))
 	m.late.Add(ctx, int64(d.claim.Late))
 	if len(d.rejected) == 0 {
