@@ -3,19 +3,15 @@ package openapi
 
 import (
 	"bytes"
-	"context"
 	"embed"
-	"io"
+	"html"
+	"io/fs"
 	"net/http"
-	"net/url"
-	"os"
 	"path"
 	"sync"
 
 	"github.com/gin-gonic/gin"
 	swaggerFiles "github.com/swaggo/files/v2"
-	ginSwagger "github.com/swaggo/gin-swagger"
-	"golang.org/x/net/webdav"
 
 	"github.com/accrue/accrue/pkg/content"
 )
@@ -55,9 +51,8 @@ func Register(routes gin.IRoutes, document []byte, title string) {
 		c.Header("Location", path.Base(PagePath)+"/") // relative, so that it holds below a prefix
 		c.Status(http.StatusFound)
 	})
-	read := parts(title)
 	for name, mediaType := range mediaTypes() {
-		body := sync.OnceValue(func() *content.Body { return content.Static(read(name)) })
+		body := sync.OnceValue(func() *content.Body { return content.Static(part(name, title)) })
 		serve := func(c *gin.Context) { write(c, mediaType, body()) }
 		routes.Match(methods, PagePath+"/"+name, serve)
 		if name == index {
@@ -93,52 +88,22 @@ func answer(document []byte) gin.HandlerFunc {
 	return func(c *gin.Context) { write(c, "application/json", body) }
 }
 
-// parts returns a function that reads the page or one of its parts: one of our own, or gin-swagger's.
-func parts(title string) func(name string) []byte {
-	engine := gin.New()
-	engine.GET("/:name", ginSwagger.CustomWrapHandler(&ginSwagger.Config{Title: title},
-		&webdav.Handler{FileSystem: swaggerUI{}, LockSystem: webdav.NewMemLS()}))
-	return func(name string) []byte {
-		if body, err := own.ReadFile("page/" + name); err == nil {
-			return body
-		}
-		request := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/" + name}, RequestURI: "/" + name, Header: http.Header{}}
-		answer := &recorder{header: http.Header{}}
-		engine.ServeHTTP(answer, request)
-		if name == index {
-			return adapted(answer.Bytes())
-		}
-		return answer.Bytes()
+// part reads the page, which gets the title, or one of its parts: one of our own, or Swagger UI's.
+func part(name, title string) []byte {
+	if name == index {
+		return bytes.ReplaceAll(read(own, "page/"+name), []byte("TITLE"), []byte(html.EscapeString(title)))
 	}
+	if body := read(own, "page/"+name); body != nil {
+		return body
+	}
+	return read(swaggerFiles.FS, name)
 }
 
-// adapted returns gin-swagger's page with a viewport, without which phones show it tiny, and without the script of the bar
-// above the document.
-func adapted(page []byte) []byte {
-	page = bytes.Replace(page, []byte(`<meta charset="UTF-8">`),
-		[]byte(`<meta charset="UTF-8"><meta name="viewport" content="width=device-width, initial-scale=1">`), 1)
-	return bytes.Replace(page, []byte(`<script src="./swagger-ui-standalone-preset.js"> </script>`), nil, 1)
+// read returns an embedded file, or nil if there is none.
+func read(files fs.FS, name string) []byte {
+	body, err := fs.ReadFile(files, name)
+	if err != nil {
+		return nil
+	}
+	return body
 }
-
-// swaggerUI is the files of Swagger UI, to be read.
-type swaggerUI struct {
-	webdav.FileSystem // nil: a GET calls OpenFile alone
-}
-
-// OpenFile opens a file.
-func (swaggerUI) OpenFile(_ context.Context, name string, _ int, _ os.FileMode) (webdav.File, error) {
-	f, err := http.FS(swaggerFiles.FS).Open(name)
-	return struct {
-		http.File
-		io.Writer
-	}{File: f}, err
-}
-
-// recorder keeps the body of an answer.
-type recorder struct {
-	bytes.Buffer
-	header http.Header
-}
-
-func (r *recorder) Header() http.Header { return r.header }
-func (r *recorder) WriteHeader(int)     {}
