@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -14,7 +15,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,8 +40,11 @@ func TestMain(m *testing.M) {
 		binaries = folder
 		err = build()
 	}
+	if err == nil { // tests mostly wait: one more than there are processors, unless the command line says otherwise
+		err = flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1))
+	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "build the programs:", err)
+		fmt.Fprintln(os.Stderr, "prepare the tests:", err)
 		os.Exit(1)
 	}
 	emulatortest.Main(m,

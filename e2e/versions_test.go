@@ -153,7 +153,7 @@ func TestUpgradeAndRollbackLoseAndDoubleNothing(t *testing.T) {
 	}
 	post("e", true)
 	both()
-	await(t, "the repeats", 10*time.Second, func() error {
+	await(t, "the repeats", time.Minute, func() error { // a message may be leased to a Pull of the one that ended
 		if repeated := metric(t, aggregator, "accrue_keys_repeated_total"); repeated < 4*4 { // three increments and a contribution each
 			return fmt.Errorf("%v repeated", repeated) //nolint:err113 // for people
 		}
