@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/accrue/accrue/tools/cli"
+	"github.com/accrue/accrue/tools/cost"
 	"github.com/accrue/accrue/tools/load"
 )
 
@@ -25,7 +27,35 @@ type settings struct {
 	connections int
 	batch       int
 	probes      int
+	words       string
+	only        []string
 	json        bool
+}
+
+// validate returns the phases that are to be measured, in order.
+func (s *settings) validate() ([]phase, error) {
+	switch {
+	case s.rounds < 1:
+		return nil, cli.Usagef("--rounds must be 1 or more")
+	case s.each < 100*time.Millisecond:
+		return nil, cli.Usagef("--each must be 100ms or more")
+	case s.connections < 1, s.batch < 1, s.batch > 1000, s.probes < 10:
+		return nil, cli.Usagef("--connections must be 1 or more, --batch 1 to 1000, --probes 10 or more")
+	}
+	var names []string
+	var chosen []phase
+	for _, p := range phases() {
+		names = append(names, p.name)
+		if len(s.only) == 0 || slices.Contains(s.only, p.name) {
+			chosen = append(chosen, p)
+		}
+	}
+	for _, name := range s.only {
+		if !slices.Contains(names, name) {
+			return nil, cli.Usagef("--only must be some of %s", strings.Join(names, ", "))
+		}
+	}
+	return chosen, nil
 }
 
 // Command returns the command accrue bench.
@@ -34,24 +64,25 @@ func Command() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure the three services and the emulators on this machine",
-		Long: `Measures ingest against a baseline that keeps nothing, batches, idempotency keys and freshness, in turns, with the
-emulators and the three services as processes on this machine. Prints a table of medians.`,
-		Example: "  make build && bin/accrue bench --rounds 3 --each 3s",
+		Long: `Measures rates against a baseline that keeps nothing, freshness, writes, memory, readers, and the words of Go's own
+sources, with the emulators and the three services as processes on this machine, and adds the estimate of the cost.
+Prints a table of medians.`,
+		Example: "  make build && bin/accrue bench --rounds 3 --each 3s\n  bin/accrue bench --only freshness --probes 50",
 		Args:    cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			switch {
-			case s.rounds < 1:
-				return cli.Usagef("--rounds must be 1 or more")
-			case s.each < 100*time.Millisecond:
-				return cli.Usagef("--each must be 100ms or more")
-			case s.connections < 1, s.batch < 1, s.batch > 1000, s.probes < 10:
-				return cli.Usagef("--connections must be 1 or more, --batch 1 to 1000, --probes 10 or more")
-			}
-			system, err := start(c.Context(), s.binaries)
+			chosen, err := s.validate()
 			if err != nil {
 				return err
 			}
-			return errors.Join(measure(c.Context(), s, system, c.OutOrStdout(), c.ErrOrStderr()), system.stop())
+			b := &bench{settings: s, stderr: c.ErrOrStderr()}
+			if err := b.run(c.Context(), chosen); err != nil {
+				return err
+			}
+			if s.json {
+				return cli.PrintJSON(c.OutOrStdout(), b.rows)
+			}
+			b.print(c.OutOrStdout())
+			return nil
 		},
 	}
 	flags := command.Flags()
@@ -61,122 +92,93 @@ emulators and the three services as processes on this machine. Prints a table of
 	flags.IntVar(&s.connections, "connections", 128, "number of connections")
 	flags.IntVar(&s.batch, "batch", 500, "increments in a batch")
 	flags.BoolVar(&s.json, "json", false, "print the table as JSON")
-	flags.IntVar(&s.probes, "probes", 200, "number of measurements of freshness")
+	flags.IntVar(&s.probes, "probes", 200, "number of measurements of each freshness")
+	flags.StringVar(&s.words, "words", "", "folder of Go files whose words are counted (default Go's own sources)")
+	flags.StringSliceVar(&s.only, "only", nil, "measure some only: cost, rates, freshness, memory, streams, words")
 	command.AddCommand(baselineCommand())
 	return command
 }
 
-// result is one measurement.
-type result struct {
-	load.Measured
-	// counted is the rate of increments until the last of them is in /stats.
-	counted float64
+// phase is a part of the run.
+type phase struct {
+	name string
+	run  func(*bench, context.Context) error
 }
 
-func (r result) rate() float64 { return float64(r.Accepted) / r.Elapsed.Seconds() }
+// phases returns all parts in their order: the words are the last, since the emulators are slower with so many tags.
+func phases() []phase {
+	return []phase{
+		{"cost", (*bench).measureCost},
+		{"rates", (*bench).measureRates},
+		{"freshness", (*bench).measureFreshness},
+		{"memory", (*bench).measureMemory},
+		{"streams", (*bench).measureStreams},
+		{"words", (*bench).measureWords},
+	}
+}
 
-// background is the load under which freshness is measured, in posts a second.
-const background = 2000
+// bench is a run.
+type bench struct {
+	settings
+	table
+	lab    *lab
+	stderr io.Writer
+}
 
-func measure(ctx context.Context, s settings, system *system, stdout, stderr io.Writer) error {
-	var baseline, service, batch, keyed []result
-	turns := []struct {
-		results *[]result
-		shape   load.Shape
-	}{
-		{&baseline, load.Shape{Ingest: system.baseline.url, Batch: 1}},
-		{&service, load.Shape{Ingest: system.ingest.url, Batch: 1}},
-		{&batch, load.Shape{Ingest: system.ingest.url, Batch: s.batch}},
-		{&keyed, load.Shape{Ingest: system.ingest.url, Batch: s.batch, Keys: true}},
-	}
-	fmt.Fprintln(stderr, "warming up: the emulators' first writes are ten times slower")
-	for round := -2; round < s.rounds; round++ { // rounds before 0 warm up
-		for _, turn := range turns {
-			turn.shape.Connections, turn.shape.Duration = s.connections, s.each
-			start := time.Now()
-			measured, err := load.Measure(ctx, turn.shape)
-			if err != nil {
-				return err
-			}
-			// The next turn begins when everything is counted.
-			if err := load.Settle(ctx, system.query.url, still, settleLimit); err != nil {
-				return err
-			}
-			if round >= 0 {
-				counted := time.Since(start) - still
-				*turn.results = append(*turn.results, result{measured, float64(measured.Accepted) / counted.Seconds()})
-			}
-		}
-		if round >= 0 {
-			fmt.Fprintf(stderr, "round %d of %d: baseline %.0f/s, ingest %.0f/s, batches %.0f increments/s, with keys %.0f\n", round+1, s.rounds,
-				baseline[round].rate(), service[round].rate(), batch[round].rate(), keyed[round].rate())
-		}
-	}
-	ratios := func(of, to []result, value func(result) float64) []float64 {
-		all := make([]float64, s.rounds)
-		for i := range all {
-			all[i] = value(of[i]) / value(to[i])
-		}
-		return all
-	}
-	p50, p99, err := load.Freshness(ctx, system.ingest.url, system.query.url, 64, background, s.probes)
+// say prints a line of progress.
+func (b *bench) say(format string, arguments ...any) {
+	fmt.Fprintf(b.stderr, format+"\n", arguments...)
+}
+
+// run measures phases.
+func (b *bench) run(ctx context.Context, chosen []phase) error {
+	opened, err := openLab(ctx, b.binaries)
 	if err != nil {
 		return err
 	}
-	var rows []row
-	add := func(what, format string, values []float64) {
-		rows = append(rows, row{what, median(values), slices.Min(values), slices.Max(values), format})
-	}
-	pick := func(results []result, value func(result) float64) []float64 {
-		values := make([]float64, len(results))
-		for i, r := range results {
-			values[i] = value(r)
-		}
-		return values
-	}
-	rate := result.rate
-	count := func(r result) float64 { return r.counted }
-	slowest := func(r result) float64 { return r.P99.Seconds() * 1000 }
-	add("baseline: decode, validate, answer 202; posts/s", "%.0f", pick(baseline, rate))
-	add("ingest: single increments/s", "%.0f", pick(service, rate))
-	add("ingest / baseline", "%.2f", ratios(service, baseline, rate))
-	add("single post, p99 in ms", "%.1f", pick(service, slowest))
-	add(fmt.Sprintf("ingest: increments/s in batches of %d", s.batch), "%.0f", pick(batch, rate))
-	add("the same, with an idempotency key a batch", "%.0f", pick(keyed, rate))
-	add("with keys / without", "%.2f", ratios(keyed, batch, rate))
-	add("counted, until the last is in `/stats`: increments/s of batches", "%.0f", pick(batch, count))
-	add("the same with keys", "%.0f", pick(keyed, count))
-	add("counted, with keys / without", "%.2f", ratios(keyed, batch, count))
-	freshness := fmt.Sprintf("in ms (%d probes at 2,000 posts/s)", s.probes)
-	add("freshness, 202 to visible in /stats, p50 "+freshness, "%.0f", []float64{p50.Seconds() * 1000})
-	add("the same, p99 "+freshness, "%.0f", []float64{p99.Seconds() * 1000})
-	if err := system.stop(); err != nil {
+	b.lab = opened
+	return errors.Join(b.measure(ctx, chosen), opened.close())
+}
+
+func (b *bench) measure(ctx context.Context, chosen []phase) error {
+	b.say("warming up: the emulators' first writes are ten times slower")
+	if err := b.with(ctx, func(s *system) error {
+		_, err := b.post(ctx, s, load.Shape{Batch: b.batch, Connections: b.connections, Duration: b.each})
+		return err
+	}); err != nil {
 		return err
 	}
-	c := system.counted
-	writes := c.Documents + c.CommitsByAge + c.CommitsBySize + c.CommitsByDrain
-	add(fmt.Sprintf("increments per Firestore write (%d increments, %d writes)", c.Increments, writes), "%.0f",
-		[]float64{float64(c.Increments) / float64(max(writes, 1))})
-	if s.json {
-		return cli.PrintJSON(stdout, rows)
-	}
-	fmt.Fprintf(stdout, "| what | median | of %d rounds |\n|---|---|---|\n", s.rounds)
-	for _, r := range rows {
-		fmt.Fprintf(stdout, "| %s | "+r.format+" | "+r.format+" to "+r.format+" |\n", r.What, r.Median, r.Least, r.Most)
+	for _, p := range chosen {
+		if err := p.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
 	}
 	return nil
 }
 
-// row is one line of the table.
-type row struct {
-	What   string  `json:"what"`
-	Median float64 `json:"median"`
-	Least  float64 `json:"least"`
-	Most   float64 `json:"most"`
-	format string
+// with calls measure with a system that has settings.
+func (b *bench) with(ctx context.Context, measure func(*system) error, settings ...string) error {
+	s, err := b.lab.start(ctx, settings...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(measure(s), s.stop())
 }
 
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+// post posts a shape to a system and returns when everything is counted.
+func (b *bench) post(ctx context.Context, s *system, shape load.Shape) (load.Measured, error) {
+	shape.Ingest = s.ingest.url
+	measured, err := load.Measure(ctx, shape)
+	if err != nil {
+		return measured, err
+	}
+	return measured, load.Settle(ctx, s.query.url, still, settleLimit)
+}
+
+// measureCost adds what the model of the cost estimates.
+func (b *bench) measureCost(context.Context) error {
+	const what = "a billion increments at Google's list prices, by the model of `accrue cost`, 10,000 increments/s in batches of 100 over "
+	b.add("cost_per_billion_100_tags", dollars, what+"100 tags", cost.PerBillion(100, 0))
+	b.add("cost_per_billion_1000_tags_30s", dollars, what+"1,000 tags, TAG_DOCUMENTS=30s", cost.PerBillion(1000, 30*time.Second))
+	return nil
 }

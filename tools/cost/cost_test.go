@@ -242,6 +242,29 @@ func TestDocumentationShowsTheTables(t *testing.T) {
 	}
 }
 
+func TestPerBillionIsTheTotalOfTheTables(t *testing.T) {
+	t.Parallel()
+	p := listPrices()
+	total := func(change func(*load)) float64 {
+		b := estimate(byInstances("", change).load, billion, p)
+		return b.total()
+	}
+	for name, pair := range map[string][2]float64{
+		"100 tags":                      {PerBillion(100, 0), total(func(l *load) { l.batch, l.tags = 100, 100 })},
+		"1,000 tags, TAG_DOCUMENTS=30s": {PerBillion(1000, 30*time.Second), total(func(l *load) { l.batch, l.tagDocuments = 100, 30*time.Second })},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s: $%.2f, want $%.2f", name, pair[0], pair[1])
+		}
+	}
+	want := "**" + dollars(PerBillion(1000, 30*time.Second)) + "**"
+	for line := range strings.Lines(document(p)) {
+		if strings.HasPrefix(line, "| 1,000 tags, TAG_DOCUMENTS=30s |") && !strings.Contains(line, want) {
+			t.Errorf("docs/scaling.md has another total than %s: %s", want, line)
+		}
+	}
+}
+
 // The expected costs are calculated by hand.
 func TestCostOfReadersEqualsAManualCalculation(t *testing.T) {
 	t.Parallel()

@@ -207,6 +207,14 @@ func estimate(l load, increments float64, p prices) bill {
 	return b
 }
 
+// PerBillion returns what a billion increments cost in US dollars: 10,000 a second in batches of 100, spread evenly over tags, with ingest billed
+// by instances and TAG_DOCUMENTS as given, 0 for window. It is the total of docs/scaling.md.
+func PerBillion(tags int, tagDocuments time.Duration) float64 {
+	r := byInstances("", func(l *load) { l.batch, l.tags, l.tagDocuments = 100, float64(tags), tagDocuments })
+	b := estimate(r.load, billion, listPrices())
+	return b.total()
+}
+
 // quiet returns the cost of seconds without increments, in which the aggregator and query poll.
 func quiet(l load, seconds float64, p prices) bill {
 	const interval, idleRecognition = 10, 5 // seconds between two reads of an idle query, and between two searches for each tier

@@ -39,6 +39,8 @@ type config struct {
 	settle, hold, wait   time.Duration
 	poll, probe, refresh time.Duration
 	json                 bool
+	// abandon ends the run without a comparison when its context ends; for measurements.
+	abandon bool
 }
 
 // register adds the flags of accrue load. The function that it returns completes and checks the configuration once the flags

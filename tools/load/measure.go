@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 // measuredTags is the number of tags that measurements post.
 const measuredTags = 1000
 
-// Shape describes what Measure posts.
+// Shape describes what is posted.
 type Shape struct {
 	// Ingest is the address of ingest.
 	Ingest      string
@@ -21,6 +22,12 @@ type Shape struct {
 	Duration    time.Duration
 	// Keys gives each request an idempotency key.
 	Keys bool
+	// Rate is the number of increments a second; 0 for as many as are accepted.
+	Rate float64
+	// Tags is the number of tags; 0 for 1,000.
+	Tags int
+	// InTurn posts each tag in its turn, so that all of them change as often, and not at random.
+	InTurn bool
 }
 
 // Measured is the result of Measure.
@@ -39,15 +46,15 @@ type silent struct{}
 
 func (silent) follow(ctx context.Context, _ *load) { <-ctx.Done() }
 
-// Measure posts random increments as fast as they are accepted. Any answer but a 202 is an error.
+// Measure posts increments. Any answer but a 202 is an error.
 func Measure(ctx context.Context, s Shape) (Measured, error) {
 	address, err := url.Parse(s.Ingest)
 	if err != nil {
 		return Measured{}, fmt.Errorf("measure: %w", err)
 	}
-	c := &config{ingest: address, connections: s.Connections, batch: s.Batch, keys: s.Keys, duration: s.Duration}
+	c := &config{ingest: address, connections: s.Connections, batch: s.Batch, keys: s.Keys, duration: s.Duration, rate: s.Rate}
 	posted := newLedger()
-	l := &load{config: c, ingest: connect(c).ingest, source: newRandomSource(posted, measuredTags, 1), ledger: posted}
+	l := &load{config: c, ingest: connect(c).ingest, source: s.source(posted), ledger: posted}
 	posting, stop := context.WithTimeout(ctx, s.Duration)
 	defer stop()
 	start := time.Now()
@@ -66,25 +73,71 @@ func Measure(ctx context.Context, s Shape) (Measured, error) {
 	}, nil
 }
 
-// Freshness measures, with so many probes, the time from a 202 until the increment is in /stats, while rate increments a
-// second are posted. It returns p50 and p99, and fails if a total is not exact in the end.
-func Freshness(ctx context.Context, ingest, query string, connections int, rate float64, probes int) (p50, p99 time.Duration, err error) {
-	c, err := parse("--ingest", ingest, "--query", query)
-	if err != nil {
-		return 0, 0, err
+// source returns the source of what Measure posts.
+func (s Shape) source(posted *ledger) source {
+	random := newRandomSource(posted, cmp.Or(s.Tags, measuredTags), 1)
+	if s.InTurn {
+		return &turnSource{randomSource: random}
 	}
-	c.connections, c.rate, c.probe = connections, rate, 130*time.Millisecond // at every phase of the window
-	c.duration = time.Duration(probes) * c.probe
-	c.poll = 10 * time.Millisecond
+	return random
+}
+
+// Fresh is the result of Freshness.
+type Fresh struct {
+	// P50 and P99 are quantiles of the time from a 202 until the increment is in /stats.
+	P50, P99 time.Duration
+	// Rate is the number of increments that were accepted a second.
+	Rate float64
+}
+
+// probeInterval is the time between two probes of Freshness. They come at every phase of a window.
+const probeInterval = 70 * time.Millisecond
+
+// Freshness measures, with so many probes, the time from a 202 until the increment is in /stats, while a shape of Rate, Batch and Tags is
+// posted. It fails if a total is not exact in the end.
+func Freshness(ctx context.Context, s Shape, query string, probes int) (Fresh, error) {
+	c, err := parse("--ingest", s.Ingest, "--query", query)
+	if err != nil {
+		return Fresh{}, err
+	}
+	c.connections, c.rate, c.batch, c.tags = s.Connections, s.Rate, s.Batch, cmp.Or(s.Tags, measuredTags)
+	c.probe, c.duration = probeInterval, time.Duration(probes)*probeInterval
+	c.poll, c.abandon = 10*time.Millisecond, true
 	r, err := run(ctx, c, connect(c), silent{})
 	switch {
 	case err != nil:
-		return 0, 0, err
+		return Fresh{}, fmt.Errorf("measure freshness: %w", err)
 	case !r.ok():
-		return 0, 0, fmt.Errorf("measure freshness: %d totals differ; %s", len(r.Differences), r.Fault)
+		return Fresh{}, fmt.Errorf("measure freshness: %d totals differ; %s", len(r.Differences), r.Fault)
 	}
 	ms := func(v float64) time.Duration { return time.Duration(v * float64(time.Millisecond)) }
-	return ms(r.Freshness.P50), ms(r.Freshness.P99), nil
+	return Fresh{ms(r.Freshness.P50), ms(r.Freshness.P99), r.Rate}, nil
+}
+
+// Counted is the result of CountWords.
+type Counted struct {
+	Words, Tags int64
+	// Elapsed is the time from the first post until /stats was exact.
+	Elapsed time.Duration
+}
+
+// CountWords posts the words of files, which are named as for accrue load, as fast as they are accepted. It fails if a total is not exact in
+// the end.
+func CountWords(ctx context.Context, s Shape, query string, files ...string) (Counted, error) {
+	c, err := parse(append([]string{"--ingest", s.Ingest, "--query", query, "--words"}, files...)...)
+	if err != nil {
+		return Counted{}, err
+	}
+	c.connections, c.batch, c.probe, c.abandon = s.Connections, s.Batch, 0, true
+	r, err := run(ctx, c, connect(c), silent{})
+	switch {
+	case err != nil:
+		return Counted{}, fmt.Errorf("count words: %w", err)
+	case !r.ok():
+		return Counted{}, fmt.Errorf("count words: %d totals differ; %s", len(r.Differences), r.Fault)
+	}
+	// The ledger has one tag more, for probes, of which there are none.
+	return Counted{r.Accepted, int64(r.Tags) - 1, time.Duration(r.ExactSeconds * float64(time.Second))}, nil
 }
 
 // Settle waits until the totals of query have not changed for the time still, at most for limit.

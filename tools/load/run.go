@@ -65,7 +65,11 @@ func run(ctx context.Context, c *config, s services, show progress) (*report, er
 		recognized <- people.run(ctx)
 	}()
 	// What was posted is verified also after ctx has ended.
-	seen, err := w.until(context.WithoutCancel(ctx), ended)
+	watching := context.WithoutCancel(ctx)
+	if c.abandon {
+		watching = ctx
+	}
+	seen, err := w.until(watching, ended)
 	faults := errors.Join(err, <-recognized)
 	if faults != nil {
 		return nil, faults
@@ -263,7 +267,7 @@ type seen struct {
 }
 
 // until returns when posting has ended and the totals have been exact for a while, or cannot become exact, or have not
-// changed for a long time. The error means that the totals cannot be read.
+// changed for a long time. The error means that the totals cannot be read, or that ctx has ended.
 func (w *watch) until(ctx context.Context, ended <-chan error) (*seen, error) {
 	ticker := time.NewTicker(w.config.poll)
 	defer ticker.Stop()
@@ -275,6 +279,9 @@ func (w *watch) until(ctx context.Context, ended <-chan error) (*seen, error) {
 		case s.failed = <-ended:
 			ended, posted, moved = nil, true, time.Now()
 		case <-ticker.C:
+		}
+		if posted && ctx.Err() != nil {
+			return nil, fmt.Errorf("compare the totals: %w", ctx.Err())
 		}
 		changed, err := w.stats.read(ctx)
 		now := time.Now()

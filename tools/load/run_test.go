@@ -335,6 +335,31 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// A run for a measurement ends with its context, where others verify what they have posted.
+func TestAbandonedRunEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, abandon := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			c, err := parse("--tags", "20", "--connections", "4", "--rate", "100", "--duration", "1m")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.abandon = abandon
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			start := time.Now()
+			_, err = run(ctx, c, newFakeSystem().services(), silent{})
+			took := time.Since(start)
+			if abandon && (!errors.Is(err, context.DeadlineExceeded) || took > 11*time.Second) {
+				t.Errorf("abandoned after 10 s: %v after %v", err, took)
+			}
+			if !abandon && (err != nil || took < 12*time.Second) {
+				t.Errorf("not abandoned: %v after %v", err, took)
+			}
+		})
+	}
+}
+
 func TestCommandLineErrors(t *testing.T) {
 	t.Parallel()
 	for arguments, want := range map[string]string{

@@ -133,6 +133,17 @@ func (s *randomSource) next() (entry, error) {
 
 func (*randomSource) progress() (float64, bool) { return 0, false }
 
+// turnSource returns increments of 1 of each tag in its turn, endlessly.
+type turnSource struct {
+	*randomSource
+	given atomic.Uint64
+}
+
+func (s *turnSource) next() (entry, error) {
+	n := s.given.Add(1) - 1
+	return entry{tally: s.tallies[n%uint64(len(s.tallies))], value: 1}, nil
+}
+
 // wordSource returns an increment of 1 for every word of some files, in order.
 type wordSource struct {
 	ledger *ledger

@@ -51,6 +51,28 @@ func TestSameSeedDrawsTheSameTags(t *testing.T) {
 	}
 }
 
+func TestTagsInTurnAllChangeAsOften(t *testing.T) {
+	t.Parallel()
+	l := newLedger()
+	s := Shape{Tags: 7, InTurn: true}.source(l)
+	times := map[string]int{}
+	for range 3 * 7 {
+		e, err := s.next()
+		if err != nil || e.value != 1 {
+			t.Fatalf("value %d, %v", e.value, err)
+		}
+		times[e.tally.name]++
+	}
+	if len(times) != 7 {
+		t.Errorf("%d tags, want 7", len(times))
+	}
+	for name, n := range times {
+		if n != 3 {
+			t.Errorf("%s came %d times, want 3", name, n)
+		}
+	}
+}
+
 func TestWordSourceReturnsEveryWord(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
