@@ -116,7 +116,7 @@ func (b *bench) measureReads(ctx context.Context, s *system, tags int64) error {
 		return err
 	}
 	known := http.Header{"Accept-Encoding": {"gzip"}, "If-None-Match": {etag}}
-	each := b.each / 2
+	each := b.each / 4
 	b.say("/stats of %d tags: %d rounds of two turns of %v", tags, b.rounds, each)
 	var whole, same []float64
 	for range b.rounds {
@@ -164,7 +164,8 @@ func (b *bench) measureStreams(ctx context.Context) error {
 			b.say("streams_cores is left out: %v", err)
 			return nil
 		}
-		posting, measuring := 3*b.each, 2*b.each
+		const warmUp = 2 * time.Second
+		measuring := max(2*b.each, 4*time.Second) // several windows
 		b.say("streams: %d readers for %v at %d changes/s", streams, measuring, changes)
 		watching, leave := context.WithCancel(ctx)
 		defer leave()
@@ -176,11 +177,11 @@ func (b *bench) measureStreams(ctx context.Context) error {
 		var posters errgroup.Group
 		posters.Go(func() error {
 			_, err := load.Measure(ctx, load.Shape{
-				Ingest: s.ingest.url, Connections: 8, Batch: 50, Rate: changes, Tags: changes, InTurn: true, Duration: posting,
+				Ingest: s.ingest.url, Connections: 8, Batch: 50, Rate: changes, Tags: changes, InTurn: true, Duration: warmUp + measuring + time.Second,
 			})
 			return err
 		})
-		u, err := b.useOf(ctx, s.query, b.each/2, measuring, &size, &seen)
+		u, err := b.useOf(ctx, s.query, warmUp, measuring, &size, &seen)
 		err = errors.Join(err, posters.Wait())
 		leave()
 		if err = errors.Join(err, readers.Wait(), ctx.Err()); err != nil {
