@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/accrue/accrue/pkg/logging"
 	"github.com/accrue/accrue/rivals/compare"
+	"github.com/accrue/accrue/rivals/firestore"
 	"github.com/accrue/accrue/rivals/nats"
 	"github.com/accrue/accrue/rivals/postgres"
 	"github.com/accrue/accrue/rivals/redis"
@@ -33,12 +35,12 @@ const waitFor = 4 * time.Millisecond
 
 // serveCommand returns the command rivals serve, which serves one rival.
 func serveCommand() *cobra.Command {
-	var address, store string
-	var keys, sync bool
+	var address string
+	var o options
 	command := &cobra.Command{
-		Use: "serve nothing|waiting|redis|postgres|nats", Short: "Serve one rival", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: "serve nothing|waiting|redis|postgres|nats|firestore", Short: "Serve one rival", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, arguments []string) error {
-			counter, end, err := open(c.Context(), arguments[0], store, keys, sync)
+			counter, end, err := open(c.Context(), arguments[0], o)
 			if err != nil {
 				return err
 			}
@@ -48,27 +50,35 @@ func serveCommand() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringVar(&address, "address", "127.0.0.1:8080", "address to listen on")
-	flags.StringVar(&store, "store", "", "address of redis-server, folder of PostgreSQL's socket, or folder of NATS")
-	flags.BoolVar(&keys, "keys", false, "count posts with the same key once")
-	flags.BoolVar(&sync, "sync", false, "fsync each message of NATS")
+	flags.StringVar(&o.store, "store", "", "address of redis-server or of Firestore's emulator, folder of PostgreSQL's socket, or folder of NATS")
+	flags.BoolVar(&o.keys, "keys", false, "count posts with the same key once")
+	flags.BoolVar(&o.sync, "sync", false, "fsync each message of NATS")
+	flags.IntVar(&o.shards, "shards", 1, "documents of each tag in Firestore")
 	return command
 }
 
+// options configures a rival.
+type options struct {
+	store      string
+	keys, sync bool
+	shards     int
+}
+
 // open returns a rival and what ends it. It waits until the store answers.
-func open(ctx context.Context, rival, store string, keys, sync bool) (serve.Counter, func(), error) {
+func open(ctx context.Context, rival string, o options) (serve.Counter, func(), error) {
 	switch rival {
 	case "nothing":
 		return serve.Nothing{}, func() {}, nil
 	case "waiting":
 		return serve.NewWaiting(waitFor), func() {}, nil
 	case "redis":
-		c, err := retry(ctx, func() (*redis.Counter, error) { return redis.New(store, keys) })
+		c, err := retry(ctx, func() (*redis.Counter, error) { return redis.New(o.store, o.keys) })
 		if err != nil {
 			return nil, nil, err
 		}
 		return c, c.Close, nil
 	case "postgres":
-		c, err := retry(ctx, func() (*postgres.Counter, error) { return postgres.New(ctx, store) })
+		c, err := retry(ctx, func() (*postgres.Counter, error) { return postgres.New(ctx, o.store) })
 		if err != nil {
 			return nil, nil, err
 		}
@@ -84,11 +94,18 @@ func open(ctx context.Context, rival, store string, keys, sync bool) (serve.Coun
 			c.Close()
 		}, nil
 	case "nats":
-		c, err := nats.New(ctx, nats.Options{Folder: store, Sync: sync, Exact: keys})
+		c, err := nats.New(ctx, nats.Options{Folder: o.store, Sync: o.sync, Exact: o.keys})
 		if err != nil {
 			return nil, nil, err
 		}
 		return c, c.Close, nil
+	case "firestore":
+		project := "rivals-" + strconv.Itoa(o.shards)
+		c, err := firestore.New(ctx, firestore.Options{Host: o.store, Project: project, Shards: o.shards})
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, func() { _ = c.Close() }, nil // the process ends
 	default:
 		return nil, nil, cli.Usagef("unknown rival %q", rival)
 	}
