@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -53,6 +55,56 @@ func TestWritesAPage(t *testing.T) {
 		} else if err != nil {
 			t.Fatalf("the chart is not XML: %v", err)
 		}
+	}
+}
+
+// page runs the comparison of some subjects without kills and returns its page.
+func page(t *testing.T, only string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "page.md")
+	var output bytes.Buffer
+	arguments := []string{"--only", only, "--rounds", "1", "--each", "100ms", "--kills", "0", "--page", path, "--chart", path + ".svg"}
+	if code := cli.Execute(t.Context(), compare.Command(), arguments, &output, &output); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &output)
+	}
+	written, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(written)
+}
+
+func TestComparesOnTheEmulators(t *testing.T) {
+	t.Parallel()
+	ci, _ := strconv.ParseBool(os.Getenv("CI")) // anything else means false
+	if testing.Short() && !ci {
+		t.Skip("needs the Firestore and Pub/Sub emulators")
+	}
+	written := page(t, "ten shards")
+	if strings.Contains(written, "**Left out:**") && !ci {
+		t.Skip("needs the Firestore and Pub/Sub emulators of the Cloud SDK and Java")
+	}
+	for _, want := range []string{"## On the emulators", "| Firestore, ten shards | D0 (emulator) |  | The same", "| Firestore's client | 1."} {
+		if !strings.Contains(written, want) {
+			t.Errorf("the page has no %q:\n%s", want, written)
+		}
+	}
+}
+
+func TestEmulatorsThatAreMissingAreLeftOut(t *testing.T) {
+	path := t.TempDir()
+	for _, program := range []string{"uname", "df"} { // which describe the machine
+		found, err := exec.LookPath(program)
+		if err != nil {
+			t.Skip(err)
+		}
+		if err := os.Symlink(found, filepath.Join(path, program)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", path)
+	if written := page(t, "(emulator)"); !strings.Contains(written, "**Left out:** start the firestore emulator: emulator not found: java") {
+		t.Errorf("the page does not say that java is missing:\n%s", written)
 	}
 }
 

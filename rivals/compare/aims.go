@@ -40,6 +40,7 @@ const (
 	nameAlways   = "Redis always, keys"
 	namePostgres = "PostgreSQL, keys"
 	nameNATS     = "NATS SyncAlways, keys"
+	nameEmulated = "Accrue on the emulators"
 )
 
 const (
@@ -156,37 +157,67 @@ func (a *aim) met(figure float64) bool {
 	return figure >= a.want
 }
 
-// aims writes the aims, whether each is met, and what holds back those that are not.
-func (r *report) aims(w func(string, ...any)) {
-	var back []string
-	rows := false
+// judged is a line of the table of aims.
+type judged struct {
+	what, aim, figure string
+	met               bool
+	holds             string
+}
+
+// judge compares the figures of this run with the aims.
+func (r *report) judge() []judged {
+	var lines []judged
 	for _, a := range aims() {
 		values := a.value(r, a.shape)
 		if len(values) == 0 {
 			continue
 		}
-		if !rows {
-			w("\n## Aims\n\nComputed from this run: the median over its rounds, with the least and the most.\n\n| figure | aim | this run | |\n|---|---|---|---|\n")
-			rows = true
-		}
-		x, sign, met := spreadOf(values), "≥", "met"
-		if a.most {
-			sign = "≤"
-		}
-		if !a.met(x.median) {
-			met = "**not met**"
-			back = append(back, fmt.Sprintf("- %s: %s\n", a.what, a.holds))
-		}
+		x := spreadOf(values)
 		number := func(n float64) string {
 			if n >= 1000 {
 				return thousands(n)
 			}
 			return fmt.Sprintf(a.format, n)
 		}
-		w("| %s | %s %s | %s (%s to %s) | %s |\n", a.what, sign, number(a.want), number(x.median), number(x.least), number(x.most), met)
+		lines = append(lines, judged{
+			what: a.what, aim: sign(a.most) + " " + number(a.want),
+			figure: fmt.Sprintf("%s (%s to %s)", number(x.median), number(x.least), number(x.most)), met: a.met(x.median), holds: a.holds,
+		})
+	}
+	return lines
+}
+
+// sign is how an aim compares.
+func sign(most bool) string {
+	if most {
+		return "≤"
+	}
+	return "≥"
+}
+
+// aims writes the aims, whether each is met, and what holds back those that are not.
+func (r *report) aims(w func(string, ...any)) {
+	lines := append(r.judge(), judgeSystem(r.system)...)
+	if len(lines) == 0 {
+		return
+	}
+	w("\n## Aims\n\nComputed from this run: the median over its rounds, with the least and the most.%s\n\n| figure | aim | this run | |\n|---|---|---|---|\n",
+		r.ofSystem())
+	var back []string
+	for _, l := range lines {
+		met := "met"
+		if !l.met {
+			met = "**not met**"
+			back = append(back, fmt.Sprintf("- %s: %s\n", l.what, l.holds))
+		}
+		w("| %s | %s | %s | %s |\n", l.what, l.aim, l.figure, met)
 	}
 	if len(back) > 0 {
-		w("\n## What holds it back\n\nEach with the profile that shows it.\n\n")
+		each := "the profile that shows it"
+		if r.system != nil {
+			each = "the reason, or the profile that shows it"
+		}
+		w("\n## What holds it back\n\nEach with %s.\n\n", each)
 		for _, line := range back {
 			w("%s", line)
 		}

@@ -28,6 +28,7 @@ type settings struct {
 	folder        string
 	page, chart   string
 	only          string
+	system        string
 	install       bool
 }
 
@@ -39,7 +40,8 @@ func Command() *cobra.Command {
 		Short: "Compare Accrue with Redis, PostgreSQL and NATS on this machine",
 		Long: `Runs Accrue side by side with the same API on Redis, PostgreSQL and NATS, measures all with one load generator in interleaved
 rounds, kills all, and writes a page with the results. Servers run on free ports, with their data in a temporary folder. Root
-installs redis-server and postgresql by apt-get where they are missing.`,
+installs redis-server and postgresql by apt-get where they are missing. Where the Cloud SDK's emulators are installed, Accrue on
+them is compared with counters in Firestore.`,
 		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
@@ -59,12 +61,17 @@ installs redis-server and postgresql by apt-get where they are missing.`,
 	flags.StringVar(&s.folder, "folder", os.TempDir(), "where a temporary folder for data is made; its disk is measured")
 	flags.StringVar(&s.page, "page", "docs/benchmarks.md", "the page to write")
 	flags.StringVar(&s.chart, "chart", "docs/images/benchmarks.svg", "the chart to write")
-	flags.StringVar(&s.only, "only", "", "compare only subjects with this in their names")
+	flags.StringVar(&s.only, "only", "", "compare only subjects with this in their names or classes, such as emulator")
+	flags.StringVar(&s.system, "system", "", "a file with what accrue bench --json prints, for the page")
 	flags.BoolVar(&s.install, "install", true, "install what is missing")
 	return command
 }
 
 func run(ctx context.Context, s settings, log io.Writer) (err error) {
+	system, err := s.readSystem()
+	if err != nil {
+		return err
+	}
 	folder, err := os.MkdirTemp(s.folder, "rivals-")
 	if err != nil {
 		return fmt.Errorf("make a folder: %w", err)
@@ -73,9 +80,22 @@ func run(ctx context.Context, s settings, log io.Writer) (err error) {
 	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // PostgreSQL, as another user, enters it
 		return fmt.Errorf("make a folder: %w", err)
 	}
-	subjects, err := s.subjects(ctx, folder)
+	p, err := s.places(folder)
 	if err != nil {
 		return err
+	}
+	subjects, err := p.subjects(ctx)
+	if err != nil {
+		return err
+	}
+	var e emulators
+	emulated, err := p.emulated(ctx, &e)
+	if err != nil {
+		return err
+	}
+	subjects, emulated = s.selected(subjects), s.selected(emulated)
+	if len(subjects)+len(emulated) == 0 {
+		return cli.Usagef("no subject has %q in its name or class", s.only)
 	}
 	if err := prepare(ctx, subjects, s.install, log); err != nil {
 		return err
@@ -90,12 +110,16 @@ func run(ctx context.Context, s settings, log io.Writer) (err error) {
 		}
 	}()
 	began := time.Now()
+	emulation, err := s.emulate(ctx, &e, emulated, log)
+	if err != nil {
+		return err
+	}
 	for _, x := range subjects {
 		if err := x.start(ctx); err != nil {
 			return err
 		}
 	}
-	results, err := measure(ctx, subjects, s.rounds, s.each, log)
+	results, err := measure(ctx, subjects, shapes(), s.rounds, s.each, log)
 	if err != nil {
 		return err
 	}
@@ -103,7 +127,10 @@ func run(ctx context.Context, s settings, log io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &report{settings: s, machine: machine, subjects: subjects, results: results, losses: losses, took: time.Since(began)}
+	r := &report{
+		settings: s, machine: machine, subjects: subjects, results: results, losses: losses, emulation: emulation, system: system,
+		took: time.Since(began),
+	}
 	if err := os.WriteFile(s.page, []byte(r.page()), 0o644); err != nil { //nolint:gosec // a page of the documentation
 		return fmt.Errorf("write page: %w", err)
 	}
@@ -114,25 +141,24 @@ func run(ctx context.Context, s settings, log io.Writer) (err error) {
 	return nil
 }
 
-// subjects returns the subjects that the flags name. They do not run.
-func (s settings) subjects(ctx context.Context, folder string) ([]*subject, error) {
+// places returns where subjects find what they need, with their data in a folder.
+func (s settings) places(folder string) (places, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
+		return places{}, fmt.Errorf("find this program: %w", err)
 	}
 	accrue, err := filepath.Abs(s.accrue)
 	if err != nil {
-		return nil, fmt.Errorf("find accrue: %w", err)
+		return places{}, fmt.Errorf("find accrue: %w", err)
 	}
-	all, err := places{folder: folder, self: self, accrue: accrue}.subjects(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all = slices.DeleteFunc(all, func(x *subject) bool { return !strings.Contains(x.name, s.only) })
-	if len(all) == 0 {
-		return nil, cli.Usagef("no subject has %q in its name", s.only)
-	}
-	return all, nil
+	return places{folder: folder, self: self, accrue: accrue}, nil
+}
+
+// selected returns the subjects that the flags name.
+func (s settings) selected(subjects []*subject) []*subject {
+	return slices.DeleteFunc(subjects, func(x *subject) bool {
+		return !strings.Contains(x.name, s.only) && !strings.Contains(string(x.class), s.only)
+	})
 }
 
 // killAll kills each subject, those that count nothing excepted.

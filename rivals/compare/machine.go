@@ -61,6 +61,7 @@ func describe(ctx context.Context, folder string) (*machine, error) {
 		"github.com/nats-io/nats-server/v2": "nats-server", "github.com/nats-io/nats.go": "nats.go",
 		"github.com/synadia-io/orbit.go/counters": "orbit counters", "github.com/redis/rueidis": "rueidis",
 		"github.com/jackc/pgx/v5": "pgx", "github.com/gin-gonic/gin": "Gin",
+		"cloud.google.com/go/firestore": "Firestore's client",
 	}
 	if info != nil {
 		for _, d := range info.Deps {

@@ -104,32 +104,32 @@ func settle(ctx context.Context, s *subject, want int64) (int64, error) {
 	}
 }
 
-// measure measures every subject in every shape, in rounds, so that what disturbs the machine for a while disturbs all.
+// measure measures every subject in some shapes, in rounds, so that what disturbs the machine for a while disturbs all.
 // The result is by shape and subject.
-func measure(ctx context.Context, subjects []*subject, rounds int, each time.Duration, log io.Writer) ([][][]turn, error) {
-	results := make([][][]turn, len(shapes()))
+func measure(ctx context.Context, subjects []*subject, of []shape, rounds int, each time.Duration, log io.Writer) ([][][]turn, error) {
+	results := make([][][]turn, len(of))
 	for i := range results {
 		results[i] = make([][]turn, len(subjects))
 	}
 	for _, s := range subjects {
-		if _, err := take(ctx, s, shapes()[0], min(each, time.Second)); err != nil { // warms up
+		if _, err := take(ctx, s, of[0], min(each, time.Second)); err != nil { // warms up
 			return nil, err
 		}
 	}
 	for round := range rounds {
-		for i, of := range shapes() {
-			fmt.Fprintf(log, "round %d of %d: %s\n", round+1, rounds, of)
+		for i, shape := range of {
+			fmt.Fprintf(log, "round %d of %d: %s\n", round+1, rounds, shape)
 			for j := range subjects {
 				at := (j + round) % len(subjects) // each begins a round in turn
-				if of.batch > 1 && subjects[at].singles {
+				if shape.batch > 1 && subjects[at].singles {
 					continue
 				}
-				t, err := take(ctx, subjects[at], of, each)
+				t, err := take(ctx, subjects[at], shape, each)
 				if err != nil {
 					return nil, err
 				}
 				results[i][at] = append(results[i][at], t)
-				fmt.Fprintf(log, "  %-24s %9.0f/s\n", subjects[at].name, t.rate)
+				fmt.Fprintf(log, "  %-32s %9.0f/s\n", subjects[at].name, t.rate)
 			}
 		}
 	}

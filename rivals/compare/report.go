@@ -15,7 +15,11 @@ type report struct {
 	subjects []*subject
 	results  [][][]turn // by shape and subject
 	losses   map[*subject]loss
-	took     time.Duration
+	// emulation is nil if no subject on the emulators was asked for.
+	emulation *emulation
+	// system is what accrue bench has measured, nil without --system.
+	system []systemRow
+	took   time.Duration
 }
 
 // spread is a median and what is around it.
@@ -36,10 +40,10 @@ func collect(turns []turn, value func(turn) float64) []float64 {
 
 func rate(t turn) float64 { return t.rate }
 
-// peer returns the index of the subject that another is compared with: Accrue with fsync, and with keys if the other
-// has them. It returns -1 if Accrue did not run.
+// peer returns the index of the subject that another is compared with: Accrue with fsync or on the emulators, and with keys if
+// the other has them. It returns -1 if Accrue did not run.
 func (r *report) peer(of *subject) int {
-	return slices.IndexFunc(r.subjects, func(s *subject) bool { return s.accrue && s.class == fsync && s.keys == of.keys })
+	return slices.IndexFunc(r.subjects, func(s *subject) bool { return s.accrue && s.class != memory && s.keys == of.keys })
 }
 
 // ratios returns, round by round, the rate of a subject divided by that of its peer. It is nil without a peer, or
@@ -63,7 +67,7 @@ func (r *report) page() string {
 	w := func(format string, arguments ...any) { fmt.Fprintf(&b, format, arguments...) }
 	w(`# Accrue beside Redis, PostgreSQL and NATS
 
-This page is written by %[1]smake bench-rivals%[1]s: the same HTTP API on what else could count, on one machine, by one load generator.
+This page is written by %[1]smake %[4]s%[1]s: the same HTTP API on what else could count, on one machine, by one load generator.
 
 ![Single posts per second](images/benchmarks.svg)
 
@@ -81,26 +85,47 @@ This page is written by %[1]smake bench-rivals%[1]s: the same HTTP API on what e
   subject is faster.
 - The rivals' totals are current at the 202, Accrue's a second later: it sums a window before it writes.
 
-`, "`", r.settings.rounds, r.settings.each)
+`, "`", r.settings.rounds, r.settings.each, r.target())
 	if load, err := strconv.ParseFloat(r.machine.load, 64); err == nil && load > 1 {
 		w("**The machine was busy with other work during this run** (load average %s at its start): the spreads are wide, and every figure is lower than on an idle machine.\n\n", r.machine.load)
 	}
+	if len(r.subjects) > 0 {
+		r.list(w)
+		for i, of := range shapes() {
+			w("\n## %s\n\n", of)
+			r.table(w, i)
+		}
+	}
+	if r.emulation != nil {
+		r.emulators(w)
+	}
+	r.aims(w)
+	r.alone(w)
+	if len(r.losses) > 0 {
+		r.lossTable(w)
+	}
+	if len(r.subjects) > 0 {
+		w("\n## Where Accrue is slower, and why\n\n")
+		r.faster(w)
+	}
+	r.machineTable(w)
+	return b.String()
+}
+
+// target is that of the Makefile.
+func (r *report) target() string {
+	if r.system != nil {
+		return "bench"
+	}
+	return "bench-rivals"
+}
+
+// list writes the subjects.
+func (r *report) list(w func(string, ...any)) {
 	w("| subject | class | keys | how it counts |\n|---|---|---|---|\n")
 	for _, s := range r.subjects {
 		w("| %s | %s | %s | %s |\n", s.name, s.class, yes(s.keys), s.how)
 	}
-	for i, of := range shapes() {
-		w("\n## %s\n\n", of)
-		r.table(w, i)
-	}
-	r.aims(w)
-	if len(r.losses) > 0 {
-		r.lossTable(w)
-	}
-	w("\n## Where Accrue is slower, and why\n\n")
-	r.faster(w)
-	r.machineTable(w)
-	return b.String()
 }
 
 func yes(b bool) string {
@@ -227,10 +252,14 @@ func (r *report) faster(w func(string, ...any)) {
 
 func (r *report) machineTable(w func(string, ...any)) {
 	m := r.machine
+	without := ""
+	if r.system != nil {
+		without = " without `accrue bench`"
+	}
 	w("\n## The run\n\n")
 	w("| | |\n|---|---|\n")
-	w("| command | `make bench-rivals ARGS='--rounds %d --each %v --kills %d'`, which took %s |\n", r.settings.rounds, r.settings.each,
-		r.settings.kills, r.took.Round(time.Second))
+	w("| command | `make %s ARGS='--rounds %d --each %v --kills %d'`, which took %s%s |\n", r.target(), r.settings.rounds, r.settings.each,
+		r.settings.kills, r.took.Round(time.Second), without)
 	w("| date | %s |\n", time.Now().UTC().Format("2 January 2006, 15:04 UTC"))
 	w("| processors | %d, %s |\n", m.cores, m.cpu)
 	w("| load average before the run, 0 on an idle machine | %s |\n", m.load)
@@ -240,7 +269,7 @@ func (r *report) machineTable(w func(string, ...any)) {
 		w("| %s | %s |\n", v[0], v[1])
 	}
 	w(`
-Firestore and Pub/Sub are not here: on one machine there are only their emulators, whose speed says nothing about the services. [measured.md](measured.md)
+Firestore and Pub/Sub themselves are not here: on one machine there are only their emulators, whose speed says nothing about the services. [measured.md](measured.md)
 has Accrue on the emulators, and [scaling.md](scaling.md) what it costs.
 `)
 }

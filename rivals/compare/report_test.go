@@ -1,8 +1,11 @@
 package compare
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -88,6 +91,143 @@ func TestAimsAreComputed(t *testing.T) {
 		if strings.Contains(page, not) {
 			t.Errorf("the page has %q:\n%s", not, page)
 		}
+	}
+}
+
+// Subjects on the emulators are compared with Accrue on them, in a section of their own.
+func TestEmulatorsHaveASection(t *testing.T) {
+	t.Parallel()
+	part := []*part{{name: "app"}}
+	missing := errors.New("emulator not found: java")
+	for name, tc := range map[string]struct {
+		emulation *emulation
+		want, not []string
+	}{
+		"ran": {
+			&emulation{subjects: []*subject{
+				{name: nameEmulated, class: emulated, accrue: true, parts: part, how: "in one process"}, {name: "documents", class: emulated, parts: part},
+			}, turns: [][]turn{turns(1000, 2000, 3000), turns(100, 100, 600)}},
+			[]string{
+				"## On the emulators\n\nSingle posts, 128 connections, on", "| Accrue on the emulators | D0 (emulator) |  | in one process |",
+				"| Accrue on the emulators | D0 (emulator) |  | 2,000 (1,000 to 3,000) | 1 |",
+				"| documents | D0 (emulator) |  | 100 (100 to 600) | 0.10 (0.05 to 0.20) |",
+			},
+			[]string{"Left out"},
+		},
+		"missing":       {&emulation{missing: missing}, []string{"**Left out:** emulator not found: java.\n"}, []string{"documents"}},
+		"not asked for": {nil, nil, []string{"## On the emulators"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := exampleReport()
+			r.emulation = tc.emulation
+			page := r.page()
+			for _, want := range append(tc.want, "| slow, keys | D2 | yes | 50 (40 to 60) | 0.50 (0.40 to 0.60) |") {
+				if !strings.Contains(page, want) {
+					t.Errorf("the page has no %q:\n%s", want, page)
+				}
+			}
+			for _, not := range tc.not {
+				if strings.Contains(page, not) {
+					t.Errorf("the page has %q:\n%s", not, page)
+				}
+			}
+		})
+	}
+}
+
+// system writes a file of rows and reads it as --system does.
+func system(t *testing.T, text string) ([]systemRow, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bench.json")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return settings{system: path}.readSystem()
+}
+
+// What accrue bench prints is compared with its aims, after those of the rivals, and what has no aim is listed.
+func TestSystemIsComparedWithItsAims(t *testing.T) {
+	t.Parallel()
+	r := exampleReport()
+	var err error
+	if r.system, err = system(t, `[
+		{"key":"increments_per_write","what":"increments per write","median":85,"least":80,"most":90.04,"unit":"","more":[1]},
+		{"key":"ingest_resident_bytes","what":"ingest, resident","median":67108864,"least":1048576,"most":70000000,"unit":"bytes"},
+		{"key":"query_resident_bytes","what":"query, resident","median":140000000,"least":130000000,"most":150000000,"unit":"bytes"},
+		{"key":"freshness_200ms_p99_seconds","what":"freshness at 200 ms, p99","median":0.612,"least":0.5,"most":1.25,"unit":"s"},
+		{"key":"freshness_1s_p99_seconds","what":"freshness at 1 s, p99","median":1.2,"least":1.1,"most":1.3,"unit":"s"},
+		{"key":"increments_counted_per_second","what":"counted","median":1999999,"least":1500000,"most":2100000,"unit":"/s"},
+		{"key":"other_bytes","what":"another","median":3145728,"least":2097152,"most":1572864000},
+		{"key":"cost_per_billion_100_tags","what":"a billion, 100 tags","median":9.172,"least":9.172,"most":9.172,"unit":"$"},
+		{"key":"streams_cores","what":"CPU of query","median":0.3,"least":0.3,"most":0.3,"unit":"cores"},
+		{"key":"single_post_p99_seconds","what":"a post","median":0.0177,"least":0.0138,"most":0.2,"unit":"s"},
+		{"what":"without a key","median":22591.4,"least":0.25,"most":26720}
+	]`); err != nil {
+		t.Fatal(err)
+	}
+	page := r.page()
+	for _, want := range []string{
+		"`make bench`",
+		"| increments per write | ≥ 85 | 85 (80 to 90) | met |", "| ingest, resident | ≤ 64 MiB | 64 MiB (1 MiB to 66.8 MiB) | met |",
+		"| query, resident | ≤ 128 MiB | 134 MiB (124 MiB to 143 MiB) | **not met** |", "| freshness at 1 s, p99 | ≤ 1.6 s | 1.2 s (1.1 s to 1.3 s) | met |",
+		"| freshness at 200 ms, p99 | ≤ 0.5 s | 0.612 s (0.5 s to 1.25 s) | **not met** |",
+		"| counted | ≥ 2,000,000/s | 1,999,999/s (1,500,000/s to 2,100,000/s) | **not met** |",
+		"| a billion, 100 tags | ≤ $10 | $9.17 | met |", "| CPU of query | ≤ 0.25 cores | 0.3 cores | **not met** |", "| a post | 17.7 ms | 13.8 ms to 0.2 s |",
+		"- freshness at 200 ms, p99: A window of 200 ms, ", "- query, resident: ", "- counted: ",
+		"## Accrue by itself\n", "| another | 3 MiB | 2 MiB to 1,500 MiB |", "| without a key | 22,591 | 0.25 to 26,720 |",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q:\n%s", want, page)
+		}
+	}
+	for _, not := range []string{"| increments per write | 85", "- freshness at 1 s, p99: ", "1000 tags", "make bench-rivals"} {
+		if strings.Contains(page, not) {
+			t.Errorf("the page has %q:\n%s", not, page)
+		}
+	}
+	own, of := strings.Index(page, "batches of 1,000, D2 / the fastest"), strings.Index(page, "freshness at 1 s")
+	if own < 0 || of < own {
+		t.Errorf("the rows of the system are not after the page's own:\n%s", page)
+	}
+	// Without --system nothing of it is there.
+	r.system = nil
+	page = r.page()
+	for _, not := range []string{"Accrue by itself", "accrue bench", "`make bench`"} {
+		if strings.Contains(page, not) {
+			t.Errorf("without --system the page has %q", not)
+		}
+	}
+}
+
+func TestSystemAimsSayWhatHoldsThemBack(t *testing.T) {
+	t.Parallel()
+	keys := make(map[string]bool)
+	for _, a := range systemAims() {
+		if keys[a.key] || a.want <= 0 || a.holds == "" {
+			t.Errorf("the aim of %s is there twice, or not whole", a.key)
+		}
+		keys[a.key] = true
+	}
+	if len(keys) != 14 {
+		t.Errorf("%d aims, want 14", len(keys))
+	}
+}
+
+func TestSystemMustBeAListOfRows(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"nothing": "", "an object": `{"what":"foo"}`, "a text for a figure": `[{"median":"1"}]`, "a key twice": `[{"key":"a"},{"key":"a"}]`,
+	} {
+		if rows, err := system(t, text); err == nil {
+			t.Errorf("%s: read %v", name, rows)
+		}
+	}
+	if rows, err := system(t, `[{"what":"foo"},{"what":"bar"}]`); err != nil || len(rows) != 2 {
+		t.Errorf("rows without keys: %v, %v", rows, err)
+	}
+	if rows, err := (settings{system: filepath.Join(t.TempDir(), "none")}).readSystem(); err == nil {
+		t.Errorf("a missing file: read %v", rows)
 	}
 }
 

@@ -29,6 +29,8 @@ const (
 	memory class = "D0"
 	killed class = "D1"
 	fsync  class = "D2"
+	// emulated is memory too: an emulator keeps nothing.
+	emulated class = "D0 (emulator)"
 )
 
 // subject is one of those that are compared.
@@ -63,62 +65,74 @@ type places struct {
 	folder, self, accrue string
 }
 
-// subjects returns all subjects. They do not run.
-func (p places) subjects(ctx context.Context) ([]*subject, error) {
-	var all []*subject
-	var faults []error
-	folder := func(name string) string {
-		path := filepath.Join(p.folder, name)
-		// PostgreSQL, as another user, enters the folder.
-		faults = append(faults, os.MkdirAll(path, 0o755)) //nolint:gosec // it holds no secrets
-		return path
-	}
-	port := func() int {
-		n, err := freePort(ctx)
-		faults = append(faults, err)
-		return n
-	}
-	add := func(s *subject, app func(address string) process.Command, stores ...*part) {
-		s.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port()))
-		name := "app"
-		if s.accrue {
-			name = "accrue"
-		}
-		s.parts = slices.Concat(stores, []*part{{name: name, start: func(ctx context.Context) (*process.Process, error) {
-			return process.Start(ctx, app(s.address))
-		}}})
-		all = append(all, s)
-	}
-	serve := func(arguments ...string) func(string) process.Command {
-		return func(address string) process.Command {
-			return process.Command{Path: p.self, Arguments: append([]string{"serve", "--address", address}, arguments...)}
-		}
-	}
-	run := func(data string) func(string) process.Command {
-		return func(address string) process.Command {
-			_, port, _ := net.SplitHostPort(address) // it was joined above
-			return process.Command{
-				Path: p.accrue, Arguments: []string{"run", "--port", port, "--data", data},
-				Env: []string{"GOOGLE_CLOUD_PROJECT=", "PUBSUB_EMULATOR_HOST=", "FIRESTORE_EMULATOR_HOST="},
-			}
-		}
-	}
+// list collects subjects.
+type list struct {
+	places
+	subjects []*subject
+	faults   []error
+}
 
-	add(&subject{
+func (l *list) dir(name string) string {
+	path := filepath.Join(l.folder, name)
+	// PostgreSQL, as another user, enters the folder.
+	l.faults = append(l.faults, os.MkdirAll(path, 0o755)) //nolint:gosec // it holds no secrets
+	return path
+}
+
+func (l *list) port(ctx context.Context) int {
+	n, err := freePort(ctx)
+	l.faults = append(l.faults, err)
+	return n
+}
+
+func (l *list) add(ctx context.Context, s *subject, app func(address string) process.Command, stores ...*part) {
+	s.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.port(ctx)))
+	name := "app"
+	if s.accrue {
+		name = "accrue"
+	}
+	s.parts = slices.Concat(stores, []*part{{name: name, start: func(ctx context.Context) (*process.Process, error) {
+		return process.Start(ctx, app(s.address))
+	}}})
+	l.subjects = append(l.subjects, s)
+}
+
+// serve returns the command that serves a rival.
+func (p places) serve(arguments ...string) func(string) process.Command {
+	return func(address string) process.Command {
+		return process.Command{Path: p.self, Arguments: append([]string{"serve", "--address", address}, arguments...)}
+	}
+}
+
+// run returns the command that runs Accrue.
+func (p places) run(arguments ...string) func(string) process.Command {
+	return func(address string) process.Command {
+		_, port, _ := net.SplitHostPort(address) // it was joined before
+		return process.Command{
+			Path: p.accrue, Arguments: append([]string{"run", "--port", port}, arguments...),
+			Env: []string{"GOOGLE_CLOUD_PROJECT=", "PUBSUB_EMULATOR_HOST=", "FIRESTORE_EMULATOR_HOST="},
+		}
+	}
+}
+
+// subjects returns all subjects but those on the emulators. They do not run.
+func (p places) subjects(ctx context.Context) ([]*subject, error) {
+	l := &list{places: p}
+	l.add(ctx, &subject{
 		name: nameNothing, class: none, nothing: true, how: "Decodes, validates, answers 202 and keeps nothing: the ceiling",
 		why: "it counts nothing",
-	}, serve("nothing"))
-	add(&subject{
+	}, p.serve("nothing"))
+	l.add(ctx, &subject{
 		name: nameWaits, class: none, nothing: true, how: "The same, but each post waits up to 4 ms for others, as it does for a group commit: the ceiling of what answers after a group",
 		why: "it counts nothing",
-	}, serve("waiting"))
-	add(&subject{
+	}, p.serve("waiting"))
+	l.add(ctx, &subject{
 		name: nameMemory, class: memory, accrue: true, how: "`accrue run --data ''`", why: "it keeps nothing on disk",
-	}, run(""))
-	add(&subject{name: nameAccrue, class: fsync, accrue: true, how: "`accrue run --data FOLDER`"}, run(folder("accrue")))
-	add(&subject{
+	}, p.run("--data", ""))
+	l.add(ctx, &subject{name: nameAccrue, class: fsync, accrue: true, how: "`accrue run --data FOLDER`"}, p.run("--data", l.dir("accrue")))
+	l.add(ctx, &subject{
 		name: nameKeys, class: fsync, accrue: true, keys: true, how: "The same, with an `Idempotency-Key` on each post",
-	}, run(folder("accrue-keys")))
+	}, p.run("--data", l.dir("accrue-keys")))
 	for _, r := range []struct {
 		name, fsync string
 		class       class
@@ -130,33 +144,33 @@ func (p places) subjects(ctx context.Context) ([]*subject, error) {
 		{"Redis always", "always", fsync, false, "a retry counts again"},
 		{nameAlways, "always", fsync, true, ""},
 	} {
-		port, data := port(), folder("redis-"+r.fsync+"-"+strconv.FormatBool(r.keys))
+		port, data := l.port(ctx), l.dir("redis-"+r.fsync+"-"+strconv.FormatBool(r.keys))
 		how := "Gin, rueidis, `HINCRBY` on redis-server with `appendfsync " + r.fsync + "`"
 		if r.keys {
 			how = "The same in one script with `SET key NX EX 86400`, `appendfsync " + r.fsync + "`"
 		}
-		add(&subject{name: r.name, class: r.class, keys: r.keys, how: how, why: r.why, program: "redis-server"},
-			serve("redis", "--store", redis.Address(port), "--keys="+strconv.FormatBool(r.keys)),
+		l.add(ctx, &subject{name: r.name, class: r.class, keys: r.keys, how: how, why: r.why, program: "redis-server"},
+			p.serve("redis", "--store", redis.Address(port), "--keys="+strconv.FormatBool(r.keys)),
 			&part{name: "redis", start: func(ctx context.Context) (*process.Process, error) {
 				return redis.Start(ctx, data, port, r.fsync)
 			}})
 	}
-	data := folder("postgres")
-	add(&subject{
+	data := l.dir("postgres")
+	l.add(ctx, &subject{
 		name: namePostgres, class: fsync, keys: true, program: "postgres",
 		how: "Gin, pgx; posts that wait are one transaction: `INSERT … ON CONFLICT DO NOTHING` of their keys, then one UPSERT of sums by tag",
-	}, serve("postgres", "--store", data), &part{name: "postgres", start: func(ctx context.Context) (*process.Process, error) {
+	}, p.serve("postgres", "--store", data), &part{name: "postgres", start: func(ctx context.Context) (*process.Process, error) {
 		return postgres.Start(ctx, data)
 	}})
-	add(&subject{
+	l.add(ctx, &subject{
 		name: "NATS", class: killed, how: "Gin, JetStream counters of a nats-server in the same process, as it comes: it fsyncs every 2 minutes.",
 		why: "its answer comes up to two minutes before the fsync, and a retry counts again",
-	}, serve("nats", "--store", folder("nats")))
-	add(&subject{
+	}, p.serve("nats", "--store", l.dir("nats")))
+	l.add(ctx, &subject{
 		name: nameNATS, class: fsync, keys: true, singles: true,
 		how: "The same with `SyncAlways`, and the key as each message's `Nats-Msg-Id`. It fsyncs each message by itself, so batches take seconds and are left out",
-	}, serve("nats", "--store", folder("nats-sync"), "--keys", "--sync"))
-	return all, errors.Join(faults...)
+	}, p.serve("nats", "--store", l.dir("nats-sync"), "--keys", "--sync"))
+	return l.subjects, errors.Join(l.faults...)
 }
 
 // freePort returns a port that is free now.
