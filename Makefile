@@ -46,8 +46,8 @@ test: ## test everything with the race detector; skips and names what needs emul
 test-short: ## test what takes seconds and needs Go alone
 	@for m in $(filter-out e2e,$(MODULES)); do (cd $$m && go test -short ./...) || exit 1; done
 
-.PHONY: bench
-bench: ## run the benchmarks of all packages
+.PHONY: benchmarks
+benchmarks: ## run the Go benchmarks of all packages
 	@for m in $(MODULES); do (cd $$m && go test -run '^$$' -bench . -benchmem ./...) || exit 1; done
 
 .PHONY: emulators
@@ -79,15 +79,21 @@ fuzz: ## run every fuzz target for FUZZTIME, a duration or a count such as 20000
 			echo "== $$file $$f"; (cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) .) || exit 1; done; done
 
 .PHONY: measure
-measure: build ## measure the whole system on this machine; docs/measured.md has results
+measure: build ## measure the whole system on this machine, and print a table; docs/measured.md has results
 	@bin/accrue bench
 
 .PHONY: bench-compare
 bench-compare: ## compare benchmarks with the commit BASE (HEAD~1) by benchstat: make bench-compare PKG=./pkg/message BENCH=Decode
 	@PKG='$(or $(PKG),./pkg/checkpoint ./pkg/message ./aggregator/internal/... ./ingest/internal/...)' BENCH='$(or $(BENCH),.)' BASE='$(or $(BASE),HEAD~1)' COUNT='$(or $(COUNT),6)' BENCHSTAT='$(BENCHSTAT)' .ci/bench-compare
 
+.PHONY: bench
+bench: build ## measure the whole system and the rivals on this machine, and write docs/benchmarks.md; ARGS are those of bin/rivals
+	cd rivals && go build -o ../bin/rivals .
+	bin/accrue bench --json >bin/bench.json
+	bin/rivals --system bin/bench.json $(ARGS)
+
 .PHONY: bench-rivals
-bench-rivals: build ## compare with Redis, PostgreSQL and NATS on this machine, and write docs/benchmarks.md; root installs what is missing
+bench-rivals: build ## the rivals alone: Redis, PostgreSQL, NATS and Firestore on its emulator; root installs what is missing
 	cd rivals && go build -o ../bin/rivals . && cd .. && bin/rivals $(ARGS)
 
 .PHONY: generate
