@@ -33,6 +33,8 @@ type turn struct {
 	p50, p99 time.Duration
 	// cpu is the seconds of processors that each part takes for a million increments, until all are counted.
 	cpu []float64
+	// refused is the number of requests that were answered 503 for the load, and made again.
+	refused int64
 }
 
 const (
@@ -75,7 +77,7 @@ func take(ctx context.Context, s *subject, of shape, each time.Duration) (turn, 
 	if err != nil {
 		return turn{}, err
 	}
-	t := turn{rate: float64(m.Accepted) / m.Elapsed.Seconds(), p50: m.P50, p99: m.P99, cpu: make([]float64, len(ended))}
+	t := turn{rate: float64(m.Accepted) / m.Elapsed.Seconds(), p50: m.P50, p99: m.P99, refused: m.Refused, cpu: make([]float64, len(ended))}
 	for i := range ended {
 		t.cpu[i] = (ended[i] - began[i]).Seconds() / float64(m.Accepted) * 1e6
 	}

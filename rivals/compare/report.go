@@ -157,6 +157,19 @@ func (r *report) table(w func(string, ...any), shape int) {
 		w("| %s | %s | %s | %s (%s to %s) | %s | %.1f, %.1f | %s |\n", s.name, s.class, yes(s.keys),
 			thousands(x.median), thousands(x.least), thousands(x.most), of, p50, p99, r.cpu(shape, i))
 	}
+	for i, s := range r.subjects {
+		if refused := sum(r.results[shape][i], func(t turn) int64 { return t.refused }); refused > 0 {
+			w("\n%s answered 503 to %s requests, for the load; they were made again.\n", s.name, thousands(float64(refused)))
+		}
+	}
+}
+
+// sum adds up a figure of turns.
+func sum(turns []turn, figure func(turn) int64) (total int64) {
+	for _, t := range turns {
+		total += figure(t)
+	}
+	return total
 }
 
 // cpu returns the medians of the CPU time of each part and of all.

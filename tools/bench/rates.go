@@ -81,11 +81,11 @@ func (b *bench) takeTurns(ctx context.Context, s *system, baseline *process) err
 	}
 	b.add("single_post_p99_seconds", seconds, "single post, p99", single.slowest...)
 	b.add("ingest_batches_per_second", perSecond, fmt.Sprintf("ingest: increments/s in batches of %d", b.batch), batch.rates...)
-	b.add("ingest_keyed_batches_per_second", perSecond, "the same, with an idempotency key a batch", keyed.rates...)
-	b.add("ingest_keyed_ratio", ratio, "with keys / without", ratios(keyed.rates, batch.rates)...)
-	b.add("increments_counted_per_second", perSecond, "counted, until the last is in `/stats`: increments/s of batches", batch.counted...)
-	b.add("keyed_increments_counted_per_second", perSecond, "the same with keys", keyed.counted...)
-	b.add("counted_keyed_ratio", ratio, "counted, with keys / without", ratios(keyed.counted, batch.counted)...)
+	b.add("ingest_keyed_batches_per_second", perSecond, fmt.Sprintf("ingest: increments/s in batches of %d, with an idempotency key a batch", b.batch), keyed.rates...)
+	b.add("ingest_keyed_ratio", ratio, "ingest: batches with keys / without", ratios(keyed.rates, batch.rates)...)
+	b.add("increments_counted_per_second", perSecond, fmt.Sprintf("counted, until the last is in `/stats`: increments/s in batches of %d", b.batch), batch.counted...)
+	b.add("keyed_increments_counted_per_second", perSecond, fmt.Sprintf("counted, until the last is in `/stats`: increments/s in batches of %d, with an idempotency key a batch", b.batch), keyed.counted...)
+	b.add("counted_keyed_ratio", ratio, "counted: batches with keys / without", ratios(keyed.counted, batch.counted)...)
 	return nil
 }
 

@@ -134,7 +134,7 @@ func (b *bench) measureReads(ctx context.Context, s *system, tags int64) error {
 		}
 	}
 	b.add("stats_gzip_per_second", perSecond, fmt.Sprintf("`GET /stats` of %d tags, gzip, %d connections", tags, zipped), whole...)
-	b.add("stats_304_per_second", perSecond, fmt.Sprintf("the same with `If-None-Match` while nothing changes, 304, %d connections", unchanged), same...)
+	b.add("stats_304_per_second", perSecond, fmt.Sprintf("`GET /stats` of %d tags with `If-None-Match` while nothing changes, 304, %d connections", tags, unchanged), same...)
 	return b.addResident("query_resident_bytes", fmt.Sprintf("most resident memory of query with %d tags, read like this", tags), s.query)
 }
 

@@ -39,6 +39,8 @@ type Measured struct {
 	Elapsed time.Duration
 	// P50 and P99 are quantiles of the time from a request to its 202.
 	P50, P99 time.Duration
+	// Refused is the number of requests that were refused for the load, and made again.
+	Refused int64
 }
 
 // silent is a progress that shows nothing.
@@ -46,7 +48,7 @@ type silent struct{}
 
 func (silent) follow(ctx context.Context, _ *load) { <-ctx.Done() }
 
-// Measure posts increments. Any answer but a 202 is an error.
+// Measure posts increments. Every request must be answered 202 in the end; one that is refused for the load is made again.
 func Measure(ctx context.Context, s Shape) (Measured, error) {
 	address, err := url.Parse(s.Ingest)
 	if err != nil {
@@ -64,12 +66,12 @@ func Measure(ctx context.Context, s Shape) (Measured, error) {
 	if ctx.Err() != nil {
 		return Measured{}, ctx.Err()
 	}
-	if l.counts.Unknown.Load()+l.counts.Lost.Load()+l.counts.Retries.Load() > 0 {
+	if l.counts.Unknown.Load()+l.counts.Lost.Load() > 0 {
 		return Measured{}, errors.New("measure: not every request was answered 202")
 	}
 	return Measured{
 		Accepted: l.counts.Accepted.Load(), Sum: posted.sum(), Elapsed: l.ended.Sub(start),
-		P50: l.latency.quantile(0.5), P99: l.latency.quantile(0.99),
+		P50: l.latency.quantile(0.5), P99: l.latency.quantile(0.99), Refused: l.counts.Retries.Load(),
 	}, nil
 }
 
