@@ -83,9 +83,9 @@ func TestCostEqualsAManualCalculation(t *testing.T) {
 func TestLargeCommitsAreSplit(t *testing.T) {
 	t.Parallel()
 	l := usual()
-	l.rate, l.tags, l.partitions = 1e6, 3000, 1 // every window changes all tags, 1,000 in a Commit
+	l.rate, l.tags, l.partitions = 3000, 1500, 1 // a window changes 1,297 tags, and each half of it 948: 1/e are not drawn
 	got := estimate(l, l.rate, listPrices()).writes
-	if want := (3000.0 + 3) / 1e5 * 0.09; math.Abs(got-want) > 0.001*want {
+	if want := 2 * (1500*(1-1/math.E) + 1) / 1e5 * 0.09; math.Abs(got-want) > 0.001*want {
 		t.Errorf("writes of a second = $%.6f, want $%.6f", got, want)
 	}
 }

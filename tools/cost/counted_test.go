@@ -1,12 +1,18 @@
 package cost
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +28,7 @@ import (
 	"github.com/accrue/accrue/pkg/service"
 	"github.com/accrue/accrue/pkg/store"
 	"github.com/accrue/accrue/pkg/store/embedded"
+	text "github.com/accrue/accrue/tools/load"
 )
 
 // counter counts what the services ask of Pub/Sub and Firestore.
@@ -58,8 +65,53 @@ func (c *counter) Commit(ctx context.Context, commit store.Commit) (store.Revisi
 	return revision, err
 }
 
-// run counts what a load asks of Pub/Sub and Firestore for some seconds of a stepped clock, with the real ingest and aggregator.
-func run(t *testing.T, l *load, seconds int) *counter {
+// evenly returns names of tags that are drawn alike.
+func evenly(tags int) []string {
+	names := make([]string, tags)
+	for i := range names {
+		names[i] = fmt.Sprintf("tag%c%c%c%c%c", 'a'+i/456976%26, 'a'+i/17576%26, 'a'+i/676%26, 'a'+i/26%26, 'a'+i%26) // 8 letters, as name has
+	}
+	return names
+}
+
+// words returns the words of this project's own code, each as often as it is there, and how many different ones there are.
+func words(t *testing.T) (all []string, distinct int) {
+	t.Helper()
+	seen := make(map[string]bool)
+	err := fs.WalkDir(os.DirFS("../.."), ".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil || entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git"):
+			return cmp.Or(err, fs.SkipDir)
+		case !strings.HasSuffix(path, ".go"):
+			return nil
+		}
+		file, err := os.Open(filepath.Join("../..", path))
+		if err != nil {
+			return err
+		}
+		defer file.Close() //nolint:errcheck // read
+		source := text.NewWords(file)
+		for {
+			word, err := source.Next()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			seen[string(word)] = true
+			all = append(all, string(word))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all, len(seen)
+}
+
+// run counts what a load asks of Pub/Sub and Firestore for some seconds of a stepped clock, with the real ingest and aggregator. Increments
+// are of names, drawn by chance.
+func run(t *testing.T, l *load, names []string, seconds int) *counter {
 	t.Helper()
 	topic := databasetest.NewTopic(t)
 	c := &counter{Topic: topic, Store: databasetest.Store(t)}
@@ -91,10 +143,6 @@ func run(t *testing.T, l *load, seconds int) *counter {
 			}
 		})
 	}
-	names := make([]string, int(l.tags))
-	for i := range names {
-		names[i] = fmt.Sprintf("tag%c%c%c%c%c", 'a'+i/456976%26, 'a'+i/17576%26, 'a'+i/676%26, 'a'+i/26%26, 'a'+i%26) // 8 letters, as name has
-	}
 	var posting sync.WaitGroup
 	for range seconds {
 		for range int(l.rate / l.batch) {
@@ -123,42 +171,71 @@ func run(t *testing.T, l *load, seconds int) *counter {
 	return c
 }
 
-// What the services write and publish is what the estimates charge for, at rates and numbers of tags that differ by orders of magnitude.
+// What the services write and publish is what the estimates charge for, at rates and numbers of tags that differ by orders of magnitude, and
+// for real words.
 func TestEstimatesChargeForWhatIsCounted(t *testing.T) {
 	t.Parallel()
-	for _, of := range []struct{ rate, tags float64 }{{1000, 10}, {1000, 1000}, {1000, 55_000}, {10_000, 1000}} {
-		for _, setting := range []time.Duration{0, 10 * time.Second, never} {
-			l := usual()
-			l.rate, l.batch, l.tags, l.tagDocuments = of.rate, 10, of.tags, setting
+	everySetting := []time.Duration{0, 10 * time.Second, never}
+	for _, of := range []struct {
+		rate, batch, tags float64
+		settings          []time.Duration
+		seconds           int
+	}{
+		{1000, 10, 10, everySetting, 22}, // two of the longest setting, each a window late
+		{1000, 10, 1000, everySetting, 22},
+		{1000, 10, 55_000, everySetting, 22},
+		{10_000, 10, 100, everySetting, 22},
+		{10_000, 10, 1000, everySetting, 22},
+		{100_000, 100, 100, everySetting[:1], 4},
+		{100_000, 100, 55_000, everySetting[:1], 4},
+	} {
+		for _, setting := range of.settings {
 			if testing.Short() && of.rate > 1000 {
 				continue
 			}
+			l := usual()
+			l.rate, l.batch, l.tags, l.tagDocuments = of.rate, of.batch, of.tags, setting
 			t.Run(fmt.Sprintf("%.0f per second of %.0f tags/%v", of.rate, of.tags, setting), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
-					const seconds = 22 // two settings, each a window late
-					c := run(t, &l, seconds)
-					writes, _ := l.store()
-					messages, size := l.published(c.publishes / seconds)
-					for _, of := range []struct {
-						what      string
-						got, want float64
-						within    float64
-					}{
-						{"publishes", c.publishes, publishesOf(l.rate/l.batch, 1) * seconds, 0.1},
-						{"documents written", c.commits + c.documents, writes * seconds, 0.15},
-						{"messages in a publish", c.messages / c.publishes, messages, 0.1},
-						{"bytes in a publish", c.bytes / c.publishes, size, 0.1},
-					} {
-						if math.Abs(of.got-of.want) > of.within*of.want {
-							t.Errorf("%s: %.1f, estimated %.1f", of.what, of.got, of.want)
-						}
-					}
-					million := 1e6 / (l.rate * seconds)
-					t.Logf("a million increments: %.0f writes, %.0f publishes, %.0f messages, %.1f MB published, %.1f MB of checkpoints",
-						(c.commits+c.documents)*million, c.publishes*million, c.messages*million, c.bytes*million/1e6, c.packed*million/1e6)
-				})
+				compare(t, &l, evenly(int(of.tags)), of.seconds, 0.15, 0.1)
 			})
 		}
 	}
+	t.Run("10000 words per second", func(t *testing.T) {
+		t.Parallel()
+		if testing.Short() {
+			t.Skip("takes seconds")
+		}
+		all, distinct := words(t)
+		l := usual()
+		l.rate, l.batch, l.tags, l.zipf = 10_000, 100, float64(distinct), true
+		compare(t, &l, all, 10, 0.25, 0.15) // they are shorter than name, and not quite as Zipf has them
+	})
+}
+
+// compare compares what a load asks for with its estimate. Writes, and the bytes of a publish, must be within a part of it.
+func compare(t *testing.T, l *load, names []string, seconds int, writesWithin, bytesWithin float64) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := run(t, l, names, seconds)
+		writes, _ := l.store()
+		messages, size := l.published(c.publishes / float64(seconds))
+		for _, of := range []struct {
+			what      string
+			got, want float64
+			within    float64
+		}{
+			{"publishes", c.publishes, publishesOf(l.rate/l.batch, 1) * float64(seconds), 0.1},
+			{"documents written", c.commits + c.documents, writes * float64(seconds), writesWithin},
+			{"messages in a publish", c.messages / c.publishes, messages, 0.1},
+			{"bytes in a publish", c.bytes / c.publishes, size, bytesWithin},
+		} {
+			if math.Abs(of.got-of.want) > of.within*of.want {
+				t.Errorf("%s: %.1f, estimated %.1f", of.what, of.got, of.want)
+			}
+		}
+		million := 1e6 / (l.rate * float64(seconds))
+		t.Logf("a million increments: %.0f writes, %.0f publishes, %.0f messages, %.1f MB published, %.1f MB of checkpoints",
+			(c.commits+c.documents)*million, c.publishes*million, c.messages*million, c.bytes*million/1e6, c.packed*million/1e6)
+	})
 }

@@ -14,8 +14,10 @@ type load struct {
 	rate float64
 	// batch is the number of increments per request, 1 to 1,000.
 	batch float64
-	// tags is the number of tags. Increments are spread evenly over them, which is the worst case for writes.
+	// tags is the number of tags. Increments are spread evenly over them, which is the worst case for writes, or with zipf as words are: the
+	// n-th has 1/n of those of the first.
 	tags float64
+	zipf bool
 	// contributors is the number of contributors. Each increment names one, unless it is 0.
 	contributors float64
 
@@ -112,10 +114,10 @@ func publishesOf(requests, instances float64) float64 {
 // they are billed. A test compares it with what ingest publishes.
 func (l *load) published(publishes float64) (messages, size float64) {
 	each := l.rate / publishes
-	messages = distinct(l.partitions, distinct(l.tags, each))
+	messages = distinct(l.partitions, l.changed(each))
 	entry := float64(message.IncrementSize(name, message.Key{}))
 	if l.contributors > 0 {
-		messages = distinct(l.partitions, distinct(l.tags, each)+distinct(l.contributors, each))
+		messages = distinct(l.partitions, l.changed(each)+distinct(l.contributors, each))
 		entry += float64(message.ContributionSize(contributor, message.Key{}))
 	}
 	messages = math.Max(messages, each/message.MaxEntries)
@@ -128,23 +130,28 @@ func (l *load) published(publishes float64) (messages, size float64) {
 func (l *load) store() (writes, reads float64) {
 	window := l.window.Seconds()
 	n := l.rate * window
-	tags, people := distinct(l.tags, n), distinct(l.contributors, n)
-	// A partition commits if any of its tags or contributors changed, however many increments they got.
-	commits := distinct(l.partitions, tags+people)
-	documents := people
-	var written float64
-	if l.tagDocuments <= l.window {
-		documents += tags
-		written = tags / window
-	} else if l.tagDocuments != never {
-		// Each partition writes what it owes once in the setting, beginning with the window that owes first.
-		each := l.tagDocuments.Seconds() + window
-		late := distinct(l.tags, l.rate*each)
-		partitions := distinct(l.partitions, late)
-		written = (late + partitions*math.Max(1, math.Ceil(late/l.partitions/maxDocuments))) / each
+	each := l.tagDocuments <= l.window // the document of a tag is written in each window
+	documents := func(n float64) float64 {
+		if each {
+			return l.changed(n) + distinct(l.contributors, n)
+		}
+		return distinct(l.contributors, n)
 	}
-	commits *= math.Max(1, math.Ceil(documents/l.partitions/maxDocuments))
-	writes = written + (people+commits)/window
+	// A window that changes more documents than a Commit takes is split by messages, so what is in several parts is written by each.
+	parts := 1.0
+	for documents(n/parts) > maxDocuments*l.partitions {
+		parts++
+	}
+	// A partition commits if any of its tags or contributors changed, however many increments they got.
+	commits := distinct(l.partitions, l.changed(n)+distinct(l.contributors, n)) * parts
+	writes = (parts*documents(n/parts) + commits) / window
+	if !each && l.tagDocuments != never {
+		// Each partition writes what it owes once in the setting, beginning with the window that owes first.
+		every := l.tagDocuments.Seconds() + window
+		late := l.changed(l.rate * every)
+		partitions := distinct(l.partitions, late)
+		writes += (late + partitions*math.Max(1, math.Ceil(late/l.partitions/maxDocuments))) / every
+	}
 	reads = l.queries * (l.partitions/l.refresh.Seconds() + l.tiers/recognitionSeconds)
 	return writes, reads
 }
@@ -260,6 +267,21 @@ func breakEven(p prices) float64 {
 		}
 	}
 	return l.rate
+}
+
+// changed returns the expected number of tags that n increments change.
+func (l *load) changed(n float64) float64 {
+	if !l.zipf {
+		return distinct(l.tags, n)
+	}
+	harmonic, sum := 0.0, 0.0
+	for rank := 1.0; rank <= l.tags; rank++ {
+		harmonic += 1 / rank
+	}
+	for rank := 1.0; rank <= l.tags; rank++ {
+		sum -= math.Expm1(-n / (rank * harmonic))
+	}
+	return sum
 }
 
 // distinct returns the expected number of distinct values among n draws from of equally likely ones.
