@@ -89,7 +89,7 @@ bench-compare: ## compare benchmarks with the commit BASE (HEAD~1) by benchstat:
 .PHONY: bench
 bench: build ## measure the whole system and the rivals on this machine, and write docs/benchmarks.md; ARGS are those of bin/rivals
 	cd rivals && go build -o ../bin/rivals .
-	bin/accrue bench --json >bin/bench.json
+	bin/accrue bench --each 2s --json >bin/bench.json
 	bin/rivals --system bin/bench.json $(ARGS)
 
 .PHONY: bench-rivals

@@ -26,13 +26,17 @@ type lab struct {
 	projects int
 }
 
+// heapMiB bounds the heap of each emulator: the Pub/Sub emulator keeps every message of the run, and with 1 GiB it stalled after a hundred
+// million increments.
+const heapMiB = 4096
+
 // openLab starts the emulators.
 func openLab(ctx context.Context, binaries string) (*lab, error) {
-	messages, err := emulator.StartPubSub(ctx, emulator.Options{})
+	messages, err := emulator.StartPubSub(ctx, emulator.Options{HeapMiB: heapMiB})
 	if err != nil {
 		return nil, err
 	}
-	documents, err := emulator.StartFirestore(ctx, emulator.Options{})
+	documents, err := emulator.StartFirestore(ctx, emulator.Options{HeapMiB: heapMiB})
 	if err != nil {
 		return nil, errors.Join(err, messages.Stop())
 	}

@@ -3,7 +3,6 @@ package load
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -39,7 +38,7 @@ type Measured struct {
 	Elapsed time.Duration
 	// P50 and P99 are quantiles of the time from a request to its 202.
 	P50, P99 time.Duration
-	// Refused is the number of requests that were refused for the load, and made again.
+	// Refused is the number of times that a request was refused for the load, counted nothing, and was made again while there was time.
 	Refused int64
 }
 
@@ -48,7 +47,7 @@ type silent struct{}
 
 func (silent) follow(ctx context.Context, _ *load) { <-ctx.Done() }
 
-// Measure posts increments. Every request must be answered 202 in the end; one that is refused for the load is made again.
+// Measure posts increments. An answer that leaves it open whether increments are counted is an error, and so is a request that is wrong.
 func Measure(ctx context.Context, s Shape) (Measured, error) {
 	address, err := url.Parse(s.Ingest)
 	if err != nil {
@@ -66,8 +65,8 @@ func Measure(ctx context.Context, s Shape) (Measured, error) {
 	if ctx.Err() != nil {
 		return Measured{}, ctx.Err()
 	}
-	if l.counts.Unknown.Load()+l.counts.Lost.Load() > 0 {
-		return Measured{}, errors.New("measure: not every request was answered 202")
+	if n := l.counts.Unknown.Load(); n > 0 {
+		return Measured{}, fmt.Errorf("measure: it is unknown whether %d increments are counted", n)
 	}
 	return Measured{
 		Accepted: l.counts.Accepted.Load(), Sum: posted.sum(), Elapsed: l.ended.Sub(start),
