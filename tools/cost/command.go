@@ -55,7 +55,7 @@ what most of it is for. With --table it prints the items, with --json for progra
 	flags.Float64Var(&l.rate, "rate", l.rate, "increments a second")
 	flags.Float64Var(&l.batch, "batch", l.batch, "increments in a request, 1 to 1000")
 	flags.Float64Var(&l.tags, "tags", l.tags, "number of tags")
-	flags.BoolVar(&l.zipf, "zipf", l.zipf, "the n-th tag has 1/n of the increments of the first, as words have, in place of an even spread")
+	flags.BoolVar(&l.zipf, "zipf", l.zipf, "the n-th tag has 1/n of the increments of the first, as words have; even without")
 	flags.Float64Var(&l.contributors, "contributors", l.contributors, "number of contributors, 0 for none")
 	flags.DurationVar(&l.window, "window", l.window, "the aggregator's WINDOW")
 	flags.StringVar(&tagDocuments, "tag-documents", tagDocuments, "the aggregator's TAG_DOCUMENTS: window, off, or a duration")
