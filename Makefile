@@ -6,7 +6,7 @@ MODULES := . clients/go tools e2e rivals
 export GOFLAGS := $(strip $(GOFLAGS) -tags=nomsgpack)
 
 # The command accrue, for a first minute that is one: without debugging information a first build takes a tenth less.
-ACCRUE := go run -gcflags=all=-dwarf=false ./tools/accrue
+ACCRUE ?= go run -gcflags=all=-dwarf=false ./tools/accrue
 
 # Tools that Go builds from source, at fixed versions.
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

@@ -339,13 +339,18 @@ func startServer(t *testing.T, c command) *runningServer {
 	data := t.TempDir() + "/"
 	cmd := exec.Command("make", "run", "DATA="+data+".accrue", freePorts)
 	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "ACCRUE=go run ./tools/accrue") // of the packages that other tests have compiled
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close() //nolint:errcheck // the command has its own
+	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -392,7 +397,8 @@ func startServer(t *testing.T, c command) *runningServer {
 		}
 		return r
 	case <-time.After(commandTimeout):
-		t.Fatalf("%s does not print %q\n%s", server, last, stderr.Bytes())
+		said, _ := os.ReadFile(stderr.Name())
+		t.Fatalf("%s does not print %q\n%s", server, last, said)
 		return nil
 	}
 }
