@@ -42,6 +42,7 @@ accepted when the command began, and 1 if more is counted than was accepted, or 
 		Example: `  accrue reconcile --data .accrue
   accrue reconcile --project my-project --archive increments-000.json --archive increments-001.json
   accrue reconcile --project my-project --subscription increments-archive --archive increments.json
+  bq extract --destination_format NEWLINE_DELIMITED_JSON accrue.increments 'gs://my-bucket/increments-*.json'
   gcloud storage cat 'gs://my-bucket/increments-*.json' | accrue reconcile --project my-project --archive -
   accrue reconcile --metrics http://ingest:8080 --metrics http://aggregator:8080`,
 		Args: cli.NoArguments,
