@@ -26,7 +26,7 @@ func TestCostEqualsAManualCalculation(t *testing.T) {
 	t.Parallel()
 	// 1,000 increments/s, each a request, for a million seconds; every window changes all of 10 tags, which are in 4*(1-(3/4)^10) = 3.7747 of 4 partitions.
 	l := load{
-		rate: 1000, batch: 1, tags: 10, window: time.Second, refresh: time.Second, partitions: 4,
+		rate: 1000, batch: 1, tags: 10, nameBytes: 8, window: time.Second, refresh: time.Second, partitions: 4,
 		ingests: 1, queries: 2, tiers: 1, byRequests: true, publishLogs: true,
 	}
 	vary := func(change func(*load)) load {

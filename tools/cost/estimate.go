@@ -18,6 +18,8 @@ type load struct {
 	// n-th has 1/n of those of the first.
 	tags float64
 	zipf bool
+	// nameBytes is the mean length of the names of tags.
+	nameBytes int
 	// contributors is the number of contributors. Each increment names one, unless it is 0.
 	contributors float64
 
@@ -50,7 +52,7 @@ type load struct {
 // usual is the load that the tables vary, on a deployment with the defaults of terraform/.
 func usual() load {
 	return load{
-		rate: 10_000, batch: 1, tags: 1000, window: time.Second, refresh: 500 * time.Millisecond, partitions: 16,
+		rate: 10_000, batch: 1, tags: 1000, nameBytes: 8, window: time.Second, refresh: 500 * time.Millisecond, partitions: 16,
 		queries: 1, tiers: 1, byRequests: true, publishLogs: true,
 	}
 }
@@ -97,11 +99,8 @@ const (
 	ingestGiB, queryGiB, aggregatorGiB = 0.5, 0.5, 1
 )
 
-// name and contributor have typical lengths, for the size of an increment in a message.
-var (
-	name        = strings.Repeat("n", 8)
-	contributor = strings.Repeat("c", 12)
-)
+// contributor has a typical length, for the size of a contribution in a message.
+var contributor = strings.Repeat("c", 12)
 
 // publishesOf returns the publishes a second of requests that arrive at random at instances. An instance publishes when its pause is over, or
 // the next request after that.
@@ -115,7 +114,7 @@ func publishesOf(requests, instances float64) float64 {
 func (l *load) published(publishes float64) (messages, size float64) {
 	each := l.rate / publishes
 	messages = distinct(l.partitions, l.changed(each))
-	entry := float64(message.IncrementSize(name, message.Key{}))
+	entry := float64(message.IncrementSize(strings.Repeat("n", l.nameBytes), message.Key{}))
 	if l.contributors > 0 {
 		messages = distinct(l.partitions, l.changed(each)+distinct(l.contributors, each))
 		entry += float64(message.ContributionSize(contributor, message.Key{}))
