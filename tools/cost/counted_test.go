@@ -165,7 +165,7 @@ func run(t *testing.T, l *load, names []string, seconds int) counts {
 		})
 	}
 	var posting sync.WaitGroup
-	random := rand.New(rand.NewPCG(1, uint64(l.rate))) //nolint:gosec // a load, not a secret
+	random := rand.New(rand.NewPCG(1, uint64(l.rate)))
 	post := func(end time.Time) {
 		for time.Now().Before(end) {
 			var body strings.Builder
