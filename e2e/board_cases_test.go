@@ -416,6 +416,7 @@ func TestBoardIsAccessible(t *testing.T) {
 	// The chart is read with keys.
 	evaluate[any](b, `location.hash = "#tag/foo"`)
 	b.await(text("tag-name"), "foo")
+	b.await(`String(document.querySelectorAll("#tag-chart .bars[d^=M]").length > 0)`, "true") // keys move through what is drawn
 	b.do(chromedp.Focus(chromedp.ID("tag-chart")), chromedp.KeyEvent(kb.End))
 	await(t, "value", patience, func() error {
 		if got := evaluate[string](b, `document.querySelector("#tag-chart .tip").innerText`); !strings.Contains(got, "counted") {
