@@ -22,10 +22,10 @@ func KeyOfBatch(text string) Key { return hash(text + " ") }
 // Next returns the key of the next entry of a batch, the number after k. One hash is enough for a thousand entries, and to
 // make the keys of two batches collide is, but for that factor, as hard as to make two hashes collide.
 func (k Key) Next() Key {
-	for i := len(k) - 1; i >= 0; i-- {
-		if k[i]++; k[i] != 0 {
-			break
-		}
+	low := binary.BigEndian.Uint64(k[8:]) + 1
+	binary.BigEndian.PutUint64(k[8:], low)
+	if low == 0 { // it carries
+		binary.BigEndian.PutUint64(k[:], binary.BigEndian.Uint64(k[:])+1)
 	}
 	return k
 }

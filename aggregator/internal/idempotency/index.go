@@ -5,6 +5,7 @@
 package idempotency
 
 import (
+	"encoding/binary"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -55,9 +56,7 @@ type Index struct {
 	partition uint32
 	horizon   time.Duration
 	budget    *Budget
-	// keys has a range for each prefix, and more the others of a prefix that has several.
-	keys map[message.KeyPrefix]entry
-	more map[message.KeyPrefix][]entry
+	keys      table
 	// generations are in the order of the times of their Commits.
 	generations []generation
 	ids         uint32 // the last that a generation was given
@@ -79,17 +78,6 @@ type Index struct {
 	oldest time.Time
 }
 
-// entry is a checkpoint.KeyRange without its prefix, and the generation that it belongs to.
-type entry struct {
-	generation                     uint32
-	first, last, partitions, print uint16
-}
-
-// rangeOf returns the entry as a range of a prefix.
-func (e entry) rangeOf(prefix message.KeyPrefix) checkpoint.KeyRange {
-	return checkpoint.KeyRange{Prefix: prefix, First: e.first, Last: e.last, Partitions: e.partitions, Fingerprint: e.print}
-}
-
 // generation is the keys of the Commits of some time, which are forgotten together.
 type generation struct {
 	id          uint32
@@ -100,23 +88,13 @@ type generation struct {
 // New returns an index of a partition that knows no key yet. Keys are known for a horizon, and together with those of the
 // budget's other indexes they stay within the budget: the oldest are forgotten early rather than that more are held.
 func New(partition uint32, horizon time.Duration, budget *Budget) *Index {
-	return &Index{
-		partition: partition, horizon: horizon, budget: budget,
-		keys: make(map[message.KeyPrefix]entry), more: make(map[message.KeyPrefix][]entry),
-	}
+	return &Index{partition: partition, horizon: horizon, budget: budget}
 }
 
 // find returns the range that holds an item of a prefix, whose name is given.
 func (x *Index) find(prefix message.KeyPrefix, item uint16, name string) (found checkpoint.KeyRange, known bool) {
-	e, some := x.keys[prefix]
-	if !some {
-		return found, false
-	}
-	if found = e.rangeOf(prefix); found.Holds(item, name, x.partition) {
-		return found, true
-	}
-	for _, e := range x.more[prefix] {
-		if found = e.rangeOf(prefix); found.Holds(item, name, x.partition) {
+	for at := x.keys.find(prefix); at != none; at = x.keys.next(at) {
+		if found = x.keys.slots[at].keyRange(); found.Holds(item, name, x.partition) {
 			return found, true
 		}
 	}
@@ -312,13 +290,18 @@ type Claim struct {
 	// Of the message that is being claimed:
 
 	partitions uint16
-	begin      int // of its ranges
+	begin      int  // of its ranges
+	late       bool // what it might repeat may have been forgotten
 
 	// The prefix of the message's last key, if it had one, whether the index has it, and the place of its latest range.
 	some   bool
 	prefix message.KeyPrefix
 	known  bool
 	latest int
+	// follows says that a later item of the prefix can only be new, and belongs to the latest range, whose last key is high and
+	// low as numbers.
+	follows   bool
+	high, low uint64
 }
 
 // Layout is the indexes of other partitions by a number of partitions. It has all that are asked for.
@@ -326,9 +309,6 @@ type Layout struct {
 	Partitions uint32
 	Indexes    map[uint32]*Index
 }
-
-// none is the place of no range.
-const none = -1
 
 // Claim returns an empty claim.
 func (x *Index) Claim() *Claim { return &Claim{index: x, latest: none} }
@@ -342,7 +322,8 @@ func (c *Claim) Begin(acceptedAt time.Time, partitions uint32) {
 	if c.oldest.IsZero() || acceptedAt.Before(c.oldest) {
 		c.oldest = acceptedAt
 	}
-	c.partitions, c.begin, c.some = uint16(partitions), len(c.Ranges), false //nolint:gosec // at most increment.MaxPartitions
+	c.partitions, c.begin, c.some, c.follows = uint16(partitions), len(c.Ranges), false, false //nolint:gosec // at most increment.MaxPartitions
+	c.late = c.oldest.Add(-c.index.horizon).Before(c.index.evicted)
 }
 
 // Increment says whether an increment is new, and claims its key.
@@ -367,9 +348,16 @@ func (c *Claim) take(key message.Key, name string, value uint8) bool {
 		return true
 	}
 	prefix, item := key.Split()
+	// Nearly all keys of batches follow the one before, so this is fast.
+	high, low := binary.BigEndian.Uint64(key[:8]), binary.BigEndian.Uint64(key[8:])
+	if c.follows && high == c.high && low>>16 == c.low>>16 && low > c.low {
+		c.low = low
+		c.extend(item)
+		return true
+	}
 	if !c.some || prefix != c.prefix { // the items of a batch follow each other
-		c.some, c.prefix = true, prefix
-		_, c.known = c.index.keys[prefix]
+		c.some, c.prefix, c.follows = true, prefix, false
+		c.known = c.index.keys.find(prefix) != none
 		var own bool
 		if c.latest, own = c.own[prefix]; !own {
 			c.latest = none
@@ -381,23 +369,32 @@ func (c *Claim) take(key message.Key, name string, value uint8) bool {
 		}
 		return false
 	}
-	if c.oldest.Add(-c.index.horizon).Before(c.index.evicted) {
-		c.Late++
-	}
-	// Ingest divides a batch in the order of its items, so what is in a message between two items of a partition is all that
-	// the batch has there.
 	if c.latest >= c.begin {
-		r := &c.Ranges[c.latest]
-		if last := r.Last; last < item && (c.partitions > 0 || last+1 == item) {
-			r.Last, r.Partitions, r.Fingerprint = item, c.partitions, 0
+		if last := c.Ranges[c.latest].Last; last < item && (c.partitions > 0 || last+1 == item) {
+			c.extend(item)
 			return true
 		}
+	}
+	if c.late {
+		c.Late++
 	}
 	c.Ranges = append(c.Ranges, checkpoint.KeyRange{Prefix: prefix, First: item, Last: item, Fingerprint: fingerprint(name, value)})
 	c.earlier = append(c.earlier, c.latest)
 	c.latest = len(c.Ranges) - 1
 	c.own[prefix] = c.latest
+	c.follows = c.partitions > 0 && !c.known && c.earlier[c.latest] == none && len(c.Others) == 0
+	c.high, c.low = high, low
 	return true
+}
+
+// extend makes a new item the last of the latest range. Ingest divides a batch in the order of its items, so what is in a message
+// between two items of a partition is all that the batch has there.
+func (c *Claim) extend(item uint16) {
+	if c.late {
+		c.Late++
+	}
+	r := &c.Ranges[c.latest]
+	r.Last, r.Partitions, r.Fingerprint = item, c.partitions, 0
 }
 
 // fingerprint is that of an entry in a checkpoint.KeyRange.
@@ -449,11 +446,6 @@ func (x *Index) Confirm(c *Claim, at store.KeysPosition) (evicted int) {
 	return x.makeRoom()
 }
 
-// same reports whether two entries of a prefix are of the same items.
-func (e entry) same(as entry) bool {
-	return e.first == as.first && e.last == as.last && e.partitions == as.partitions
-}
-
 // add puts keys into the generation that ends at a place, or into a new one after it, and says whether it made one.
 func (x *Index) add(end int, at time.Time, ranges []checkpoint.KeyRange) (begins bool) {
 	if begins = end == 0 || at.Sub(x.generations[end-1].begin) > max(x.horizon/generationsPerHorizon, time.Second) ||
@@ -467,18 +459,10 @@ func (x *Index) add(end int, at time.Time, ranges []checkpoint.KeyRange) (begins
 		g.last = at
 	}
 	for i := range ranges {
-		r := &ranges[i]
-		e := entry{g.id, r.First, r.Last, r.Partitions, r.Fingerprint}
-		switch first, some := x.keys[r.Prefix]; {
-		case !some:
-			x.keys[r.Prefix] = e
-		case first.same(e) || slices.ContainsFunc(x.more[r.Prefix], e.same):
-			continue
-		default:
-			x.more[r.Prefix] = append(x.more[r.Prefix], e)
+		if r := slotOf(&ranges[i], g.id); x.keys.add(&r) {
+			g.size++
+			x.budget.held.Add(1)
 		}
-		g.size++
-		x.budget.held.Add(1)
 	}
 	return begins
 }
@@ -508,26 +492,7 @@ func (x *Index) makeRoom() (evicted int) {
 func (x *Index) drop() (left time.Time) {
 	g := x.generations[0]
 	x.generations = slices.Delete(x.generations, 0, 1)
-	for prefix, others := range x.more {
-		if others = slices.DeleteFunc(others, func(e entry) bool { return e.generation == g.id }); len(others) == 0 {
-			delete(x.more, prefix)
-		} else {
-			x.more[prefix] = others
-		}
-	}
-	// A map does not shrink, and grows although as many keys leave as come. So what is left goes into a new one.
-	keys := make(map[message.KeyPrefix]entry, max(len(x.keys)-g.size, 0))
-	for prefix, e := range x.keys {
-		if e.generation != g.id {
-			keys[prefix] = e
-		} else if others := x.more[prefix]; len(others) > 0 {
-			keys[prefix] = others[0]
-			if x.more[prefix] = others[1:]; len(others) == 1 {
-				delete(x.more, prefix)
-			}
-		}
-	}
-	x.keys = keys
+	x.keys.remove(g.id)
 	x.budget.held.Add(-int64(g.size))
 	return g.last.Add(time.Millisecond)
 }

@@ -1,6 +1,7 @@
 package idempotency_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"runtime"
@@ -434,6 +435,49 @@ func TestItemsCountOnceHoweverTheirBatchIsSplit(t *testing.T) {
 	})
 }
 
+// Parts of batches come in any order, again, and mixed with those of others in one message: each item is new once.
+func TestMixedPartsOfBatchesCountOnce(t *testing.T) {
+	t.Parallel()
+	type item struct{ batch, number int }
+	rapid.Check(t, func(t *rapid.T) {
+		x := idempotency.New(0, horizon, idempotency.NewBudget(plenty))
+		settled := make(map[item]bool)
+		for commit := range uint64(rapid.IntRange(1, 6).Draw(t, "commits")) {
+			c, taken := x.Claim(), make(map[item]bool)
+			for range rapid.IntRange(1, 3).Draw(t, "messages") {
+				c.Begin(start, 1)
+				var parts [][]item
+				for batch := range 3 {
+					first := rapid.IntRange(0, 8).Draw(t, "first")
+					var part []item
+					for number := range rapid.IntRange(0, 8-first).Draw(t, "length") {
+						part = append(part, item{batch, first + number})
+					}
+					parts = append(parts, part)
+				}
+				for {
+					parts = slices.DeleteFunc(parts, func(part []item) bool { return len(part) == 0 })
+					if len(parts) == 0 {
+						break
+					}
+					from := rapid.IntRange(0, len(parts)-1).Draw(t, "from")
+					next := parts[from][0]
+					parts[from] = parts[from][1:]
+					inc := message.Increment{Tag: "foo", Value: 4, Key: message.Key{0: byte(next.batch + 1), 15: byte(next.number)}}
+					if got, want := c.Increment(&inc), !settled[next] && !taken[next]; got != want {
+						t.Fatalf("item %d of batch %d is new: %t, want %t", next.number, next.batch, got, want)
+					}
+					taken[next] = true
+				}
+			}
+			if rapid.Bool().Draw(t, "lands") {
+				x.Confirm(c, store.KeysPosition{At: start, Commit: commit + 1})
+				maps.Copy(settled, taken)
+			}
+		}
+	})
+}
+
 // What a key costs in memory bounds how many may be held.
 func BenchmarkIndex(b *testing.B) {
 	b.ReportAllocs()
@@ -456,5 +500,41 @@ func BenchmarkIndex(b *testing.B) {
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(x.Held()), "bytes/key")
 		runtime.KeepAlive(x)
+	}
+}
+
+// Keys keep coming when as many are held as the budget allows: a single key each, or one for items of a batch that follow each other.
+func BenchmarkIndexFull(b *testing.B) {
+	for name, items := range map[string]int{"single": 1, "batches": 10} {
+		b.Run(name, func(b *testing.B) {
+			const ranges, limit = 1000, 300_000
+			x := idempotency.New(0, horizon, idempotency.NewBudget(limit))
+			now, id := start, uint64(0)
+			commit := func() {
+				now = now.Add(time.Second)
+				batch := &message.Batch{AcceptedAt: now, Partitions: 1, Increments: make([]message.Increment, 0, ranges*items)}
+				for range ranges {
+					id++
+					var key message.Key
+					binary.BigEndian.PutUint64(key[:], id*0x9e3779b97f4a7c15)
+					for item := range items {
+						key[15] = byte(item)
+						batch.Increments = append(batch.Increments, message.Increment{Tag: "foo", Value: 4, Key: key})
+					}
+				}
+				if _, n := count(x, now, batch); n != ranges*items {
+					b.Fatalf("%d of %d counted", n, ranges*items)
+				}
+			}
+			for range limit / ranges {
+				commit()
+			}
+			n := 0
+			for b.Loop() {
+				commit()
+				n++
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*ranges*items), "ns/key")
+		})
 	}
 }

@@ -31,34 +31,32 @@ type Memory struct {
 // Add remembers accepted keys and returns how many of them it knew. A zero key stands for an item without a key, which costs
 // next to nothing.
 func (m *Memory) Add(keys func(yield func(*message.Key) bool)) (repeated int) {
-	var (
-		first, last *message.Key // of the open run
-		high, low   uint64       // last, as a number
-	)
+	// The open run, as numbers: the higher half of its keys, and the lower half of its first and last key. There is none while all are 0.
+	var high, first, last uint64
 	for key := range keys {
 		h, l := binary.BigEndian.Uint64(key[:8]), binary.BigEndian.Uint64(key[8:])
 		switch {
 		case h|l == 0:
 			continue
-		case first != nil && h == high && l == low+1 && l&0xffff != 0: // the number of the item did not carry
-		case first == nil:
-			first = key
+		case high|last == 0:
+		case h == high && l == last+1 && l&0xffff != 0: // the number of the item did not carry
+			last = l
+			continue
 		default:
-			repeated += m.add(first, last)
-			first = key
+			repeated += m.add(high, first, last)
 		}
-		last, high, low = key, h, l
+		high, first, last = h, l, l
 	}
-	if first != nil {
-		repeated += m.add(first, last)
+	if high|last != 0 {
+		repeated += m.add(high, first, last)
 	}
 	return repeated
 }
 
 // add remembers a run and returns how many of its items were known.
-func (m *Memory) add(first, last *message.Key) int {
-	prefix, begin := first.Split()
-	_, end := last.Split()
+func (m *Memory) add(high, first, last uint64) int {
+	prefix, begin := keyOf(high, first).Split()
+	_, end := keyOf(high, last).Split()
 	r := run{begin, end}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,6 +80,12 @@ func (m *Memory) add(first, last *message.Key) int {
 	}
 	m.recent[prefix] = r
 	return n
+}
+
+func keyOf(high, low uint64) (key message.Key) {
+	binary.BigEndian.PutUint64(key[:], high)
+	binary.BigEndian.PutUint64(key[8:], low)
+	return key
 }
 
 // forget drops what is too old to be known for certain.
