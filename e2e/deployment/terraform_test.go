@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -106,6 +107,38 @@ func TestSchemaEqualsTheMessage(t *testing.T) {
 	}
 	if regexp.MustCompile(`(?m)^import `).Match(definition) {
 		t.Errorf("%s imports: a schema cannot", path)
+	}
+}
+
+// The table of the archive has a column for each field of a message: without one Pub/Sub does not write the message.
+func TestArchiveHasEachFieldOfAMessage(t *testing.T) {
+	t.Parallel()
+	definition, err := os.ReadFile(filepath.Join(root, "pkg/message/batch.proto"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive, err := os.ReadFile(filepath.Join(root, "terraform/archive.tf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := map[string]string{"bytes": "BYTES", "string": "STRING", "uint32": "INTEGER", "int64": "INTEGER", "uint64": "NUMERIC"}
+	want := make(map[string]int)
+	for _, field := range regexp.MustCompile(`(?m)^ +(repeated )?(\w+) (\w+) = \d+;`).FindAllStringSubmatch(string(definition), -1) {
+		if field[1] != "" {
+			want[field[3]+" RECORD"]++
+		} else {
+			want[field[3]+" "+types[field[2]]]++
+		}
+	}
+	got := make(map[string]int)
+	for _, column := range regexp.MustCompile(`name = "(\w+)", type = "(\w+)"`).FindAllStringSubmatch(string(archive), -1) {
+		got[column[1]+" "+column[2]]++
+	}
+	for _, ours := range []string{"subscription_name STRING", "message_id STRING", "publish_time TIMESTAMP", "attributes JSON"} { // Pub/Sub's
+		delete(got, ours)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("columns %v, want %v", got, want)
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 const (
 	publisherField, partitionField, sequenceField, acceptedAtField = 1, 2, 3, 4
 	incrementsField, contributionsField, partitionsField           = 5, 6, 7
-	tagField, valueField, keyField                                 = 1, 2, 3
-	contributorField, contributionKeyField                         = 1, 2
+	tagField, valueField, keyField, nextField                      = 1, 2, 3, 4
+	contributorField, contributionKeyField, contributionNextField  = 1, 2, 3
 )
 
 // Builder collects the entries of one message in their wire form: entries that wait to be published hold no pointers, do not
@@ -22,36 +22,59 @@ type Builder struct {
 	increments    []byte
 	contributions []byte
 	entries       int
+	// The keys of the last increment and the last contribution.
+	increment, contribution number
 }
 
 // AddIncrement copies an increment into the message. It does not validate. The zero key means none.
 func (b *Builder) AddIncrement(tag string, value uint8, key Key) {
 	b.entries++
+	n := key.number()
+	next := n.after(b.increment)
+	b.increment = n
 	d := protowire.AppendTag(b.increments, incrementsField, protowire.BytesType)
-	d = protowire.AppendVarint(d, uint64(incrementSize(tag, value, key))) //nolint:gosec // a length
+	d = protowire.AppendVarint(d, uint64(textSize(tag)+numberSize(uint64(value))+keySize(n, next))) //nolint:gosec // a length
 	d = appendText(d, tagField, tag)
 	d = appendNumber(d, valueField, uint64(value))
-	b.increments = appendKey(d, keyField, key)
+	if n.zero() {
+		b.increments = d
+	} else if next > 0 {
+		b.increments = appendNumber(d, nextField, next)
+	} else {
+		b.increments = protowire.AppendBytes(protowire.AppendTag(d, keyField, protowire.BytesType), key[:])
+	}
 }
 
 // AddContribution copies a contribution into the message. It does not validate. The zero key means none.
 func (b *Builder) AddContribution(contributor string, key Key) {
 	b.entries++
+	n := key.number()
+	next := n.after(b.contribution)
+	b.contribution = n
 	d := protowire.AppendTag(b.contributions, contributionsField, protowire.BytesType)
-	d = protowire.AppendVarint(d, uint64(textSize(contributor)+keySize(key))) //nolint:gosec // a length
+	d = protowire.AppendVarint(d, uint64(textSize(contributor)+keySize(n, next))) //nolint:gosec // a length
 	d = appendText(d, contributorField, contributor)
-	b.contributions = appendKey(d, contributionKeyField, key)
+	if n.zero() {
+		b.contributions = d
+	} else if next > 0 {
+		b.contributions = appendNumber(d, contributionNextField, next)
+	} else {
+		b.contributions = protowire.AppendBytes(protowire.AppendTag(d, contributionKeyField, protowire.BytesType), key[:])
+	}
 }
 
 // Entries returns the number of entries.
 func (b *Builder) Entries() int { return b.entries }
+
+// Size returns the size of the entries in the message, in bytes.
+func (b *Builder) Size() int { return len(b.increments) + len(b.contributions) }
 
 // Capacity returns the memory, in bytes, that the builder holds, even after Reset.
 func (b *Builder) Capacity() int { return cap(b.increments) + cap(b.contributions) }
 
 // Reset empties the builder and keeps its memory for the next message.
 func (b *Builder) Reset() {
-	b.increments, b.contributions, b.entries = b.increments[:0], b.contributions[:0], 0
+	*b = Builder{Partitions: b.Partitions, increments: b.increments[:0], contributions: b.contributions[:0]}
 }
 
 // Encode returns the message in its wire form. The result shares no memory with the builder.
@@ -68,36 +91,34 @@ func (b *Builder) Encode(publisher Publisher, partition uint32, sequence uint64,
 	return appendNumber(d, partitionsField, uint64(b.Partitions))
 }
 
-// IncrementSize returns the number of bytes that an increment takes in a message, with any valid value.
-func IncrementSize(tag string, key Key) int { return fieldSize(incrementSize(tag, 1, key)) }
+// IncrementSize returns the number of bytes that an increment takes in a message, with any valid value. With a key that follows that of
+// the increment before it takes less.
+func IncrementSize(tag string, key Key) int {
+	return fieldSize(textSize(tag) + numberSize(1) + keySize(key.number(), 0))
+}
 
-// ContributionSize returns the number of bytes that a contribution takes in a message.
+// ContributionSize is IncrementSize for a contribution.
 func ContributionSize(contributor string, key Key) int {
-	return fieldSize(textSize(contributor) + keySize(key))
+	return fieldSize(textSize(contributor) + keySize(key.number(), 0))
 }
 
-// incrementSize returns the size of a Batch.Increment without its own tag and length.
-func incrementSize(tag string, value uint8, key Key) int {
-	size := textSize(tag) + keySize(key)
-	if value != 0 {
-		size += 1 + protowire.SizeVarint(uint64(value))
-	}
-	return size
-}
-
-func keySize(key Key) int {
-	if key == (Key{}) {
+// numberSize returns the size of a number field, which is left out if it is zero.
+func numberSize(n uint64) int {
+	if n == 0 {
 		return 0
 	}
-	return fieldSize(len(key))
+	return 1 + protowire.SizeVarint(n)
 }
 
-// appendKey appends the field of a key, unless it is zero.
-func appendKey(d []byte, field protowire.Number, key Key) []byte {
-	if key == (Key{}) {
-		return d
+// keySize returns the size of the field of a key, or of its distance from the one before, unless that is zero.
+func keySize(key number, next uint64) int {
+	switch {
+	case next > 0:
+		return numberSize(next)
+	case key.zero():
+		return 0
 	}
-	return protowire.AppendBytes(protowire.AppendTag(d, field, protowire.BytesType), key[:])
+	return fieldSize(len(Key{}))
 }
 
 // fieldSize returns the size of a field of n bytes with a number below 16.

@@ -42,16 +42,34 @@ func Decode(data []byte) (*Batch, error) {
 		case f.is(partitionsField, protowire.VarintType):
 			b.Partitions = uint32(f.value) //nolint:gosec // as protobuf reads a uint32
 		case f.is(incrementsField, protowire.BytesType):
+			n := len(b.Increments)
 			b.Increments = append(b.Increments, Increment{})
 			part := f.within()
-			if err = b.Increments[len(b.Increments)-1].decode(&part, text); err != nil {
-				err = fmt.Errorf("increment %d: %w", len(b.Increments)-1, err)
+			var next uint32
+			if next, err = b.Increments[n].decode(&part, text); next > 0 && err == nil {
+				var before Key
+				if n > 0 {
+					before = b.Increments[n-1].Key
+				}
+				err = b.Increments[n].Key.Follow(before, next)
+			}
+			if err != nil {
+				err = fmt.Errorf("increment %d: %w", n, err)
 			}
 		case f.is(contributionsField, protowire.BytesType):
+			n := len(b.Contributions)
 			b.Contributions = append(b.Contributions, Contribution{})
 			part := f.within()
-			if err = b.Contributions[len(b.Contributions)-1].decode(&part, text); err != nil {
-				err = fmt.Errorf("contribution %d: %w", len(b.Contributions)-1, err)
+			var next uint32
+			if next, err = b.Contributions[n].decode(&part, text); next > 0 && err == nil {
+				var before Key
+				if n > 0 {
+					before = b.Contributions[n-1].Key
+				}
+				err = b.Contributions[n].Key.Follow(before, next)
+			}
+			if err != nil {
+				err = fmt.Errorf("contribution %d: %w", n, err)
 			}
 		}
 	}
@@ -95,7 +113,8 @@ func count(data []byte) (increments, contributions int, err error) {
 	return increments, contributions, f.err
 }
 
-func (i *Increment) decode(f *fields, text string) (err error) {
+// decode returns the distance of the key from the one before, if it has that in place of the key.
+func (i *Increment) decode(f *fields, text string) (next uint32, err error) {
 	var value uint64
 	for err == nil && f.next() {
 		switch {
@@ -105,37 +124,41 @@ func (i *Increment) decode(f *fields, text string) (err error) {
 			value = uint64(uint32(f.value)) //nolint:gosec // as protobuf reads a uint32
 		case f.is(keyField, protowire.BytesType):
 			i.Key, err = keyFrom(f.bytes())
+		case f.is(nextField, protowire.VarintType):
+			next = uint32(f.value) //nolint:gosec // as protobuf reads a uint32
 		}
 	}
 	switch {
 	case err != nil:
-		return err
+		return 0, err
 	case f.err != nil:
-		return f.err
+		return 0, f.err
 	}
 	i.Value = uint8(value)
 	if err = increment.ValidateName(i.Tag); err != nil {
-		return err
+		return 0, err
 	}
-	return increment.ValidateValue(int64(value))
+	return next, increment.ValidateValue(int64(value))
 }
 
-func (c *Contribution) decode(f *fields, text string) (err error) {
+func (c *Contribution) decode(f *fields, text string) (next uint32, err error) {
 	for err == nil && f.next() {
 		switch {
 		case f.is(contributorField, protowire.BytesType):
 			c.Contributor, err = f.text(text)
 		case f.is(contributionKeyField, protowire.BytesType):
 			c.Key, err = keyFrom(f.bytes())
+		case f.is(contributionNextField, protowire.VarintType):
+			next = uint32(f.value) //nolint:gosec // as protobuf reads a uint32
 		}
 	}
 	switch {
 	case err != nil:
-		return err
+		return 0, err
 	case f.err != nil:
-		return f.err
+		return 0, f.err
 	}
-	return increment.ValidateContributor(c.Contributor)
+	return next, increment.ValidateContributor(c.Contributor)
 }
 
 // fields iterates over the fields of a part of a message. It has offsets and not slices, since to store a pointer for each

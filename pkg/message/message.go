@@ -52,7 +52,8 @@ type Batch struct {
 type Increment struct {
 	Tag   string
 	Value uint8
-	// Key is zero without an idempotency key.
+	// Key is zero without an idempotency key. In the message it takes two or three bytes if only its item is larger than that of the
+	// increment before.
 	Key Key
 }
 

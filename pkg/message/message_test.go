@@ -41,6 +41,19 @@ func keyed() *message.Batch {
 	return b
 }
 
+// followed is an example with one key for a batch, some of whose entries are in another message.
+func followed() *message.Batch {
+	b := divided()
+	key := message.KeyOfBatch("order-17")
+	for i := range b.Increments {
+		b.Increments[i].Key = key
+		key = key.Next().Next()
+	}
+	b.Contributions = append(b.Contributions, b.Contributions[0])
+	b.Contributions[0].Key, b.Contributions[1].Key = key, key.Next()
+	return b
+}
+
 // divided is an example that says how many partitions there are.
 func divided() *message.Batch {
 	b := example()
@@ -51,7 +64,7 @@ func divided() *message.Batch {
 // A deployed aggregator must read what an older or newer ingest writes, so the golden files never change.
 func TestGoldenFiles(t *testing.T) {
 	t.Parallel()
-	for name, batch := range map[string]*message.Batch{"batch": example(), "keyed": keyed(), "divided": divided()} {
+	for name, batch := range map[string]*message.Batch{"batch": example(), "keyed": keyed(), "divided": divided(), "followed": followed()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			data, err := batch.Encode()
@@ -135,12 +148,16 @@ func TestDecodeRefusesInvalidMessages(t *testing.T) {
 		"a value too large":   func(b *messagepb.Batch) { b.Increments[0].Value = 256 + 4 },
 		"a short key":         func(b *messagepb.Batch) { b.Increments[0].Key = []byte("short") },
 		"a long key":          func(b *messagepb.Batch) { b.Contributions[0].Key = make([]byte, 17) },
+		"a key and a next":    func(b *messagepb.Batch) { b.Increments[2].Next, b.Increments[2].Key = 1, b.Increments[1].Key },
+		"next after no key":   func(b *messagepb.Batch) { b.Increments[0].Next = 1 },
+		"next beyond a batch": func(b *messagepb.Batch) { b.Increments[2].Next = 1 << 16 },
+		"next of the other":   func(b *messagepb.Batch) { b.Contributions[0].Next = 1 },
 		"a bad contributor":   func(b *messagepb.Batch) { b.Contributions[0].Contributor = "" },
 		"a contributor's \\n": func(b *messagepb.Batch) { b.Contributions[0].Contributor = "a\nb" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			data, err := example().Encode()
+			data, err := keyed().Encode()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -173,18 +190,30 @@ func reference(data []byte) (*message.Batch, error) {
 	valid := len(pb.GetPublisher()) == len(b.Publisher) && b.Partition < increment.MaxPartitions &&
 		(b.Partitions == 0 || b.Partitions <= increment.MaxPartitions && b.Partition < b.Partitions) && b.Sequence > 0 && b.Sequence <= math.MaxInt64 &&
 		len(pb.GetIncrements())+len(pb.GetContributions()) > 0
-	key := func(wire []byte) (k message.Key) {
+	key := func(wire []byte, next uint32, before message.Key) (k message.Key) {
+		if next > 0 {
+			valid = valid && len(wire) == 0 && before != (message.Key{}) && next <= math.MaxUint16
+			for k = before; valid && next > 0; next-- {
+				k = k.Next()
+				valid = valid && [14]byte(k[:]) == [14]byte(before[:])
+			}
+			return k
+		}
 		valid = valid && (len(wire) == 0 || len(wire) == len(k))
 		copy(k[:], wire)
 		return k
 	}
+	var before message.Key
 	for _, i := range pb.GetIncrements() {
 		valid = valid && increment.ValidateName(i.GetTag()) == nil && increment.ValidateValue(int64(i.GetValue())) == nil
-		b.Increments = append(b.Increments, message.Increment{Tag: i.GetTag(), Value: uint8(i.GetValue()), Key: key(i.GetKey())})
+		b.Increments = append(b.Increments, message.Increment{Tag: i.GetTag(), Value: uint8(i.GetValue()), Key: key(i.GetKey(), i.GetNext(), before)})
+		before = b.Increments[len(b.Increments)-1].Key
 	}
+	before = message.Key{}
 	for _, c := range pb.GetContributions() {
 		valid = valid && increment.ValidateContributor(c.GetContributor()) == nil
-		b.Contributions = append(b.Contributions, message.Contribution{Contributor: c.GetContributor(), Key: key(c.GetKey())})
+		b.Contributions = append(b.Contributions, message.Contribution{Contributor: c.GetContributor(), Key: key(c.GetKey(), c.GetNext(), before)})
+		before = b.Contributions[len(b.Contributions)-1].Key
 	}
 	if !valid {
 		return nil, message.ErrInvalid
@@ -194,7 +223,7 @@ func reference(data []byte) (*message.Batch, error) {
 
 // Decode agrees with generated code on every input.
 func FuzzDecode(f *testing.F) {
-	for _, b := range []*message.Batch{example(), keyed(), divided()} {
+	for _, b := range []*message.Batch{example(), keyed(), divided(), followed()} {
 		data, err := b.Encode()
 		if err != nil {
 			f.Fatal(err)
@@ -231,19 +260,26 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	batch := example()
-	batch.Increments = nil
-	for range message.MaxEntries {
-		batch.Increments = append(batch.Increments, message.Increment{Tag: "some_word", Value: 1})
-	}
-	data, err := batch.Encode()
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(int64(len(data)))
-	for b.Loop() {
-		if _, err := message.Decode(data); err != nil {
-			b.Fatal(err)
-		}
+	for name, key := range map[string]message.Key{"plain": {}, "keyed": message.KeyOfBatch("order-17")} {
+		b.Run(name, func(b *testing.B) {
+			batch := example()
+			batch.Increments = nil
+			for range message.MaxEntries {
+				batch.Increments = append(batch.Increments, message.Increment{Tag: "some_word", Value: 1, Key: key})
+				if key != (message.Key{}) {
+					key = key.Next()
+				}
+			}
+			data, err := batch.Encode()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				if _, err := message.Decode(data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -34,7 +34,7 @@ run "archive" {
   }
   assert {
     condition = [for c in jsondecode(google_bigquery_table.increments[0].schema) : c.name] == [
-      "publisher", "partition", "sequence", "accepted_at", "increments", "contributions", "subscription_name", "message_id", "publish_time", "attributes",
+      "publisher", "partition", "sequence", "accepted_at", "increments", "contributions", "partitions", "subscription_name", "message_id", "publish_time", "attributes",
     ]
     error_message = "The table's columns are not the message's fields."
   }

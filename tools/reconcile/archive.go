@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,6 +69,8 @@ type item struct {
 	Tag   string `json:"tag"`
 	Value number `json:"value"`
 	Key   []byte `json:"key,omitempty"`
+	// Next is in place of Key, as in a message.
+	Next number `json:"next,omitempty"`
 }
 
 var errIdentity = errors.New("no publisher, or no sequence")
@@ -121,14 +124,22 @@ func (a *archive) add(l *line) error {
 		return nil
 	}
 	a.seen[id] = struct{}{}
+	var key message.Key // of the increment before
 	for _, inc := range l.Increments {
+		before := key
+		key = message.Key{}
 		e := entry{inc.Tag, int64(inc.Value), int64(l.AcceptedAt)}
-		if len(inc.Key) == 0 {
+		switch {
+		case inc.Next > 0 && inc.Next <= math.MaxUint16:
+			if err := key.Follow(before, uint32(inc.Next)); err != nil {
+				return err
+			}
+		case inc.Next != 0:
+			return fmt.Errorf("a key is %d after another", inc.Next)
+		case len(inc.Key) == 0:
 			a.sums[e.tag] += e.value
 			continue
-		}
-		var key message.Key
-		if copy(key[:], inc.Key) != len(key) || len(inc.Key) != len(key) {
+		case copy(key[:], inc.Key) != len(key) || len(inc.Key) != len(key):
 			return fmt.Errorf("a key has %d bytes", len(inc.Key))
 		}
 		earlier, again := a.keyed[key]

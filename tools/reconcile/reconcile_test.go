@@ -66,6 +66,11 @@ func increment(tag string, value int, key string) string {
 	return fmt.Sprintf(`{"tag":%q,"value":"%d","key":%q}`, tag, value, base64.StdEncoding.EncodeToString(k[:]))
 }
 
+// follows is an increment whose key is that of the increment before and a number.
+func follows(tag string, value, next int) string {
+	return fmt.Sprintf(`{"tag":%q,"value":"%d","next":"%d"}`, tag, value, next)
+}
+
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	whole := []string{
@@ -87,7 +92,14 @@ func TestReconcile(t *testing.T) {
 		}},
 		"a message that is not counted": {archive: append(whole, row(4, 40, increment("foo", 1, ""))), code: 1, prints: []string{"foo", "7", "8", "1 differences"}},
 		"a message that was lost":       {archive: whole[:2], code: 1, prints: []string{"foo", "baz", "2 differences"}},
-		"a line that is none":           {archive: []string{whole[0], "{}"}, code: 1, prints: []string{"line 2: no publisher, or no sequence"}},
+		"a batch, again in other messages": {archive: []string{
+			row(1, 10, increment("foo", 4, "a"), follows("foo", 3, 1), follows("baz", 5, 3)),
+			row(2, 20, increment("foo", 4, "a"), follows("baz", 5, 4), increment("bar", 2, "")),
+			row(3, 30, increment("foo", 4, "a"), follows("foo", 3, 1)),
+		}, prints: []string{"and 4 entries that repeat a key.", "0 differences"}},
+		"a key that follows none":  {archive: []string{row(1, 10, increment("foo", 4, ""), follows("foo", 3, 1))}, code: 1, prints: []string{"line 1: key 1 after"}},
+		"a key that is far beyond": {archive: []string{row(1, 10, increment("foo", 4, "a"), follows("foo", 3, 1<<16))}, code: 1, prints: []string{"line 1: a key is 65536 after"}},
+		"a line that is none":      {archive: []string{whole[0], "{}"}, code: 1, prints: []string{"line 2: no publisher, or no sequence"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -64,6 +64,13 @@ func (s *scratch) decode(kind *itemKind, h header, batch bool) ([]batching.Entry
 	// Repeated names are found here: the JSON decoder would stop at the first.
 	s.json.Reset(&s.buffer, jsontext.AllowDuplicateNames(true))
 	d := decoder{json: &s.json, kind: kind, text: string(s.data), lines: h.lines, item: outside}
+	switch {
+	case h.key == "":
+	case batch:
+		d.key = message.KeyOfBatch(h.key)
+	default:
+		d.key = message.KeyOf(h.key)
+	}
 	if batch {
 		d.entries = make([]batching.Entry, 0, min(increment.MaxBatch, 1+len(d.text)/minItemSize))
 	}
@@ -85,25 +92,7 @@ func (s *scratch) decode(kind *itemKind, h header, batch bool) ([]batching.Entry
 	if len(d.faults) > 0 {
 		return nil, &invalidError{d.malformed, d.faults}
 	}
-	if h.key != "" {
-		assignKeys(d.entries, h.key, batch)
-	}
 	return d.entries, nil
-}
-
-// assignKeys gives the entries without an idempotency key one made from the header's: the key itself to a single item, and
-// the key and its place to each item of a batch.
-func assignKeys(entries []batching.Entry, text string, batch bool) {
-	key := message.KeyOf(text)
-	if batch {
-		key = message.KeyOfBatch(text)
-	}
-	for i := range entries {
-		if e := &entries[i]; e.Key == (message.Key{}) {
-			e.Key = key
-		}
-		key = key.Next()
-	}
 }
 
 // decoder decodes one body, token by token. Its methods return the errors of the JSON decoder, which are faults of syntax:
@@ -114,6 +103,8 @@ type decoder struct {
 	// text is the body. The strings of entries are parts of it.
 	text    string
 	entries []batching.Entry
+	// key is the idempotency key of the next item, made from that of the request, unless the item has its own. It is zero without one.
+	key message.Key
 
 	faults    []problem.Fault
 	malformed bool

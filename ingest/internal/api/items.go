@@ -70,7 +70,10 @@ func (d *decoder) readItem() error {
 	if ok, err := d.open('{', "", "must be an object"); !ok {
 		return err
 	}
-	d.entries = append(d.entries, batching.Entry{})
+	d.entries = append(d.entries, batching.Entry{Key: d.key})
+	if d.key != (message.Key{}) {
+		d.key = d.key.Next()
+	}
 	entry := &d.entries[len(d.entries)-1]
 	fields := d.kind.fields
 	var seen uint // a bit for each field

@@ -96,7 +96,7 @@ type Entry struct {
 	Key message.Key
 }
 
-// size returns the number of bytes that the entry takes in messages.
+// size returns the most bytes that the entry can take in messages.
 func (e *Entry) size() int {
 	n := 0
 	if e.Tag != "" {

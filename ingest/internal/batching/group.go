@@ -16,7 +16,7 @@ type group struct {
 	drafts   []draft
 	// open holds, by partition, the number of the draft that takes entries, counted from 1; 0 means none.
 	open []int32
-	// size is the number of bytes of all entries.
+	// size is the most bytes that all entries can take in messages.
 	size    int
 	outcome *outcome
 	// traces are the sampled traces of the drafts.
@@ -102,6 +102,15 @@ func (g *group) entries() int {
 	n := 0
 	for i := range g.drafts {
 		n += g.drafts[i].entries.Entries()
+	}
+	return n
+}
+
+// bytes returns the size of the entries of all drafts.
+func (g *group) bytes() int {
+	n := 0
+	for i := range g.drafts {
+		n += g.drafts[i].entries.Size()
 	}
 	return n
 }

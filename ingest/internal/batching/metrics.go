@@ -65,5 +65,5 @@ func (m *metrics) published(g *group) {
 	m.duration.Record(ctx, g.latency.Seconds(), r.record...)
 	m.messages.Add(ctx, int64(len(g.drafts)), r.add...)
 	m.entries.Add(ctx, int64(g.entries()), r.add...)
-	m.bytes.Add(ctx, int64(g.size), r.add...)
+	m.bytes.Add(ctx, int64(g.bytes()), r.add...)
 }

@@ -127,7 +127,9 @@ type Batch_Increment struct {
 	Tag   string                 `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`
 	Value uint32                 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
 	// The hash of the idempotency key, 16 bytes; empty without one.
-	Key           []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// In place of key: how much larger it is than that of the increment before, 1 to 65535. Only its last two bytes differ.
+	Next          uint32 `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,12 +185,21 @@ func (x *Batch_Increment) GetKey() []byte {
 	return nil
 }
 
+func (x *Batch_Increment) GetNext() uint32 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
 // One contribution of a contributor.
 type Batch_Contribution struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Contributor string                 `protobuf:"bytes,1,opt,name=contributor,proto3" json:"contributor,omitempty"`
 	// The hash of the idempotency key, 16 bytes; empty without one.
-	Key           []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// In place of key: how much larger it is than that of the contribution before, as in an Increment.
+	Next          uint32 `protobuf:"varint,3,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,11 +248,18 @@ func (x *Batch_Contribution) GetKey() []byte {
 	return nil
 }
 
+func (x *Batch_Contribution) GetNext() uint32 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
 var File_batch_proto protoreflect.FileDescriptor
 
 const file_batch_proto_rawDesc = "" +
 	"\n" +
-	"\vbatch.proto\x12\taccrue.v1\"\xac\x03\n" +
+	"\vbatch.proto\x12\taccrue.v1\"\xd4\x03\n" +
 	"\x05Batch\x12\x1c\n" +
 	"\tpublisher\x18\x01 \x01(\fR\tpublisher\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x1a\n" +
@@ -254,14 +272,16 @@ const file_batch_proto_rawDesc = "" +
 	"\rcontributions\x18\x06 \x03(\v2\x1d.accrue.v1.Batch.ContributionR\rcontributions\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\a \x01(\rR\n" +
-	"partitions\x1aE\n" +
+	"partitions\x1aY\n" +
 	"\tIncrement\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\x1aB\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\x12\n" +
+	"\x04next\x18\x04 \x01(\rR\x04next\x1aV\n" +
 	"\fContribution\x12 \n" +
 	"\vcontributor\x18\x01 \x01(\tR\vcontributor\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03keyB0Z.github.com/accrue/accrue/pkg/message/messagepbb\x06proto3"
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\rR\x04nextB0Z.github.com/accrue/accrue/pkg/message/messagepbb\x06proto3"
 
 var (
 	file_batch_proto_rawDescOnce sync.Once
