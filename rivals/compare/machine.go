@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +21,8 @@ import (
 // machine describes what a run depends on.
 type machine struct {
 	cpu, kernel, fileSystem string
-	// load is the load average of the last minute before the run: what else the machine did.
-	load  string
+	// busy is the share of the processors' time that something else took in the seconds before the run.
+	busy  float64
 	cores int
 	// fsyncs is how often the disk keeps 4 KiB in a second.
 	fsyncs   float64
@@ -37,9 +38,9 @@ func describe(ctx context.Context, folder string) (*machine, error) {
 		return value
 	}
 	m.cpu = keep(cpuModel())
-	averages, err := os.ReadFile("/proc/loadavg")
+	var err error
+	m.busy, err = measureBusy(ctx, 2*time.Second)
 	faults = append(faults, err)
-	m.load, _, _ = strings.Cut(string(averages), " ")
 	m.kernel = keep(process.Output(ctx, "uname", "-sr"))
 	m.fileSystem = keep(process.Output(ctx, "df", "--output=fstype", folder))
 	m.fileSystem = m.fileSystem[strings.LastIndexByte(m.fileSystem, '\n')+1:]
@@ -87,6 +88,40 @@ func cpuModel() (string, error) {
 		}
 	}
 	return runtime.GOARCH, lines.Err()
+}
+
+// measureBusy returns the share of the processors' time that is not idle, for some time. The load average would have what ended a minute ago.
+func measureBusy(ctx context.Context, d time.Duration) (float64, error) {
+	busy, all, err := processorTime()
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	busyThen, allThen, err := processorTime()
+	return (busyThen - busy) / max(allThen-all, 1), err
+}
+
+// processorTime returns how long the processors were busy since the start of the machine, and how long they were there.
+func processorTime() (busy, all float64, err error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the time of processors: %w", err)
+	}
+	first, _, _ := strings.Cut(string(stat), "\n")
+	for i, field := range strings.Fields(first)[1:] { // user, nice, system, idle, iowait, and what follows
+		ticks, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("read the time of processors: %w", err)
+		}
+		if all += ticks; i != 3 && i != 4 {
+			busy += ticks
+		}
+	}
+	return busy, all, nil
 }
 
 // measureFsync returns how often a second 4 KiB can be written and kept.

@@ -86,8 +86,8 @@ This page is written by %[1]smake %[4]s%[1]s: the same HTTP API on what else cou
 - The rivals' totals are current at the 202, Accrue's a second later: it sums a window before it writes.
 
 `, "`", r.settings.rounds, r.settings.each, r.target())
-	if load, err := strconv.ParseFloat(r.machine.load, 64); err == nil && load > 1 {
-		w("**The machine was busy with other work during this run** (load average %s at its start): the spreads are wide, and every figure is lower than on an idle machine.\n\n", r.machine.load)
+	if r.machine.busy > 0.1 {
+		w("**The machine was busy with other work during this run** (%.0f %% of its processors at the start): the spreads are wide, and every figure is lower than on an idle machine.\n\n", 100*r.machine.busy)
 	}
 	if len(r.subjects) > 0 {
 		r.list(w)
@@ -275,7 +275,7 @@ func (r *report) machineTable(w func(string, ...any)) {
 		r.settings.kills, r.took.Round(time.Second), without)
 	w("| date | %s |\n", time.Now().UTC().Format("2 January 2006, 15:04 UTC"))
 	w("| processors | %d, %s |\n", m.cores, m.cpu)
-	w("| load average before the run, 0 on an idle machine | %s |\n", m.load)
+	w("| processors busy with other work before the run | %.0f %% |\n", 100*m.busy)
 	w("| system | %s, data on %s |\n", m.kernel, m.fileSystem)
 	w("| disk | %s fsyncs of 4 KiB in a second, one after the other |\n", thousands(m.fsyncs))
 	for _, v := range m.versions {
