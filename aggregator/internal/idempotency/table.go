@@ -51,8 +51,8 @@ func (s *slot) same(as *slot) bool {
 	return s.prefix == as.prefix && s.first == as.first && s.last == as.last && s.partitions == as.partitions
 }
 
-// home returns where the ranges of a prefix begin. Whoever chooses keys cannot make many of them have one home, since the seed is
-// random.
+// home returns where the ranges of a prefix begin. The seed is random, so a producer cannot choose keys that all have the same
+// home.
 func (t *table) home(prefix *message.KeyPrefix) int {
 	home, _ := bits.Mul64(maphash.Bytes(t.seed, prefix[:]), uint64(t.homes)) //nolint:gosec // not negative
 	return int(home)                                                         //nolint:gosec // less than homes
