@@ -22,7 +22,8 @@ import (
 func TestAFullDiskIsAnsweredNotCountedAndPasses(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	p := startRun(t, folder, nil, fmt.Sprintf("%s=%d", limitVariable, 1<<20))
+	var printed printedRecognitions
+	p := startRun(t, folder, printed.read, fmt.Sprintf("%s=%d", limitVariable, 1<<20))
 	address := p.serving(t)
 	client := &http.Client{Timeout: 10 * time.Second}
 	defer client.CloseIdleConnections()
@@ -74,10 +75,11 @@ func TestAFullDiskIsAnsweredNotCountedAndPasses(t *testing.T) {
 	post(10)
 	awaitTotals(t, client, address, e)
 	p.kill(t)
-	p = startRun(t, folder, nil)
+	p = startRun(t, folder, printed.read)
 	awaitTotals(t, client, p.serving(t), e)
+	printed.await(e)
 	p.stop(t)
-	verifyStore(t, folder, e, false)
+	verifyStore(t, folder, e)
 	t.Logf("%d of %d posts accepted", e.accepted, n)
 }
 

@@ -194,20 +194,7 @@ func TestEverythingAcceptedCountsOnceThroughKillsOfTheProcess(t *testing.T) {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	defer client.CloseIdleConnections()
 	e := &expected{tags: make(map[string]bounds), contributions: make(map[string]int64)}
-	var mu sync.Mutex
-	printed := make(map[string]map[string]bool) // the lines about each contributor
-	recognized := func(line string) {
-		if rest, ok := strings.CutPrefix(line, "recognized "); ok {
-			contributor, _, _ := strings.Cut(rest, " ")
-			contributor, _ = strconv.Unquote(contributor)
-			mu.Lock()
-			defer mu.Unlock()
-			if printed[contributor] == nil {
-				printed[contributor] = make(map[string]bool)
-			}
-			printed[contributor][line] = true
-		}
-	}
+	var printed printedRecognitions
 	var address atomic.Pointer[string]
 	nowhere := "http://127.0.0.1:1"
 	address.Store(&nowhere)
@@ -229,7 +216,7 @@ func TestEverythingAcceptedCountsOnceThroughKillsOfTheProcess(t *testing.T) {
 	var restarts []time.Duration
 	for range rounds {
 		began := time.Now()
-		p := startRun(t, folder, recognized)
+		p := startRun(t, folder, printed.read)
 		at := time.NewTimer(rand.N(700 * time.Millisecond))
 		select {
 		case serving := <-p.address:
@@ -241,7 +228,7 @@ func TestEverythingAcceptedCountsOnceThroughKillsOfTheProcess(t *testing.T) {
 		p.kill(t)
 	}
 	began := time.Now()
-	p := startRun(t, folder, recognized)
+	p := startRun(t, folder, printed.read)
 	serving := p.serving(t)
 	restarts = append(restarts, time.Since(began))
 	address.Store(&serving)
@@ -250,26 +237,13 @@ func TestEverythingAcceptedCountsOnceThroughKillsOfTheProcess(t *testing.T) {
 
 	awaitTotals(t, client, serving, e)
 	verifyHistory(t, client, serving, e)
-	due := 0
-	for _, n := range e.contributions {
-		if n >= 3 {
-			due++
-		}
-	}
-	for patience := time.Now().Add(30 * time.Second); time.Now().Before(patience); time.Sleep(20 * time.Millisecond) {
-		mu.Lock()
-		n := len(printed)
-		mu.Unlock()
-		if n >= due {
-			break
-		}
-	}
+	due := printed.await(e)
 	p.stop(t)
-	verifyStore(t, folder, e, true)
-	if len(printed) != due {
-		t.Errorf("recognitions of %d contributors were printed, want %d", len(printed), due)
+	verifyStore(t, folder, e)
+	if len(printed.lines) != due {
+		t.Errorf("recognitions of %d contributors were printed, want %d", len(printed.lines), due)
 	}
-	for contributor, lines := range printed { // an event may come again, unchanged
+	for contributor, lines := range printed.lines { // an event may come again, unchanged
 		if len(lines) != 1 {
 			t.Errorf("%q was printed as %q", contributor, slices.Collect(maps.Keys(lines)))
 		}
@@ -277,6 +251,49 @@ func TestEverythingAcceptedCountsOnceThroughKillsOfTheProcess(t *testing.T) {
 	slices.Sort(restarts)
 	t.Logf("%d kills: %d posts accepted, %d unknown, %d contributors; from the start of a process until it serves: median %v, at most %v",
 		rounds, e.accepted, e.unknown, len(e.contributions), restarts[len(restarts)/2], restarts[len(restarts)-1])
+}
+
+// printedRecognitions are the lines that processes printed about each contributor.
+type printedRecognitions struct {
+	mu    sync.Mutex
+	lines map[string]map[string]bool
+}
+
+// read keeps a line that a process printed, if it is about a recognition.
+func (r *printedRecognitions) read(line string) {
+	rest, ok := strings.CutPrefix(line, "recognized ")
+	if !ok {
+		return
+	}
+	contributor, _ := strconv.QuotedPrefix(rest)
+	contributor, _ = strconv.Unquote(contributor)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lines == nil {
+		r.lines = make(map[string]map[string]bool)
+	}
+	if r.lines[contributor] == nil {
+		r.lines[contributor] = make(map[string]bool)
+	}
+	r.lines[contributor][line] = true
+}
+
+// await waits until there are as many as are due by what is expected, and returns how many these are.
+func (r *printedRecognitions) await(e *expected) (due int) {
+	for _, n := range e.contributions {
+		if n >= 3 {
+			due++
+		}
+	}
+	for patience := time.Now().Add(30 * time.Second); time.Now().Before(patience); time.Sleep(20 * time.Millisecond) {
+		r.mu.Lock()
+		n := len(r.lines)
+		r.mu.Unlock()
+		if n >= due {
+			break
+		}
+	}
+	return due
 }
 
 // awaitTotals waits until the totals are what is expected, and checks that they stay so.
@@ -336,9 +353,10 @@ func verifyHistory(t *testing.T, client *http.Client, address string, e *expecte
 	}
 }
 
-// verifyStore checks, in the folder of a process that has ended, that every contributor has their contributions, and those
-// with three or more at most one recognition. Recognized says that every event was seen: none may be pending then. Tags' documents have what the checkpoints have.
-func verifyStore(t *testing.T, folder string, e *expected, recognized bool) {
+// verifyStore checks, in the folder of a process that has ended after all due recognitions were printed, that every contributor has their
+// contributions, and those with three or more one recognition, that no recognition is pending, and that the documents of tags have what
+// the checkpoints have.
+func verifyStore(t *testing.T, folder string, e *expected) {
 	t.Helper()
 	documents := storeembedded.New(databasetest.OpenFolder(t, folder))
 	for id, want := range e.contributions {
@@ -347,7 +365,7 @@ func verifyStore(t *testing.T, folder string, e *expected, recognized bool) {
 			t.Errorf("%s is %+v, want %d contributions: %v", id, standing, want, err)
 		}
 	}
-	if pending, _, err := documents.Pending(t.Context(), store.Recognition{}, 10); err != nil || recognized && len(pending) > 0 {
+	if pending, _, err := documents.Pending(t.Context(), store.Recognition{}, 10); err != nil || len(pending) > 0 {
 		t.Errorf("pending recognitions are left: %v %v", pending, err)
 	}
 	totals, _, err := documents.Totals(t.Context())
