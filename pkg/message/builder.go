@@ -36,12 +36,10 @@ func (b *Builder) AddIncrement(tag string, value uint8, key Key) {
 	d = protowire.AppendVarint(d, uint64(textSize(tag)+numberSize(uint64(value))+keySize(n, next))) //nolint:gosec // a length
 	d = appendText(d, tagField, tag)
 	d = appendNumber(d, valueField, uint64(value))
-	if n.zero() {
-		b.increments = d
-	} else if next > 0 {
+	if next > 0 {
 		b.increments = appendNumber(d, nextField, next)
 	} else {
-		b.increments = protowire.AppendBytes(protowire.AppendTag(d, keyField, protowire.BytesType), key[:])
+		b.increments = appendKey(d, keyField, key)
 	}
 }
 
@@ -54,12 +52,10 @@ func (b *Builder) AddContribution(contributor string, key Key) {
 	d := protowire.AppendTag(b.contributions, contributionsField, protowire.BytesType)
 	d = protowire.AppendVarint(d, uint64(textSize(contributor)+keySize(n, next))) //nolint:gosec // a length
 	d = appendText(d, contributorField, contributor)
-	if n.zero() {
-		b.contributions = d
-	} else if next > 0 {
+	if next > 0 {
 		b.contributions = appendNumber(d, contributionNextField, next)
 	} else {
-		b.contributions = protowire.AppendBytes(protowire.AppendTag(d, contributionKeyField, protowire.BytesType), key[:])
+		b.contributions = appendKey(d, contributionKeyField, key)
 	}
 }
 
@@ -119,6 +115,14 @@ func keySize(key number, next uint64) int {
 		return 0
 	}
 	return fieldSize(len(Key{}))
+}
+
+// appendKey appends the field of a key, unless it is zero.
+func appendKey(d []byte, field protowire.Number, key Key) []byte {
+	if key == (Key{}) {
+		return d
+	}
+	return protowire.AppendBytes(protowire.AppendTag(d, field, protowire.BytesType), key[:])
 }
 
 // fieldSize returns the size of a field of n bytes with a number below 16.

@@ -10,7 +10,7 @@ import (
 )
 
 // table holds ranges of keys by their prefix, one prefix several if need be. It is a hash table with linear probing in one array
-// without pointers: a range takes 37 to 56 bytes, which the garbage collector does not look at, and the ranges of a generation are
+// without pointers: as it grows a range takes 37 to 56 bytes, which the garbage collector does not look at, and the ranges of a generation are
 // removed in place. A map would have to be copied for that, since it never shrinks: with as many ranges as the budget allows that took
 // more than all else.
 type table struct {
