@@ -131,6 +131,39 @@ func TestNextCarries(t *testing.T) {
 	}
 }
 
+// Keys are the same after Encode and Decode, in whatever order they are.
+func TestKeysAreKept(t *testing.T) {
+	t.Parallel()
+	carrying, full := message.Key{0: 1, 14: 0xff, 15: 0xfe}, message.Key{7: 1, 8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}
+	for name, keys := range map[string][]message.Key{
+		"numbers that carry":                 {carrying, carrying.Next(), carrying.Next().Next(), carrying.Next().Next().Next()},
+		"a number that carries far":          {full, full.Next(), full.Next().Next()},
+		"backwards":                          {{0: 1, 15: 2}, {0: 1, 15: 1}},
+		"twice":                              {{0: 1, 15: 2}, {0: 1, 15: 2}},
+		"one that differs in its high half":  {{0: 1, 15: 1}, {0: 2, 15: 2}},
+		"after one without":                  {{0: 1, 15: 1}, {}, {0: 1, 15: 2}},
+		"the number after none":              {{}, {15: 1}},
+		"the last item of a prefix, at once": {{0: 1}, {0: 1, 14: 0xff, 15: 0xff}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := example()
+			want.Increments, want.Contributions = nil, nil
+			for _, key := range keys {
+				want.Increments = append(want.Increments, message.Increment{Tag: "foo", Value: 4, Key: key})
+				want.Contributions = append(want.Contributions, message.Contribution{Contributor: "ada", Key: key})
+			}
+			data, err := want.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := message.Decode(data); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("Decode() = %+v, %v, want %+v", got, err, want)
+			}
+		})
+	}
+}
+
 func TestDecodeRefusesInvalidMessages(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*messagepb.Batch){
